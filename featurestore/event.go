@@ -1,0 +1,42 @@
+package featurestore
+
+import (
+	"cmp"
+	"encoding/hex"
+)
+
+// TopicID is Kafka's id of a topic. A topic that is deleted and made again has
+// another id, and so another space of offsets.
+type TopicID [16]byte
+
+// String is the id in hexadecimal.
+func (id TopicID) String() string { return hex.EncodeToString(id[:]) }
+
+// Position is an event's place in the total order in which ties are broken: event
+// time, partition, offset, index within the record.
+type Position struct {
+	Time      int64
+	Partition int32
+	Offset    int64
+	Index     int32
+}
+
+// Compare orders positions: negative when p is before q.
+func (p Position) Compare(q Position) int {
+	return cmp.Or(
+		cmp.Compare(p.Time, q.Time),
+		cmp.Compare(p.Partition, q.Partition),
+		cmp.Compare(p.Offset, q.Offset),
+		cmp.Compare(p.Index, q.Index),
+	)
+}
+
+// Event is one accepted record of a source, decoded and typed.
+type Event struct {
+	Position
+	// RecordTime is the Kafka record's timestamp, in microseconds.
+	RecordTime int64
+	// Values holds the source's fields in declared order; a missing or null
+	// field is a null Value. Bytes in it may alias the record.
+	Values []Value
+}

@@ -1,0 +1,210 @@
+package fold
+
+import (
+	"encoding/binary"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/onehop/onehop/featurestore"
+)
+
+// maxTiles is the most tiles a window may have.
+const maxTiles = math.MaxUint16 - 1
+
+// tileSet says what the tiles of one hop keep. A lifetime has one tile, of hop 0.
+type tileSet struct {
+	hop time.Duration
+	// longest is the longest window read from these tiles; it decides when a tile
+	// leaves.
+	longest featurestore.Window
+	specs   []partialSpec
+}
+
+// index is the number of the tile that holds an event time.
+func (s *tileSet) index(t int64) int64 {
+	if s.hop == 0 {
+		return 0
+	}
+	return t / s.hop.Microseconds() // event times are positive
+}
+
+// first is the oldest tile that a read at t or later can need.
+func (s *tileSet) first(t int64) int64 { return s.index(s.longest.Start(t)) }
+
+// maxTiles is the most tiles that can be alive at once.
+func (s *tileSet) maxTiles() int {
+	if s.hop == 0 {
+		return 1
+	}
+	return int(s.longest.Length/s.hop) + 2
+}
+
+// distanceWidth is the bytes in which a tile's distance from the newest is packed.
+func (s *tileSet) distanceWidth() int {
+	if s.maxTiles() <= math.MaxUint8 {
+		return 1
+	}
+	return 2
+}
+
+// tiles is a tile set being folded: the tiles' indexes, oldest first, and a column
+// for each partial.
+type tiles struct {
+	set     *tileSet
+	indexes []int64
+	columns []partial
+}
+
+func newTiles(set *tileSet) *tiles {
+	return &tiles{set: set, columns: newPartials(set.specs)}
+}
+
+func (t *tiles) reset() { t.drop(len(t.indexes)) }
+
+func (t *tiles) drop(n int) {
+	t.indexes = append(t.indexes[:0], t.indexes[n:]...)
+	for _, c := range t.columns {
+		c.drop(n)
+	}
+}
+
+// fold folds an event into its tile. newest is the newest event time of the row,
+// this event's included; tiles that no read after it can need leave, and an event
+// that belongs to such a tile is not needed either.
+func (t *tiles) fold(e *featurestore.Event, newest int64) {
+	first := t.set.first(newest + 1)
+	if expired, _ := slices.BinarySearch(t.indexes, first); expired > 0 {
+		t.drop(expired)
+	}
+	index := t.set.index(e.Time)
+	if index < first {
+		return
+	}
+	i, found := slices.BinarySearch(t.indexes, index)
+	if !found {
+		t.indexes = slices.Insert(t.indexes, i, index)
+		for _, c := range t.columns {
+			c.insert(i)
+		}
+	}
+	for c, spec := range t.set.specs {
+		t.columns[c].fold(i, valueOf(e, spec.field))
+	}
+}
+
+// everyEvent is what a count of events counts.
+var everyEvent = featurestore.BoolValue(true)
+
+func valueOf(e *featurestore.Event, field int) featurestore.Value {
+	if field < 0 {
+		return everyEvent
+	}
+	return e.Values[field]
+}
+
+func (t *tiles) append(dst []byte) []byte {
+	n := len(t.indexes)
+	dst = binary.AppendUvarint(dst, uint64(n))
+	if n == 0 {
+		return dst
+	}
+	newest := t.indexes[n-1]
+	dst = binary.AppendUvarint(dst, uint64(newest))
+	for _, index := range t.indexes {
+		if t.set.distanceWidth() == 1 {
+			dst = append(dst, byte(newest-index))
+		} else {
+			dst = binary.LittleEndian.AppendUint16(dst, uint16(newest-index))
+		}
+	}
+	for _, c := range t.columns {
+		dst = c.append(dst)
+	}
+	return dst
+}
+
+func (t *tiles) decode(src []byte) error {
+	t.reset()
+	packed, rest, err := t.set.open(src)
+	if err != nil || packed.n == 0 {
+		return err
+	}
+	for i := range packed.n {
+		t.indexes = append(t.indexes, packed.newest-int64(packed.distance(i)))
+	}
+	for i, c := range t.columns {
+		if rest, err = c.decode(rest, packed.n); err != nil {
+			t.indexes = t.indexes[:0]
+			t.columns = newPartials(t.set.specs)
+			return err
+		}
+		if e, ok := c.(interface{ fixEmpty(counts []int64) }); ok {
+			e.fixEmpty(t.countOf(t.set.specs[i].field).tiles)
+		}
+	}
+	return nil
+}
+
+// countOf is the count of a field's values, which stands before any column that
+// needs it.
+func (t *tiles) countOf(field int) *counts {
+	i := slices.Index(t.set.specs, partialSpec{kind: countPartial, field: field})
+	if i < 0 { // a required field: the count of events stands for it
+		i = slices.Index(t.set.specs, partialSpec{kind: countPartial, field: -1})
+	}
+	return t.columns[i].(*counts)
+}
+
+// packedTiles is the head of a packed tile set; it aliases the row.
+type packedTiles struct {
+	n         int
+	newest    int64
+	distances []byte
+	width     int
+}
+
+func (p *packedTiles) distance(i int) int {
+	if p.width == 1 {
+		return int(p.distances[i])
+	}
+	return int(binary.LittleEndian.Uint16(p.distances[2*i:]))
+}
+
+// open takes the head of a packed tile set; rest starts with the first column.
+func (s *tileSet) open(src []byte) (p packedTiles, rest []byte, err error) {
+	n, src, err := uvarint(src)
+	if err != nil || n == 0 {
+		return p, src, err
+	}
+	newest, src, err := uvarint(src)
+	if err != nil {
+		return p, nil, err
+	}
+	width := s.distanceWidth()
+	if n > maxTiles || newest > math.MaxInt64 || uint64(len(src)) < n*uint64(width) {
+		return p, nil, errTruncated
+	}
+	size := int(n) * width
+	p = packedTiles{n: int(n), newest: int64(newest), distances: src[:size], width: width}
+	return p, src[size:], nil
+}
+
+// since is the position of the first tile that starts at or after index, searched
+// from the newest: most windows are short.
+func (p *packedTiles) since(index int64) int {
+	reach := p.newest - index
+	i := p.n
+	for i > 0 && int64(p.distance(i-1)) <= reach {
+		i--
+	}
+	return i
+}
+
+func uvarint(src []byte) (v uint64, rest []byte, err error) {
+	v, n := binary.Uvarint(src)
+	if n <= 0 {
+		return 0, nil, errTruncated
+	}
+	return v, src[n:], nil
+}

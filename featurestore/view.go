@@ -1,0 +1,168 @@
+package featurestore
+
+import (
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Lifetime is the window that never ends.
+const Lifetime time.Duration = 0
+
+// View is a feature view: named features of one entity, folded from one source.
+type View struct {
+	Name   string
+	Entity string
+	Source string
+	// JoinFields names, for each of the entity's join keys in order, the field of
+	// the source that holds it.
+	JoinFields []string
+	// TTL is how old the newest event may be before the values are Expired; 0 means
+	// forever.
+	TTL time.Duration
+	// Features in declared order.
+	Features []Feature
+	// Generation numbers the versions of the view that need a state of their own,
+	// from 1; 0 until the definitions are applied.
+	Generation int
+}
+
+// Feature is one feature of a view. With windows it makes one column a window,
+// without it makes one column.
+type Feature struct {
+	Name        string
+	Description string
+	// Aggregate is the name of the aggregate: "latest", "count", "mean" …
+	Aggregate string
+	// Field is the field that is aggregated; empty for a count of events.
+	Field string
+	// N is the length of a last_n list.
+	N int
+	// Windows in declared order; empty for what has none. Lifetime is a window.
+	Windows []Window
+	// Type of the feature's values.
+	Type Type
+}
+
+// Window is a sawtooth window: at time t it covers [floor(t − Length, Hop), t).
+type Window struct {
+	// Length of the window; Lifetime covers everything.
+	Length time.Duration
+	// Hop is the granularity of the tail; 0 for Lifetime.
+	Hop time.Duration
+}
+
+// Column is one output of a view: a feature over one of its windows.
+type Column struct {
+	// Name is unique within the view: the feature's name, with "_" and the window
+	// appended where it has windows, as in "count_30d".
+	Name string
+	Type Type
+	// Feature and Window index View.Features and Feature.Windows; Window is -1 for
+	// a feature without windows.
+	Feature, Window int
+}
+
+// Columns lists the view's columns in declared order.
+func (v *View) Columns() []Column {
+	var columns []Column
+	for i, f := range v.Features {
+		if len(f.Windows) == 0 {
+			columns = append(columns, Column{Name: f.Name, Type: f.Type, Feature: i, Window: -1})
+		}
+		for j, w := range f.Windows {
+			columns = append(columns, Column{Name: f.Name + "_" + w.String(), Type: f.Type, Feature: i, Window: j})
+		}
+	}
+	return columns
+}
+
+// Column finds a column by name.
+func (v *View) Column(name string) (Column, bool) {
+	columns := v.Columns()
+	i := slices.IndexFunc(columns, func(c Column) bool { return c.Name == name })
+	if i < 0 {
+		return Column{}, false
+	}
+	return columns[i], true
+}
+
+// Retention is how long after its newest event a row can still matter to a read
+// or be changed by an acceptable event of a source that accepts events as old as
+// maxAge. It is 0, meaning forever, when a feature covers a lifetime.
+func (v *View) Retention(maxAge time.Duration) time.Duration {
+	longest := v.TTL
+	for _, f := range v.Features {
+		if len(f.Windows) == 0 && v.TTL == 0 {
+			return 0
+		}
+		for _, w := range f.Windows {
+			if w.Length == Lifetime {
+				return 0
+			}
+			longest = max(longest, w.Length+w.Hop)
+		}
+	}
+	return longest + maxAge
+}
+
+var ladder = []time.Duration{
+	time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second,
+	time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 6 * time.Hour, 24 * time.Hour,
+}
+
+// NewWindow is the window of the given length with the hop that is chosen when a
+// definition gives none: the largest of a fixed ladder that is at most a sixtieth
+// of the length, and at least a second.
+func NewWindow(length time.Duration) Window {
+	if length == Lifetime {
+		return Window{}
+	}
+	hop := ladder[0]
+	for _, h := range ladder {
+		if h*60 <= length {
+			hop = h
+		}
+	}
+	return Window{Length: length, Hop: hop}
+}
+
+// Start is the first event time that the window covers at time t, both in
+// microseconds.
+func (w Window) Start(t int64) int64 {
+	if w.Length == Lifetime {
+		return 0
+	}
+	return max(0, floor(t-w.Length.Microseconds(), w.Hop.Microseconds()))
+}
+
+// String is the window's length as written in definitions: "30d", "90s",
+// "lifetime".
+func (w Window) String() string {
+	if w.Length == Lifetime {
+		return "lifetime"
+	}
+	return FormatDuration(w.Length)
+}
+
+// FormatDuration writes a duration with the largest of d, h, m, s and ms that
+// divides it.
+func FormatDuration(d time.Duration) string {
+	for _, u := range []struct {
+		unit time.Duration
+		name string
+	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}} {
+		if d%u.unit == 0 && d != 0 {
+			return strconv.FormatInt(int64(d/u.unit), 10) + u.name
+		}
+	}
+	return strconv.FormatInt(d.Milliseconds(), 10) + "ms"
+}
+
+func floor(a, b int64) int64 {
+	q := a / b
+	if a%b < 0 {
+		q--
+	}
+	return q * b
+}
