@@ -1,0 +1,123 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/fold"
+)
+
+// expirySlack is added to a row's retention before Redis may forget it: reads say
+// NOT_FOUND first, whatever the clocks of reader and store are.
+const expirySlack = time.Hour
+
+// rowFold is one row of a batch: where it is, what it was, and the events to fold.
+type rowFold struct {
+	key    string
+	bucket int
+	events []*featurestore.Event
+	known  bool   // row is what the store had when last asked
+	row    []byte // nil if there is none
+}
+
+// folder folds the rows of one view. Everything but the cache is used again for
+// every batch.
+type folder struct {
+	state *fold.State
+	cache *rowCache
+	rows  map[string]*rowFold
+	key   []byte
+	join  []featurestore.Value
+}
+
+func (f *folder) reset() {
+	if f.rows == nil {
+		f.rows = make(map[string]*rowFold)
+	}
+	clear(f.rows)
+}
+
+// row finds the row that an event belongs to.
+func (f *folder) row(v *View, e *featurestore.Event) (*rowFold, error) {
+	f.join = f.join[:0]
+	for _, field := range v.JoinFields {
+		f.join = append(f.join, e.Values[field])
+	}
+	var err error
+	if f.key, err = v.Entity.AppendKey(f.key[:0], f.join); err != nil {
+		return nil, err
+	}
+	row, ok := f.rows[string(f.key)]
+	if !ok {
+		row = &rowFold{key: string(f.key), bucket: featurestore.Bucket(f.key)}
+		f.rows[row.key] = row
+	}
+	return row, nil
+}
+
+// load fetches the rows that are not known yet, from the cache or from the store in
+// one round trip.
+func (f *folder) load(ctx context.Context, p *Partition, v *View, work []*pendingBucket) error {
+	var keys [][]byte
+	var rows []*rowFold
+	for _, w := range work {
+		for _, row := range w.rows {
+			if row.known {
+				continue
+			}
+			if packed, ok := f.cache.get(row.key); ok {
+				row.row, row.known = packed, true
+				p.stats.RowHits++
+				continue
+			}
+			keys, rows = append(keys, []byte(row.key)), append(rows, row)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	p.stats.RowLoads += int64(len(keys))
+	packed, err := p.store.Load(ctx, v, keys)
+	if err != nil {
+		return err
+	}
+	for i, row := range rows {
+		row.row, row.known = packed[i], true
+	}
+	return nil
+}
+
+// fold folds a row's events and packs the result.
+func (f *folder) fold(v *View, row *rowFold) (RowWrite, error) {
+	write := RowWrite{Key: []byte(row.key), Stamp: fold.Stamp(row.row)}
+	if row.row == nil {
+		f.state.Reset()
+	} else if err := f.state.Decode(row.row); err != nil {
+		return write, errors.Join(fmt.Errorf("entity %s", featurestore.KeyText([]byte(row.key))), err)
+	}
+	for _, e := range row.events {
+		f.state.Fold(e)
+	}
+	write.Row = f.state.AppendRow(make([]byte, 0, len(row.row)+64))
+	if retention := v.Program.Retention(); retention > 0 {
+		write.Expire = f.state.Newest() + retention + expirySlack.Microseconds()
+	}
+	return write, nil
+}
+
+// refresh takes the row that another writer wrote.
+func (f *folder) refresh(row *rowFold, current []byte) {
+	f.cache.remove(row.key)
+	row.row, row.known = current, true
+}
+
+// forget makes the rows of a bucket be asked for again.
+func (f *folder) forget(w *pendingBucket) {
+	for _, row := range w.rows {
+		f.cache.remove(row.key)
+		row.row, row.known = nil, false
+	}
+}

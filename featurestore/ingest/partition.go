@@ -1,0 +1,184 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/onehop/onehop/featurestore"
+)
+
+// ErrLost means that the store knows less than it did: it lost acknowledged writes.
+// The partition must be opened again, and read again from where Open says.
+var ErrLost = errors.New("the online store lost writes; the partition is read again")
+
+// ErrGone means that events which are still needed are no longer in Kafka. Going on
+// would silently lose them.
+var ErrGone = errors.New("events that are needed are no longer in Kafka; rebuild from history is needed")
+
+// errContended means that other writers changed the same rows again and again.
+var errContended = errors.New("too many writers met at the same rows")
+
+// Batch is a run of a partition's records: those with offsets in [From, To). Events
+// are the accepted ones among them in order of offset.
+type Batch struct {
+	From, To int64
+	Events   []featurestore.Event
+}
+
+// Stats counts what a Partition did since it was made.
+type Stats struct {
+	Folded    int64 // events folded into a view
+	Skipped   int64 // events below the watermark of their bucket
+	Commits   int64 // commits written
+	Conflicts int64 // commits refused because a row or a watermark had moved
+	RowHits   int64 // rows found in the cache of hot rows
+	RowLoads  int64 // rows read from the store
+}
+
+// Partition follows one partition. It is not safe for concurrent use; partitions
+// are independent of each other.
+type Partition struct {
+	id    PartitionID
+	store Store
+	views []*viewState
+	// position is the offset after the last batch processed.
+	position int64
+	stats    Stats
+}
+
+// viewState is where one generation stands.
+type viewState struct {
+	*View
+	next   []int64 // remembered watermark of each bucket
+	target int64   // to be reached before the buckets are live, or Missing
+	folder folder
+}
+
+// NewPartition follows a partition for the views that its topic feeds. cacheBytes
+// bounds the memory of its cache of hot rows, shared among the views.
+func NewPartition(store Store, id PartitionID, views []*View, cacheBytes int) *Partition {
+	p := &Partition{id: id, store: store}
+	for _, v := range views {
+		p.views = append(p.views, &viewState{
+			View:   v,
+			folder: folder{state: v.Program.NewState(), cache: newRowCache(cacheBytes / max(1, len(views)))},
+		})
+	}
+	return p
+}
+
+// Stats is what the partition has done so far.
+func (p *Partition) Stats() Stats { return p.stats }
+
+// Position is the offset after the last record processed.
+func (p *Partition) Position() int64 { return p.position }
+
+// Open asks the store where every bucket stands and returns the offset to read
+// from: the lowest watermark. offsets are those of all partitions of the topic.
+// Buckets that the store does not know begin to fill from the start of the log.
+func (p *Partition) Open(ctx context.Context, offsets map[int32]Offsets) (int64, error) {
+	own := offsets[p.id.Partition]
+	resume := own.End
+	for _, v := range p.views {
+		v.folder.cache.clear()
+		marks, err := p.marks(ctx, v, offsets)
+		if err != nil {
+			return 0, fmt.Errorf("view %q: %w", v.Name, err)
+		}
+		v.next, v.target = make([]int64, len(marks)), Missing
+		for b, mark := range marks {
+			if err := check(mark, own); err != nil {
+				return 0, fmt.Errorf("view %q, bucket %d, partition %d: %w", v.Name, b, p.id.Partition, err)
+			}
+			v.next[b] = mark.Next
+			v.target = max(v.target, mark.Target)
+			resume = min(resume, max(mark.Next, own.Start))
+		}
+	}
+	p.position = resume
+	return resume, p.reportFilled(ctx)
+}
+
+// marks reads the marks of a view, and makes unknown buckets known first.
+func (p *Partition) marks(ctx context.Context, v *viewState, offsets map[int32]Offsets) ([]Mark, error) {
+	marks, err := p.store.Marks(ctx, v.View, p.id)
+	if err != nil {
+		return nil, err
+	}
+	var unknown []int
+	for b := range marks {
+		if !marks[b].Known {
+			unknown = append(unknown, b)
+		}
+	}
+	if len(unknown) == 0 {
+		return marks, nil
+	}
+	for partition, o := range offsets {
+		if o.Start > 0 {
+			return nil, fmt.Errorf("%w: partition %d begins at offset %d", ErrGone, partition, o.Start)
+		}
+	}
+	if err := p.store.BeginFill(ctx, v.View, p.id.Topic, unknown, offsets); err != nil {
+		return nil, err
+	}
+	return p.store.Marks(ctx, v.View, p.id)
+}
+
+// check says whether the log still has what a bucket needs.
+func check(mark Mark, log Offsets) error {
+	next := max(mark.Next, 0) // a partition that the bucket does not know begins at 0
+	switch {
+	case !mark.Known:
+		return ErrLost
+	case next < log.Start:
+		return fmt.Errorf("%w: offset %d is needed and the log begins at %d", ErrGone, next, log.Start)
+	case next > log.End:
+		return fmt.Errorf("%w: offset %d was folded and the log ends at %d", ErrGone, next, log.End)
+	}
+	return nil
+}
+
+// Process folds a batch into every view and commits it. It returns when every bucket
+// that has events of the batch has its watermark at the batch's end. On any error
+// the partition must be opened again.
+func (p *Partition) Process(ctx context.Context, batch Batch) error {
+	for _, v := range p.views {
+		if err := p.processView(ctx, v, batch, false); err != nil {
+			return fmt.Errorf("view %q: %w", v.Name, err)
+		}
+	}
+	p.position = max(p.position, batch.To)
+	if slices.ContainsFunc(p.views, func(v *viewState) bool { return v.target != Missing && v.target <= p.position }) {
+		return p.Heartbeat(ctx)
+	}
+	return nil
+}
+
+// Heartbeat moves the watermark of buckets without recent events to the position, so
+// that little is read again after a restart, and reports filled buckets. It finds
+// out, too, when the store has lost its rows while no events arrive.
+func (p *Partition) Heartbeat(ctx context.Context) error {
+	for _, v := range p.views {
+		if err := p.processView(ctx, v, Batch{From: p.position, To: p.position}, true); err != nil {
+			return fmt.Errorf("view %q: %w", v.Name, err)
+		}
+	}
+	return p.reportFilled(ctx)
+}
+
+// reportFilled tells the store of views whose buckets have all reached the target.
+func (p *Partition) reportFilled(ctx context.Context) error {
+	for _, v := range p.views {
+		if v.target == Missing || slices.Min(v.next) < v.target {
+			continue
+		}
+		if err := p.store.Filled(ctx, v.View, p.id); err != nil {
+			return fmt.Errorf("view %q: %w", v.Name, err)
+		}
+		v.target = Missing
+	}
+	return nil
+}
