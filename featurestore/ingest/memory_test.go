@@ -88,14 +88,10 @@ func (m *memory) BeginFill(_ context.Context, _ *View, topic featurestore.TopicI
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.live = false
-	if m.filling == nil {
-		m.filling = map[PartitionID]int64{}
-	}
+	m.filling = map[PartitionID]int64{}
 	for partition, o := range offsets {
 		id := PartitionID{topic, partition}
-		if _, ok := m.filling[id]; !ok {
-			m.filling[id] = o.End
-		}
+		m.filling[id] = o.End
 	}
 	for _, b := range buckets {
 		if m.marks[b] == nil {
@@ -111,17 +107,26 @@ func (m *memory) BeginFill(_ context.Context, _ *View, topic featurestore.TopicI
 	return nil
 }
 
-func (m *memory) Filled(_ context.Context, _ *View, id PartitionID) error {
+func (m *memory) Advance(_ context.Context, _ *View, id PartitionID) (State, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.filling == nil {
-		return nil
+	if m.live || m.filling == nil {
+		if m.live {
+			return Live, nil
+		}
+		return Lost, nil
+	}
+	for b := range featurestore.Buckets {
+		if next, ok := m.marks[b][id]; !ok || next < m.filling[id] {
+			return Filling, nil
+		}
 	}
 	delete(m.filling, id)
-	if len(m.filling) == 0 {
-		m.filling, m.live = nil, true
+	if len(m.filling) > 0 {
+		return Filling, nil
 	}
-	return nil
+	m.filling, m.live = nil, true
+	return Live, nil
 }
 
 func (m *memory) Load(_ context.Context, _ *View, keys [][]byte) ([][]byte, error) {

@@ -98,7 +98,7 @@ func (p *Partition) Open(ctx context.Context, offsets map[int32]Offsets) (int64,
 		}
 	}
 	p.position = resume
-	return resume, p.reportFilled(ctx)
+	return resume, p.advance(ctx)
 }
 
 // marks reads the marks of a view, and makes unknown buckets known first.
@@ -158,27 +158,30 @@ func (p *Partition) Process(ctx context.Context, batch Batch) error {
 }
 
 // Heartbeat moves the watermark of buckets without recent events to the position, so
-// that little is read again after a restart, and reports filled buckets. It finds
-// out, too, when the store has lost its rows while no events arrive.
+// that little is read again after a restart, and lets a fill complete. It finds out,
+// too, when the store has lost its rows while no events arrive. Call it every few
+// seconds.
 func (p *Partition) Heartbeat(ctx context.Context) error {
 	for _, v := range p.views {
 		if err := p.processView(ctx, v, Batch{From: p.position, To: p.position}, true); err != nil {
 			return fmt.Errorf("view %q: %w", v.Name, err)
 		}
 	}
-	return p.reportFilled(ctx)
+	return p.advance(ctx)
 }
 
-// reportFilled tells the store of views whose buckets have all reached the target.
-func (p *Partition) reportFilled(ctx context.Context) error {
+// advance lets the store see whether a fill is complete, and learns of lost rows.
+func (p *Partition) advance(ctx context.Context) error {
 	for _, v := range p.views {
-		if v.target == Missing || slices.Min(v.next) < v.target {
-			continue
-		}
-		if err := p.store.Filled(ctx, v.View, p.id); err != nil {
+		state, err := p.store.Advance(ctx, v.View, p.id)
+		switch {
+		case err != nil:
 			return fmt.Errorf("view %q: %w", v.Name, err)
+		case state == Lost:
+			return fmt.Errorf("view %q: %w", v.Name, ErrLost)
+		case state == Live || slices.Min(v.next) >= v.target:
+			v.target = Missing
 		}
-		v.target = Missing
 	}
 	return nil
 }

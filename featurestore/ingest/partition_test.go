@@ -94,6 +94,13 @@ func checkInvariant(t interface{ Fatalf(string, ...any) }, m *memory, v *View, l
 		}
 		want[key] = write.Row
 	}
+	for b := range featurestore.Buckets {
+		for p := range l {
+			if next := m.marks[b][PartitionID{topic, int32(p)}]; m.live && next < int64(len(l[p])) {
+				t.Fatalf("served as live, and bucket %d lacks events of partition %d from offset %d on", b, p, next)
+			}
+		}
+	}
 	if len(want) != len(m.rows) {
 		t.Fatalf("%d rows, want %d", len(m.rows), len(want))
 	}
@@ -164,6 +171,12 @@ func TestInvariantUnderFaults(t *testing.T) {
 				open = step(t, ctx, store, o.Partition, l, p, open, 50)
 			}
 			if err := o.Heartbeat(ctx); err != nil {
+				t.Fatalf("the last heartbeat: %v", err)
+			}
+			owners[p] = o
+		}
+		for p := range l { // whoever was filled first may have to say so again
+			if err := owners[p].Heartbeat(ctx); err != nil {
 				t.Fatalf("the last heartbeat: %v", err)
 			}
 		}

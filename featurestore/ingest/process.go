@@ -73,15 +73,12 @@ func (p *Partition) gather(v *viewState, batch Batch) ([]*pendingBucket, error) 
 }
 
 // idle lists the buckets whose watermark is behind a position that the partition has
-// passed, and one bucket at least: its commit finds out whether the rows are lost.
+// passed.
 func (v *viewState) idle(position int64) (work []*pendingBucket) {
 	for b, next := range v.next {
 		if next < position {
 			work = append(work, &pendingBucket{bucket: b})
 		}
-	}
-	if len(work) == 0 {
-		work = append(work, &pendingBucket{bucket: int(position) % len(v.next)})
 	}
 	return work
 }
@@ -122,7 +119,7 @@ func (p *Partition) commit(ctx context.Context, v *viewState, batch Batch, work 
 // settle takes the outcome of one commit and says whether it must be tried again.
 func (p *Partition) settle(v *viewState, w *pendingBucket, c *Commit, o *Outcome) (retry bool, err error) {
 	switch {
-	case o.Moved && o.Watermark < c.Expect:
+	case o.Moved && (o.Watermark < c.Expect || o.Watermark == Missing):
 		return false, fmt.Errorf("%w (bucket %d: watermark %d, remembered %d)", ErrLost, c.Bucket, o.Watermark, c.Expect)
 	case o.Moved:
 		// Another owner of the partition did this work, or a part of it.

@@ -53,6 +53,19 @@ type Mark struct {
 	Target int64
 }
 
+// State says whether the rows of a generation may be served.
+type State uint8
+
+// The states.
+const (
+	// Lost generations have no marker: they are new, or the store lost everything.
+	Lost State = iota
+	// Filling generations lack events that were there before.
+	Filling
+	// Live generations hold everything up to their watermarks.
+	Live
+)
+
 // Offsets are the first and the next offset of a partition's log.
 type Offsets struct{ Start, End int64 }
 
@@ -107,9 +120,11 @@ type Marker interface {
 	// BeginFill makes unknown buckets known: every partition of the topic at the
 	// start of its log, and filling until each has been folded up to its End.
 	BeginFill(ctx context.Context, view *View, topic featurestore.TopicID, buckets []int, offsets map[int32]Offsets) error
-	// Filled reports that a partition has reached its target in every bucket. The
-	// last partition to report makes the buckets live.
-	Filled(ctx context.Context, view *View, id PartitionID) error
+	// Advance looks at a partition's watermarks in the store itself: when every
+	// bucket has reached the target, the partition has done its part of the fill,
+	// and the last partition to do so makes the buckets live. It returns the state
+	// after that.
+	Advance(ctx context.Context, view *View, id PartitionID) (State, error)
 }
 
 // Rows reads and writes rows.

@@ -1,0 +1,67 @@
+package online
+
+import "github.com/redis/go-redis/v9"
+
+// A script that fails midway is not undone, so each one checks everything before its
+// first write. Offsets are compared as strings where equality is asked: Lua's numbers
+// are doubles.
+
+// commitScript writes the rows of a bucket and moves a watermark, all or nothing.
+//
+//	KEYS: watermarks, row…
+//	ARGV: field, expected watermark ('' for none), next, then for each row: stamp of
+//	      the row that it replaces ('' for none), expiry in ms since 1970 ('' for
+//	      never), row
+//
+// It answers {0}; or {1, watermark (” for none)}; or {2, index, row, index, row, …}.
+var commitScript = redis.NewScript(`
+local mark = redis.call('HGET', KEYS[1], ARGV[1]) or ''
+if mark ~= ARGV[2] or (mark == '' and redis.call('EXISTS', KEYS[1]) == 0) then
+  return {1, mark}
+end
+local changed = {2}
+for i = 2, #KEYS do
+  if redis.call('GETRANGE', KEYS[i], 0, 7) ~= ARGV[3 * i - 2] then
+    changed[#changed + 1] = i - 2
+    changed[#changed + 1] = redis.call('GET', KEYS[i]) or ''
+  end
+end
+if #changed > 1 then return changed end
+for i = 2, #KEYS do
+  if ARGV[3 * i - 1] == '' then
+    redis.call('SET', KEYS[i], ARGV[3 * i])
+  else
+    redis.call('SET', KEYS[i], ARGV[3 * i], 'PXAT', ARGV[3 * i - 1])
+  end
+end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+return {0}
+`)
+
+// fillScript marks a generation or a bucket as filling.
+//
+//	KEYS: live, fill      ARGV: field, target, field, target, …
+var fillScript = redis.NewScript(`
+redis.call('SET', KEYS[1], 'filling')
+redis.call('DEL', KEYS[2])
+redis.call('HSET', KEYS[2], unpack(ARGV))
+return 0
+`)
+
+// advanceScript takes a partition off the fill when every bucket has reached its
+// target, and makes the marker live when no partition is left. It answers the marker.
+//
+//	KEYS: live, fill, watermarks…      ARGV: field
+var advanceScript = redis.NewScript(`
+local live = redis.call('GET', KEYS[1]) or ''
+if live ~= 'filling' then return live end
+local target = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '0')
+for i = 3, #KEYS do
+  local mark = redis.call('HGET', KEYS[i], ARGV[1])
+  if not mark or tonumber(mark) < target then return live end
+end
+redis.call('HDEL', KEYS[2], ARGV[1])
+if redis.call('EXISTS', KEYS[2]) == 1 then return live end
+redis.call('SET', KEYS[1], 'live')
+return 'live'
+`)

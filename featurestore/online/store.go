@@ -1,0 +1,59 @@
+package online
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/onehop/onehop/featurestore"
+)
+
+// Store reads and writes rows in Redis. It is safe for concurrent use and does not
+// own its client.
+type Store struct {
+	client  redis.UniversalClient
+	cluster bool
+}
+
+// Open checks a server and returns a store over it. The server must answer, must not
+// evict keys, and must know SET … PXAT (Redis 6.2).
+func Open(ctx context.Context, client redis.UniversalClient) (*Store, error) {
+	if err := client.Ping(ctx).Err(); err != nil {
+		return nil, featurestore.Errorf(featurestore.Unavailable, "Redis does not answer").Because(err)
+	}
+	_, cluster := client.(*redis.ClusterClient)
+	policy, err := client.ConfigGet(ctx, "maxmemory-policy").Result()
+	var unknown redis.Error
+	switch {
+	case errors.As(err, &unknown):
+		// A stand-in without CONFIG (miniredis), or a managed server that hides it.
+	case err != nil:
+		return nil, fmt.Errorf("asking Redis for its maxmemory-policy: %w", err)
+	case policy["maxmemory-policy"] != "noeviction":
+		return nil, fmt.Errorf("Redis would evict rows (maxmemory-policy %s): set it to noeviction, "+
+			"for example by redis-cli CONFIG SET maxmemory-policy noeviction", policy["maxmemory-policy"])
+	}
+	return &Store{client: client, cluster: cluster}, nil
+}
+
+// Connect makes a client for a URL: redis://[user:password@]host:port/db, rediss://
+// for TLS; several hosts, separated by commas, mean a cluster.
+func Connect(url string) (redis.UniversalClient, error) {
+	if strings.Contains(url, ",") {
+		first, rest, _ := strings.Cut(url, ",")
+		url = first + "?addr=" + strings.ReplaceAll(rest, ",", "&addr=")
+		options, err := redis.ParseClusterURL(url)
+		if err != nil {
+			return nil, fmt.Errorf("the Redis URL is not valid: %w", err)
+		}
+		return redis.NewClusterClient(options), nil
+	}
+	options, err := redis.ParseURL(url)
+	if err != nil {
+		return nil, fmt.Errorf("the Redis URL is not valid: %w", err)
+	}
+	return redis.NewClient(options), nil
+}
