@@ -46,6 +46,9 @@ type Field struct {
 	Type Type
 	// Required fields must be there and not null.
 	Required bool
+	// KeyBytes is, for a text field that is part of an entity's key, the most bytes
+	// that it may have, and it may not be empty; 0 for other fields.
+	KeyBytes int
 }
 
 // Field is the index of the field called name, or -1.

@@ -1,0 +1,132 @@
+package history
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/onehop/onehop/featurestore"
+)
+
+// Table is the history of one source. It is safe for concurrent use.
+type Table struct {
+	pool      *pgxpool.Pool
+	namespace string
+	source    *featurestore.Source
+	columns   []string
+	months    months
+}
+
+var sqlTypes = map[featurestore.Type]string{
+	featurestore.Int64: "bigint", featurestore.Float64: "double precision", featurestore.String: "text",
+	featurestore.Bytes: "bytea", featurestore.Bool: "boolean",
+}
+
+func sqlType(t featurestore.Type) string {
+	if t.IsList() {
+		return sqlTypes[t.Elem()] + "[]"
+	}
+	return sqlTypes[t]
+}
+
+// Open makes the table of a source, or adds the columns that it lacks. keys are the
+// fields by which rows are looked up, one list for each view of the source.
+func Open(ctx context.Context, pool *pgxpool.Pool, namespace string, source *featurestore.Source, keys [][]string) (*Table, error) {
+	t := &Table{pool: pool, namespace: namespace, source: source}
+	t.columns = []string{"event_time", "record_time", "topic_id", "kafka_partition", "kafka_offset", "event_index"}
+	for _, f := range source.Fields {
+		t.columns = append(t.columns, "f_"+f.Name)
+	}
+	if err := t.create(ctx, keys); err != nil {
+		return nil, fmt.Errorf("the history of source %q: %w", source.Name, err)
+	}
+	return t, nil
+}
+
+func (t *Table) schema() string { return pgx.Identifier{"onehop_" + t.namespace}.Sanitize() }
+
+// name is the qualified name of the table.
+func (t *Table) name() string {
+	return pgx.Identifier{"onehop_" + t.namespace, t.source.Name}.Sanitize()
+}
+
+func (t *Table) create(ctx context.Context, keys [][]string) error {
+	return pgx.BeginFunc(ctx, t.pool, func(tx pgx.Tx) error {
+		// Services that start together make tables one after the other.
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtext($1))", "onehop history "+t.namespace); err != nil {
+			return fmt.Errorf("locking: %w", err)
+		}
+		for _, statement := range t.statements(keys) {
+			if _, err := tx.Exec(ctx, statement); err != nil {
+				return fmt.Errorf("%s: %w", firstLine(statement), err)
+			}
+		}
+		return nil
+	})
+}
+
+// statements make the table and bring it up to date.
+func (t *Table) statements(keys [][]string) []string {
+	all := []string{
+		"CREATE SCHEMA IF NOT EXISTS " + t.schema(),
+		"CREATE TABLE IF NOT EXISTS " + t.name() + ` (
+			event_time timestamptz NOT NULL, record_time timestamptz NOT NULL,
+			topic_id uuid NOT NULL, kafka_partition integer NOT NULL, kafka_offset bigint NOT NULL,
+			event_index integer NOT NULL
+		) PARTITION BY RANGE (event_time)`,
+	}
+	for _, f := range t.source.Fields {
+		all = append(all, fmt.Sprintf("ALTER TABLE %s ADD COLUMN IF NOT EXISTS %s %s",
+			t.name(), pgx.Identifier{"f_" + f.Name}.Sanitize(), sqlType(f.Type)))
+	}
+	for _, key := range keys {
+		columns := make([]string, len(key))
+		for i, field := range key {
+			columns[i] = pgx.Identifier{"f_" + field}.Sanitize()
+		}
+		all = append(all, fmt.Sprintf("CREATE INDEX IF NOT EXISTS %s ON %s (%s, event_time DESC)",
+			pgx.Identifier{t.indexName(key)}.Sanitize(), t.name(), strings.Join(columns, ", ")))
+	}
+	return append(all, fmt.Sprintf("CREATE INDEX IF NOT EXISTS %s ON %s USING brin (event_time)",
+		pgx.Identifier{t.source.Name + "_brin"}.Sanitize(), t.name()))
+}
+
+func (t *Table) indexName(key []string) string {
+	name := t.source.Name + "_by_" + strings.Join(key, "_")
+	if len(name) > 63 { // Postgres would cut it, and two might become one
+		name = fmt.Sprintf("%s_by_%x", t.source.Name[:min(len(t.source.Name), 40)], featurestore.Bucket([]byte(name))+len(name)*featurestore.Buckets)
+	}
+	return name
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}
+
+// month is the partition that an event time falls into.
+func month(us int64) time.Time {
+	t := time.UnixMicro(us).UTC()
+	return time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC)
+}
+
+// makeMonth makes the partition of a month when it is not there.
+func (t *Table) makeMonth(ctx context.Context, m time.Time) error {
+	const layout = "2006-01-02"
+	partition := pgx.Identifier{"onehop_" + t.namespace, t.source.Name + m.Format("_2006_01")}.Sanitize()
+	statement := fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s PARTITION OF %s FOR VALUES FROM ('%s+00') TO ('%s+00')",
+		partition, t.name(), m.Format(layout), m.AddDate(0, 1, 0).Format(layout))
+	return pgx.BeginFunc(ctx, t.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtext($1))", "onehop history "+t.namespace); err != nil {
+			return fmt.Errorf("locking: %w", err)
+		}
+		if _, err := tx.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("making partition %s: %w", partition, err)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,166 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/ingest"
+)
+
+// Writer copies the records of one partition. It is not safe for concurrent use.
+type Writer struct {
+	table *Table
+	id    ingest.PartitionID
+	next  int64
+	row   []any
+}
+
+// NewWriter writes the records of a partition to the table.
+func (t *Table) NewWriter(id ingest.PartitionID) *Writer {
+	return &Writer{table: t, id: id, row: make([]any, len(t.columns))}
+}
+
+// Open returns the offset after the last record that is in history. A partition that
+// history does not know begins where its log begins.
+func (w *Writer) Open(ctx context.Context, logs map[int32]ingest.Offsets) (int64, error) {
+	log := logs[w.id.Partition]
+	const statement = `
+		INSERT INTO onehop.offsets (namespace, source, topic_id, partition, next) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (namespace, source, topic_id, partition) DO UPDATE SET next = offsets.next
+		RETURNING next`
+	err := w.table.pool.QueryRow(ctx, statement, w.table.namespace, w.table.source.Name,
+		[16]byte(w.id.Topic), w.id.Partition, log.Start).Scan(&w.next)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("asking Postgres for the offset: %w", err)
+	case w.next < log.Start:
+		return 0, fmt.Errorf("%w: history ends at offset %d and the log begins at %d", ingest.ErrGone, w.next, log.Start)
+	case w.next > log.End:
+		return 0, fmt.Errorf("%w: history ends at offset %d and the log at %d", ingest.ErrGone, w.next, log.End)
+	}
+	return w.next, nil
+}
+
+// Process copies a batch's events and moves the offset, in one transaction. It returns
+// ingest.ErrLost when another owner has moved the offset.
+func (w *Writer) Process(ctx context.Context, batch ingest.Batch) error {
+	if batch.To <= w.next {
+		return nil
+	}
+	if err := w.table.ensureMonths(ctx, batch.Events); err != nil {
+		return err
+	}
+	err := pgx.BeginFunc(ctx, w.table.pool, func(tx pgx.Tx) error { return w.copy(ctx, tx, batch) })
+	if err != nil {
+		return err
+	}
+	w.next = batch.To
+	return nil
+}
+
+func (w *Writer) copy(ctx context.Context, tx pgx.Tx, batch ingest.Batch) error {
+	const statement = `
+		UPDATE onehop.offsets SET next = $5
+		WHERE namespace = $1 AND source = $2 AND topic_id = $3 AND partition = $4 AND next = $6`
+	// First, so that a rival waits here and then finds the offset moved.
+	tag, err := tx.Exec(ctx, statement, w.table.namespace, w.table.source.Name,
+		[16]byte(w.id.Topic), w.id.Partition, batch.To, w.next)
+	switch {
+	case err != nil:
+		return fmt.Errorf("moving the offset in Postgres: %w", err)
+	case tag.RowsAffected() == 0:
+		return fmt.Errorf("history: another owner moved the offset past %d: %w", w.next, ingest.ErrLost)
+	}
+	at := 0
+	rows := pgx.CopyFromFunc(func() ([]any, error) {
+		for at < len(batch.Events) && batch.Events[at].Offset < w.next {
+			at++
+		}
+		if at == len(batch.Events) {
+			return nil, nil
+		}
+		at++
+		return w.fill(&batch.Events[at-1]), nil
+	})
+	name := pgx.Identifier{"onehop_" + w.table.namespace, w.table.source.Name}
+	if _, err := tx.CopyFrom(ctx, name, w.table.columns, rows); err != nil {
+		return fmt.Errorf("copying records to Postgres: %w", err)
+	}
+	return nil
+}
+
+// fill makes the row of an event in a slice that is used again.
+func (w *Writer) fill(e *featurestore.Event) []any {
+	w.row = append(w.row[:0], time.UnixMicro(e.Time), time.UnixMicro(e.RecordTime),
+		[16]byte(w.id.Topic), e.Partition, e.Offset, e.Index)
+	for _, v := range e.Values {
+		w.row = append(w.row, sqlValue(v))
+	}
+	return w.row
+}
+
+func sqlValue(v featurestore.Value) any {
+	switch {
+	case v.IsNull():
+		return nil
+	case v.Type.IsList():
+		list := make([]any, len(v.List))
+		for i := range v.List {
+			list[i] = sqlValue(v.List[i])
+		}
+		return list
+	}
+	switch v.Type {
+	case featurestore.Int64:
+		return v.Int()
+	case featurestore.Float64:
+		return v.Float()
+	case featurestore.Bool:
+		return v.Bool()
+	case featurestore.String:
+		return string(v.Bytes)
+	default:
+		return v.Bytes
+	}
+}
+
+// months remembers which partitions exist.
+type months struct {
+	mu    sync.Mutex
+	known map[time.Time]bool
+}
+
+// maxMonths bounds how many partitions a batch may make: a source whose times are all
+// over the place is a mistake in its definition.
+const maxMonths = 600
+
+// ensureMonths makes the partitions that events fall into.
+func (t *Table) ensureMonths(ctx context.Context, events []featurestore.Event) error {
+	t.months.mu.Lock()
+	defer t.months.mu.Unlock()
+	if t.months.known == nil {
+		t.months.known = map[time.Time]bool{}
+	}
+	var last time.Time
+	for i := range events {
+		m := month(events[i].Time)
+		if m.Equal(last) || t.months.known[m] {
+			last = m
+			continue
+		}
+		if len(t.months.known) >= maxMonths {
+			return errors.New("the events of a source fall into more than 600 months")
+		}
+		if err := t.makeMonth(ctx, m); err != nil {
+			return err
+		}
+		t.months.known[m] = true
+	}
+	return nil
+}

@@ -1,0 +1,260 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/ingest"
+)
+
+// Worker follows one partition for a consumer group. Calls never overlap. After any
+// error the worker is opened again, with a growing pause, and records are read again
+// from where Open says; ingest.ErrGone stops the whole consumer.
+type Worker interface {
+	// Open says from which offset to read, given the logs of all partitions of the
+	// topic.
+	Open(ctx context.Context, logs map[int32]ingest.Offsets) (int64, error)
+	// Process takes a batch. When it returns, the batch's effects are safe.
+	Process(ctx context.Context, batch Batch) error
+	// Heartbeat is called every few seconds between batches.
+	Heartbeat(ctx context.Context) error
+}
+
+// Batch is a run of decoded records.
+type Batch struct {
+	ingest.Batch
+	// Rejected are the records that could not be accepted, in order of offset.
+	Rejected []Rejection
+	// Newest is the newest timestamp of the batch's records, in microseconds.
+	Newest int64
+}
+
+// Rejection is a record that was not accepted, and why.
+type Rejection struct {
+	Record *kgo.Record
+	Reason error
+}
+
+// Topic is a topic to follow and how to read it.
+type Topic struct {
+	Name     string
+	Source   string
+	Versions []Version
+	// NewWorker makes the worker of a partition when it is assigned.
+	NewWorker func(id ingest.PartitionID) Worker
+}
+
+// ConsumerConfig configures a [Consumer].
+type ConsumerConfig struct {
+	// Group is the consumer group.
+	Group  string
+	Topics []Topic
+	// Options of the client: brokers, TLS, SASL, hooks.
+	Options []kgo.Opt
+	// MaxRecords bounds one poll; 0 means 20,000.
+	MaxRecords int
+	// Heartbeat is the pause between heartbeats; 0 means 3 s.
+	Heartbeat time.Duration
+	Log       *slog.Logger
+	// Observe, when set, is told of every batch processed.
+	Observe func(topic, source string, partition int32, batch *Batch, lag int64, took time.Duration)
+}
+
+// Consumer follows topics as a member of a consumer group.
+type Consumer struct {
+	config ConsumerConfig
+	client *kgo.Client
+	admin  *kadm.Client
+	topics map[string]*Topic
+	log    *slog.Logger
+	parts  partitions
+}
+
+// NewConsumer makes a consumer. Run starts it and closes its client.
+func NewConsumer(config ConsumerConfig) (*Consumer, error) {
+	if config.MaxRecords == 0 {
+		config.MaxRecords = 20_000
+	}
+	if config.Heartbeat == 0 {
+		config.Heartbeat = 3 * time.Second
+	}
+	c := &Consumer{config: config, topics: map[string]*Topic{}, log: config.Log.With("group", config.Group)}
+	c.parts.init()
+	var names []string
+	for i := range config.Topics {
+		c.topics[config.Topics[i].Name] = &config.Topics[i]
+		names = append(names, config.Topics[i].Name)
+	}
+	client, err := kgo.NewClient(append([]kgo.Opt{
+		kgo.ConsumerGroup(config.Group),
+		kgo.ConsumeTopics(names...),
+		// Where to read from is the worker's to say; a log that no longer has it is an
+		// error, never a reason to go on elsewhere.
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.AdjustFetchOffsetsFn(c.assigned),
+		kgo.OnPartitionsRevoked(c.revoked),
+		kgo.OnPartitionsLost(c.revoked),
+		kgo.BlockRebalanceOnPoll(),
+		kgo.DisableAutoCommit(),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		// Control records move the position to the end of a transaction.
+		kgo.KeepControlRecords(),
+		kgo.FetchMaxBytes(16 << 20),
+		kgo.FetchMaxPartitionBytes(4 << 20),
+		kgo.MaxBufferedRecords(4 * config.MaxRecords),
+	}, config.Options...)...)
+	if err != nil {
+		return nil, fmt.Errorf("the Kafka client: %w", err)
+	}
+	c.client, c.admin = client, kadm.NewClient(client)
+	return c, nil
+}
+
+// Run follows the topics until the context ends, and then commits offsets and leaves
+// the group. It returns nil when the context ended, and an error when going on would
+// lose events.
+func (c *Consumer) Run(ctx context.Context) error {
+	defer c.client.CloseAllowingRebalance()
+	beat := time.Now()
+	for ctx.Err() == nil {
+		fetches := c.poll(ctx, beat.Add(c.config.Heartbeat))
+		err := c.fetchErrors(fetches)
+		if err == nil {
+			err = c.process(ctx, fetches)
+		}
+		if err == nil && time.Since(beat) >= c.config.Heartbeat {
+			err = c.heartbeat(ctx)
+			beat = time.Now()
+		}
+		if err == nil {
+			err = c.reopen(ctx)
+		}
+		c.client.AllowRebalance()
+		if err = errors.Join(err, c.parts.fatal()); err != nil {
+			return err
+		}
+	}
+	// What was processed is safe already; this is for people and lag tools.
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	c.commitHint(last)
+	return nil
+}
+
+// poll waits for records until the next heartbeat is due, or less while a partition
+// waits to be opened again.
+func (c *Consumer) poll(ctx context.Context, until time.Time) kgo.Fetches {
+	if at, some := c.parts.nextRetry(); some && at.Before(until) {
+		until = at
+	}
+	pollCtx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	return c.client.PollRecords(pollCtx, c.config.MaxRecords)
+}
+
+// fetchErrors sorts what the client reports: what it mends by itself is left to it,
+// what means that records are gone makes the partition be opened again, which finds
+// out exactly.
+func (c *Consumer) fetchErrors(fetches kgo.Fetches) error {
+	for _, e := range fetches.Errors() {
+		if errors.Is(e.Err, context.DeadlineExceeded) || errors.Is(e.Err, context.Canceled) {
+			continue
+		}
+		p := c.parts.get(e.Topic, e.Partition)
+		if p == nil {
+			c.log.Warn("Kafka reports an error", "topic", e.Topic, "partition", e.Partition, "error", e.Err)
+			continue
+		}
+		c.suspend(p, fmt.Errorf("fetching: %w", e.Err))
+	}
+	return nil
+}
+
+// heartbeat gives every open worker its heartbeat and commits offsets as a hint.
+func (c *Consumer) heartbeat(ctx context.Context) error {
+	for _, p := range c.parts.open() {
+		if err := p.worker.Heartbeat(ctx); err != nil {
+			if err := c.failed(ctx, p, err); err != nil {
+				return err
+			}
+		}
+	}
+	c.commitHint(ctx)
+	return nil
+}
+
+func (c *Consumer) commitHint(ctx context.Context) {
+	offsets := map[string]map[int32]kgo.EpochOffset{}
+	for _, p := range c.parts.open() {
+		if offsets[p.topic.Name] == nil {
+			offsets[p.topic.Name] = map[int32]kgo.EpochOffset{}
+		}
+		offsets[p.topic.Name][p.number] = kgo.EpochOffset{Epoch: -1, Offset: p.next}
+	}
+	if len(offsets) == 0 {
+		return
+	}
+	c.client.CommitOffsetsSync(ctx, offsets, nil)
+}
+
+// failed suspends a partition after an error of its worker. It returns the error when
+// going on would lose events.
+func (c *Consumer) failed(ctx context.Context, p *partition, err error) error {
+	if errors.Is(err, ingest.ErrGone) {
+		return fmt.Errorf("topic %q, partition %d: %w", p.topic.Name, p.number, err)
+	}
+	if ctx.Err() == nil {
+		c.suspend(p, err)
+	}
+	return nil
+}
+
+func (c *Consumer) suspend(p *partition, err error) {
+	pause := c.parts.suspend(p)
+	c.client.PauseFetchPartitions(map[string][]int32{p.topic.Name: {p.number}})
+	say := c.log.Warn
+	if errors.Is(err, ingest.ErrLost) {
+		say = c.log.Info // part of the protocol: the worker knows where to resume
+	}
+	say("a partition is opened again", "topic", p.topic.Name, "partition", p.number, "in", pause, "error", err)
+}
+
+// logs returns the id of a topic and the offsets of all its partitions.
+func (c *Consumer) logs(ctx context.Context, topic string) (featurestore.TopicID, map[int32]ingest.Offsets, error) {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	meta, err := c.admin.Metadata(ctx, topic)
+	if err == nil {
+		err = meta.Topics[topic].Err
+	}
+	if err != nil {
+		return featurestore.TopicID{}, nil, fmt.Errorf("asking Kafka for topic %q: %w", topic, err)
+	}
+	starts, err := c.admin.ListStartOffsets(ctx, topic)
+	if err == nil {
+		err = starts.Error()
+	}
+	if err != nil {
+		return featurestore.TopicID{}, nil, fmt.Errorf("asking Kafka where topic %q begins: %w", topic, err)
+	}
+	ends, err := c.admin.ListCommittedOffsets(ctx, topic)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return featurestore.TopicID{}, nil, fmt.Errorf("asking Kafka where topic %q ends: %w", topic, err)
+	}
+	logs := map[int32]ingest.Offsets{}
+	ends.Each(func(o kadm.ListedOffset) {
+		start, _ := starts.Lookup(topic, o.Partition)
+		logs[o.Partition] = ingest.Offsets{Start: start.Offset, End: o.Offset}
+	})
+	return featurestore.TopicID(meta.Topics[topic].ID), logs, nil
+}

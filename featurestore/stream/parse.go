@@ -1,0 +1,133 @@
+package stream
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/onehop/onehop/featurestore"
+)
+
+// parseValue reads a JSON value as a type. Nothing is converted silently: a number
+// with a fraction is no int64, a number in quotes is no number.
+func parseValue(raw jsontext.Value, t featurestore.Type) (featurestore.Value, error) {
+	kind := raw.Kind()
+	if kind == 'n' {
+		return featurestore.Value{}, nil
+	}
+	if t.IsList() {
+		return parseList(raw, t)
+	}
+	switch {
+	case t == featurestore.Int64 && kind == '0':
+		v, err := strconv.ParseInt(string(raw), 10, 64)
+		if err != nil {
+			return featurestore.Value{}, fmt.Errorf("is %s; an int64 is needed", raw)
+		}
+		return featurestore.IntValue(v), nil
+	case t == featurestore.Float64 && kind == '0':
+		v, err := strconv.ParseFloat(string(raw), 64)
+		if err != nil || math.IsInf(v, 0) {
+			return featurestore.Value{}, fmt.Errorf("is %s, which no float64 can hold", raw)
+		}
+		return featurestore.FloatValue(v), nil
+	case t == featurestore.Bool && (kind == 't' || kind == 'f'):
+		return featurestore.BoolValue(kind == 't'), nil
+	case (t == featurestore.String || t == featurestore.Bytes) && kind == '"':
+		return parseText(raw, t)
+	}
+	return featurestore.Value{}, fmt.Errorf("is %s; %s is needed", kindName(kind), t)
+}
+
+func parseText(raw jsontext.Value, t featurestore.Type) (featurestore.Value, error) {
+	text, err := jsontext.AppendUnquote(nil, raw)
+	if err != nil {
+		return featurestore.Value{}, malformed(err)
+	}
+	if t == featurestore.String {
+		if bytes.IndexByte(text, 0) >= 0 {
+			return featurestore.Value{}, errors.New("holds a NUL character, which history cannot keep")
+		}
+		return featurestore.Value{Type: t, Bytes: text}, nil
+	}
+	n, err := base64.StdEncoding.Decode(text, text)
+	if err != nil {
+		return featurestore.Value{}, errors.New("is not base64")
+	}
+	return featurestore.BytesValue(text[:n]), nil
+}
+
+func parseList(raw jsontext.Value, t featurestore.Type) (featurestore.Value, error) {
+	if raw.Kind() != '[' {
+		return featurestore.Value{}, fmt.Errorf("is %s; %s is needed", kindName(raw.Kind()), t)
+	}
+	list := []featurestore.Value{}
+	elements := jsontext.NewDecoder(bytes.NewBuffer(raw))
+	if _, err := elements.ReadToken(); err != nil {
+		return featurestore.Value{}, malformed(err)
+	}
+	for elements.PeekKind() != ']' {
+		element, err := elements.ReadValue()
+		if err != nil {
+			return featurestore.Value{}, malformed(err)
+		}
+		v, err := parseValue(element, t.Elem())
+		if err != nil {
+			return featurestore.Value{}, fmt.Errorf("element %d %w", len(list), err)
+		}
+		if v.IsNull() {
+			return featurestore.Value{}, fmt.Errorf("element %d is null; lists hold no nulls", len(list))
+		}
+		list = append(list, v)
+	}
+	return featurestore.ListValue(t.Elem(), list), nil
+}
+
+// parseTime reads an event time in the unit that the source declares.
+func parseTime(raw jsontext.Value, unit featurestore.TimeUnit) (int64, error) {
+	if unit == featurestore.RFC3339 {
+		text, err := jsontext.AppendUnquote(nil, raw)
+		if raw.Kind() != '"' || err != nil {
+			return 0, fmt.Errorf("is %s; a time such as \"2026-01-02T15:04:05Z\" is needed", kindName(raw.Kind()))
+		}
+		t, err := time.Parse(time.RFC3339Nano, string(text))
+		if err != nil {
+			return 0, fmt.Errorf("is %q; a time such as \"2026-01-02T15:04:05Z\" is needed", text)
+		}
+		return t.UnixMicro(), nil
+	}
+	n, err := strconv.ParseInt(string(raw), 10, 64)
+	if raw.Kind() != '0' || err != nil {
+		return 0, fmt.Errorf("is not a whole number of %s since 1970", unit)
+	}
+	scale := map[featurestore.TimeUnit]int64{featurestore.Seconds: 1e6, featurestore.Milliseconds: 1e3, featurestore.Microseconds: 1}[unit]
+	if n <= 0 || n > math.MaxInt64/2/scale {
+		return 0, fmt.Errorf("is %d %s, which is no time after 1970", n, unit)
+	}
+	return n * scale, nil
+}
+
+func kindName(kind jsontext.Kind) string {
+	switch kind {
+	case 'n':
+		return "null"
+	case 't', 'f':
+		return "a bool"
+	case '"':
+		return "a string"
+	case '0':
+		return "a number"
+	case '{':
+		return "an object"
+	case '[':
+		return "an array"
+	default:
+		return "nothing"
+	}
+}

@@ -1,0 +1,111 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/onehop/onehop/featurestore"
+)
+
+// Producer writes records, and waits until all in-sync replicas have them. It is safe
+// for concurrent use and does not own its client.
+type Producer struct{ client *kgo.Client }
+
+// NewProducer writes through a client.
+func NewProducer(client *kgo.Client) *Producer { return &Producer{client: client} }
+
+// Place is where a record was written.
+type Place struct {
+	Partition int32
+	Offset    int64
+}
+
+// Push writes values to a topic, keyed as given (nil for no key), and returns their
+// places when Kafka has them.
+func (p *Producer) Push(ctx context.Context, topic string, keys, values [][]byte) ([]Place, error) {
+	records := make([]*kgo.Record, len(values))
+	for i := range values {
+		records[i] = &kgo.Record{Topic: topic, Key: keys[i], Value: values[i]}
+	}
+	if err := p.client.ProduceSync(ctx, records...).FirstErr(); err != nil {
+		return nil, featurestore.Errorf(featurestore.Unavailable, "Kafka did not take the events").Because(err)
+	}
+	places := make([]Place, len(records))
+	for i, r := range records {
+		places[i] = Place{Partition: r.Partition, Offset: r.Offset}
+	}
+	return places, nil
+}
+
+// DeadLetters writes rejected records to a topic as they were, with headers that say
+// where they came from and why. The key is (topic id, partition, offset), so that a
+// replay writes the same letters again and a reader can tell.
+func (p *Producer) DeadLetters(ctx context.Context, topic string, id featurestore.TopicID, rejected []Rejection) error {
+	records := make([]*kgo.Record, len(rejected))
+	for i, r := range rejected {
+		records[i] = deadLetter(topic, id, r)
+	}
+	if err := p.client.ProduceSync(ctx, records...).FirstErr(); err != nil {
+		return fmt.Errorf("writing dead letters to topic %q: %w", topic, err)
+	}
+	return nil
+}
+
+// maxReason bounds the header that says why.
+const maxReason = 1000
+
+func deadLetter(topic string, id featurestore.TopicID, r Rejection) *kgo.Record {
+	value := r.Record.Value
+	headers := []kgo.RecordHeader{
+		{Key: "onehop-topic", Value: []byte(r.Record.Topic)},
+		{Key: "onehop-partition", Value: []byte(strconv.Itoa(int(r.Record.Partition)))},
+		{Key: "onehop-offset", Value: []byte(strconv.FormatInt(r.Record.Offset, 10))},
+		{Key: "onehop-timestamp", Value: []byte(r.Record.Timestamp.UTC().Format(time.RFC3339Nano))},
+		{Key: "onehop-key", Value: r.Record.Key},
+		{Key: "onehop-reason", Value: []byte(shorten(r.Reason.Error(), maxReason))},
+	}
+	if len(value) > featurestore.MaxEventBytes/2 {
+		headers = append(headers, kgo.RecordHeader{Key: "onehop-truncated-from", Value: []byte(strconv.Itoa(len(value)))})
+		value = value[:featurestore.MaxEventBytes/2]
+	}
+	return &kgo.Record{
+		Topic:   topic,
+		Key:     fmt.Appendf(nil, "%s/%d/%d", id, r.Record.Partition, r.Record.Offset),
+		Value:   value,
+		Headers: append(headers, r.Record.Headers...),
+	}
+}
+
+func shorten(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return s[:n] + "…"
+}
+
+// EnsureTopic makes a topic when it is not there; partitions and replicas of −1 are
+// the broker's defaults.
+func EnsureTopic(ctx context.Context, client *kgo.Client, topic string, partitions int32, configs map[string]string) error {
+	values := map[string]*string{}
+	for name, value := range configs {
+		values[name] = &value
+	}
+	resp, err := kadm.NewClient(client).CreateTopic(ctx, partitions, -1, values, topic)
+	if err == nil {
+		err = resp.Err
+	}
+	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+		return fmt.Errorf("making topic %q: %w", topic, err)
+	}
+	return nil
+}
+
+// DeadLetterTopic names the topic of a source's dead letters.
+func DeadLetterTopic(source *featurestore.Source) string { return source.Topic + ".dead" }
