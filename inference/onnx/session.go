@@ -1,0 +1,212 @@
+package onnx
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	ort "github.com/yalue/onnxruntime_go"
+)
+
+// ErrBadModel is wrapped by errors about a model that can't be loaded or can't be run in batches.
+var ErrBadModel = errors.New("bad model")
+
+// Options tune a session. The zero value is right for rankers on CPUs that serve many requests at once.
+type Options struct {
+	// IntraOpThreads is how many threads share one operator; 0 means 1. More help large models on idle machines, and cost
+	// throughput and tail latency when requests are concurrent.
+	IntraOpThreads int
+	// InterOpThreads is how many operators of one run may run side by side; 0 means 1.
+	InterOpThreads int
+	// MaxFileBytes bounds the model file; 0 means 512 MiB.
+	MaxFileBytes int64
+	// Outputs names the outputs that batches receive, in the order of [Batch.Output]; empty means all that are numeric tensors
+	// with rows first.
+	Outputs []string
+}
+
+const defaultMaxFileBytes = 512 << 20
+
+// Session is one loaded model. It is safe for concurrent use; each concurrent run needs a [Batch] of its own.
+type Session struct {
+	name    string
+	inputs  []TensorInfo
+	outputs []TensorInfo // those that batches receive, open dimensions but the first filled in
+	rows    int          // the fixed number of rows, or 0
+
+	mu      sync.RWMutex // held for reading while a run is under way
+	session *ort.DynamicAdvancedSession
+	batches map[*Batch]struct{}
+}
+
+// Load reads the ONNX file at path, compiles it and tries it on one row of zeros. The model must keep its weights in that
+// one file. Errors about the model itself wrap [ErrBadModel]; they never end the process, whatever the file holds.
+func (r *Runtime) Load(path string, options Options) (*Session, error) {
+	if options.MaxFileBytes == 0 {
+		options.MaxFileBytes = defaultMaxFileBytes
+	}
+	model, err := readBounded(path, options.MaxFileBytes)
+	if err != nil {
+		return nil, fmt.Errorf("load model: %w", err)
+	}
+	return r.LoadBytes(path, model, options)
+}
+
+// LoadBytes is Load for a model in memory; name stands for the path in errors. The session keeps no reference to model.
+func (r *Runtime) LoadBytes(name string, model []byte, options Options) (*Session, error) {
+	if err := r.acquire(); err != nil {
+		return nil, fmt.Errorf("load model %s: %w", name, err)
+	}
+	session, err := load(name, model, options)
+	if err != nil {
+		release()
+		return nil, fmt.Errorf("load model %s: %w", name, err)
+	}
+	return session, nil
+}
+
+func readBounded(path string, limit int64) (model []byte, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	model, err = io.ReadAll(io.LimitReader(file, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(model)) > limit {
+		return nil, fmt.Errorf("%s: %w: larger than %d bytes; raise the limit if that is meant", path, ErrBadModel, limit)
+	}
+	return model, nil
+}
+
+func load(name string, model []byte, options Options) (*Session, error) {
+	inputs, outputs, err := ort.GetInputOutputInfoWithONNXData(model)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadModel, err)
+	}
+	s := &Session{name: name, inputs: tensorInfos(inputs), batches: map[*Batch]struct{}{}}
+	if s.rows, err = checkInputs(s.inputs); err != nil {
+		return nil, err
+	}
+	if s.outputs, err = chooseOutputs(tensorInfos(outputs), options.Outputs); err != nil {
+		return nil, err
+	}
+	sessionOptions, err := newSessionOptions(options)
+	if err != nil {
+		return nil, err
+	}
+	s.session, err = ort.NewDynamicAdvancedSessionWithONNXData(model, names(s.inputs), names(s.outputs), sessionOptions)
+	err = errors.Join(err, sessionOptions.Destroy())
+	if err == nil {
+		err = s.probe()
+	}
+	if err != nil {
+		if s.session != nil {
+			err = errors.Join(err, s.session.Destroy())
+		}
+		return nil, fmt.Errorf("%w: %w", ErrBadModel, err)
+	}
+	return s, nil
+}
+
+// checkInputs returns the number of rows that the model is fixed to, or 0.
+func checkInputs(inputs []TensorInfo) (rows int, err error) {
+	if len(inputs) == 0 {
+		return 0, fmt.Errorf("%w: it has no inputs", ErrBadModel)
+	}
+	for _, input := range inputs {
+		switch {
+		case input.Type == Other:
+			return 0, fmt.Errorf("%w: input %s: only float, double, int64 and string tensors can be fed", ErrBadModel, input)
+		case len(input.Shape) == 0 || input.Width() < 1:
+			return 0, fmt.Errorf("%w: input %s: the shape must be [rows, ...], every size but rows known, and at most %d elements a row",
+				ErrBadModel, input, MaxWidth)
+		case rows > 0 && input.Shape[0] > 0 && int(input.Shape[0]) != rows:
+			return 0, fmt.Errorf("%w: input %s: another input is fixed to %d rows", ErrBadModel, input, rows)
+		case input.Shape[0] > 0:
+			rows = int(input.Shape[0])
+		}
+	}
+	return rows, nil
+}
+
+func chooseOutputs(all []TensorInfo, wanted []string) ([]TensorInfo, error) {
+	usable := func(info TensorInfo) bool { return info.Type.size() > 0 && len(info.Shape) > 0 }
+	var chosen []TensorInfo
+	if len(wanted) == 0 {
+		for _, info := range all {
+			if usable(info) {
+				chosen = append(chosen, info)
+			}
+		}
+		if len(chosen) == 0 {
+			return nil, fmt.Errorf("%w: none of its outputs (%s) is a numeric tensor of rows", ErrBadModel, strings.Join(names(all), ", "))
+		}
+		return chosen, nil
+	}
+	for _, name := range wanted {
+		i := slices.IndexFunc(all, func(info TensorInfo) bool { return info.Name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("%w: it has no output %q, only %s", ErrBadModel, name, strings.Join(names(all), ", "))
+		}
+		if !usable(all[i]) {
+			return nil, fmt.Errorf("%w: output %s is not a float, double or int64 tensor of rows", ErrBadModel, all[i])
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen, nil
+}
+
+func newSessionOptions(options Options) (*ort.SessionOptions, error) {
+	o, err := ort.NewSessionOptions()
+	if err != nil {
+		return nil, err
+	}
+	return o, errors.Join(
+		o.SetIntraOpNumThreads(max(1, options.IntraOpThreads)),
+		o.SetInterOpNumThreads(max(1, options.InterOpThreads)),
+		// Waiting threads that spin take the processor from other requests: halved throughput, 5-20 ms tails on two cores.
+		o.AddSessionConfigEntry("session.intra_op.allow_spinning", "0"),
+		o.AddSessionConfigEntry("session.inter_op.allow_spinning", "0"),
+		// Patterns are remembered per input shape, without bound; the number of rows varies from run to run.
+		o.SetMemPattern(false),
+		o.SetGraphOptimizationLevel(ort.GraphOptimizationLevelEnableAll),
+		o.SetLogSeverityLevel(ort.LoggingLevelFatal), // errors are returned,
+	)
+}
+
+// Name is the path that the model was loaded from, or the name given to LoadBytes.
+func (s *Session) Name() string { return s.name }
+
+// Inputs describes the model's inputs in its order: the index is that of [Batch.Float32]. The caller must not change it.
+func (s *Session) Inputs() []TensorInfo { return s.inputs }
+
+// Outputs describes the outputs that batches receive: the index is that of [Batch.Output]. The caller must not change it.
+func (s *Session) Outputs() []TensorInfo { return s.outputs }
+
+// FixedRows is the number of rows that the model insists on in every run, or 0 if it takes any number.
+func (s *Session) FixedRows() int { return s.rows }
+
+// Close waits for runs under way, unloads the model and makes later runs fail with [ErrClosed]. The memory of batches stays
+// valid until they are closed themselves. Close is idempotent.
+func (s *Session) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.session == nil {
+		return nil
+	}
+	var errs []error
+	for batch := range s.batches {
+		errs = append(errs, batch.dropViews())
+	}
+	errs = append(errs, s.session.Destroy())
+	s.session, s.batches = nil, nil
+	release()
+	return errors.Join(errs...)
+}

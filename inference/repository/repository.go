@@ -1,0 +1,204 @@
+// Package repository reads a directory of models: <name>/<version>/model.onnx with a model.yaml beside it that says what the
+// model's columns are. It touches files only: it loads no model, keeps no goroutine and sees no feature.
+package repository
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// The names of the two files of a version.
+const (
+	ModelFile = "model.onnx"
+	SpecFile  = "model.yaml"
+)
+
+// maxSpecBytes bounds a model.yaml: 4096 columns with defaults take a third of it.
+const maxSpecBytes = 1 << 20
+
+// Repository is a directory of models. It keeps no state, so it is safe for concurrent use.
+type Repository struct{ dir string }
+
+// Version is one version of a model as found on disk. Err says what is wrong with it; then it must not be served, and the
+// other fields hold what could be learnt.
+type Version struct {
+	Model     string // the directory's name
+	Number    int    // from 1; 0 when the directory's name is no version
+	Dir       string // where it lies
+	ModelPath string // Dir/model.onnx
+	SpecPath  string // Dir/model.yaml
+	// SHA256 is the hex digest of model.onnx, as sha256sum prints it; SpecSHA256 that of model.yaml. A version whose digests
+	// changed is another model under the same number.
+	SHA256, SpecSHA256 string
+	Spec               *Spec
+	Err                error
+}
+
+// Open returns the repository at dir, which must be a directory.
+func Open(dir string) (*Repository, error) {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open model repository: %w", err)
+	}
+	if !info.IsDir() {
+		return nil, fmt.Errorf("open model repository: %s is not a directory", dir)
+	}
+	return &Repository{dir: dir}, nil
+}
+
+// Dir is the directory that was opened.
+func (r *Repository) Dir() string { return r.dir }
+
+// Scan lists all versions by model name and number, bad ones with their error among them. It reads every model file once, for
+// its digest. Files and hidden directories beside the models are passed over. The error is about the directory itself.
+func (r *Repository) Scan() ([]Version, error) {
+	models, err := directories(r.dir)
+	if err != nil {
+		return nil, fmt.Errorf("scan model repository: %w", err)
+	}
+	var versions []Version
+	for _, model := range models {
+		numbers, err := directories(filepath.Join(r.dir, model))
+		if err == nil && len(numbers) == 0 {
+			err = fmt.Errorf("it has no version; put one in %s", filepath.Join(r.dir, model, "1"))
+		}
+		if err != nil {
+			versions = append(versions, Version{Model: model, Dir: filepath.Join(r.dir, model), Err: fmt.Errorf("model %s: %w", model, err)})
+			continue
+		}
+		for _, number := range numbers {
+			versions = append(versions, r.read(model, number))
+		}
+	}
+	slices.SortStableFunc(versions, func(a, b Version) int {
+		return cmp.Or(cmp.Compare(a.Model, b.Model), cmp.Compare(a.Number, b.Number))
+	})
+	return versions, nil
+}
+
+// Newest picks the newest version without error of each model, by model name. They share memory with versions.
+func Newest(versions []Version) []Version {
+	newest := map[string]Version{}
+	for _, v := range versions {
+		if v.Err == nil && v.Number > newest[v.Model].Number {
+			newest[v.Model] = v
+		}
+	}
+	picked := make([]Version, 0, len(newest))
+	for _, v := range newest {
+		picked = append(picked, v)
+	}
+	slices.SortFunc(picked, func(a, b Version) int { return cmp.Compare(a.Model, b.Model) })
+	return picked
+}
+
+func (r *Repository) read(model, number string) Version {
+	dir := filepath.Join(r.dir, model, number)
+	v := Version{
+		Model: model, Dir: dir,
+		ModelPath: filepath.Join(dir, ModelFile), SpecPath: filepath.Join(dir, SpecFile),
+	}
+	if err := v.read(number); err != nil {
+		v.Err = fmt.Errorf("model %s version %s: %w", model, number, err)
+	}
+	return v
+}
+
+func (v *Version) read(number string) error {
+	var errs []error
+	if !namePattern.MatchString(v.Model) {
+		errs = append(errs, fmt.Errorf("directory %q is no model name: want lower-case letters, digits and underscores", v.Model))
+	}
+	n, err := strconv.Atoi(number)
+	if err != nil || n < 1 || strconv.Itoa(n) != number {
+		errs = append(errs, fmt.Errorf("directory %q is no version: want a whole number from 1", number))
+	} else {
+		v.Number = n
+	}
+	if v.SHA256, err = digest(v.ModelPath); err != nil {
+		errs = append(errs, err)
+	}
+	if err := v.readSpec(); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func (v *Version) readSpec() error {
+	text, err := readBounded(v.SpecPath)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(text)
+	v.SpecSHA256 = hex.EncodeToString(sum[:])
+	spec, err := Parse(v.SpecPath, text)
+	if err != nil {
+		return err
+	}
+	v.Spec = spec
+	if spec.Model != v.Model {
+		return fmt.Errorf("%s: it says model %q, but lies in the directory of %q", v.SpecPath, spec.Model, v.Model)
+	}
+	return nil
+}
+
+func readBounded(path string) (text []byte, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	text, err = io.ReadAll(io.LimitReader(file, maxSpecBytes+1))
+	if err == nil && len(text) > maxSpecBytes {
+		err = fmt.Errorf("%s: larger than %d bytes", path, maxSpecBytes)
+	}
+	return text, err
+}
+
+func digest(path string) (sum string, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	hash := sha256.New()
+	if _, err := io.Copy(hash, file); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(hash.Sum(nil)), nil
+}
+
+// directories lists the names of the directories in dir, following symbolic links, without hidden ones.
+func directories(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), ".") {
+			continue
+		}
+		info, err := os.Stat(filepath.Join(dir, entry.Name()))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed since, or a link to nowhere
+		}
+		if err != nil {
+			return nil, err
+		}
+		if info.IsDir() {
+			found = append(found, entry.Name())
+		}
+	}
+	return found, nil
+}

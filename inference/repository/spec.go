@@ -1,0 +1,122 @@
+package repository
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/onehop/onehop/inference/onnx"
+)
+
+// Spec is the content of a model.yaml: how a model's tensors are filled and which output ranks.
+type Spec struct {
+	// Model is the name, equal to the directory's.
+	Model string
+	// Description is for people.
+	Description string
+	// Inputs holds one entry per input tensor of the model, in the file's order.
+	Inputs []Input
+	// Output names the tensor whose values are the scores: shape [rows] or [rows, 1].
+	Output string
+}
+
+// Input says what one tensor [rows, len(Columns)] holds.
+type Input struct {
+	Tensor  string // the name in the ONNX file
+	Columns []Column
+	at      position
+}
+
+// Column is one column of an input tensor.
+type Column struct {
+	// From is "view.feature", with the window for an aggregate ("user_ratings.count_30d"), or "request.field".
+	From string
+	// Default stands in for a value that is missing; nil means there is none, and what happens is the caller's policy.
+	Default *float64
+	at      position
+}
+
+// requestPrefix marks columns that the caller of a prediction supplies.
+const requestPrefix = "request."
+
+// RequestField is the name of the request field that the column holds; ok is false for a feature's column.
+func (c Column) RequestField() (field string, ok bool) {
+	return strings.CutPrefix(c.From, requestPrefix)
+}
+
+// Feature splits the column into view and feature; ok is false for a request field's column.
+func (c Column) Feature() (view, feature string, ok bool) {
+	view, feature, _ = strings.Cut(c.From, ".")
+	return view, feature, view+"." != requestPrefix
+}
+
+// MistakeError is one thing wrong in a model.yaml.
+type MistakeError struct {
+	File         string
+	Line, Column int // from 1
+	Message      string
+}
+
+// Error gives "file:line:column: message".
+func (m *MistakeError) Error() string {
+	return fmt.Sprintf("%s:%d:%d: %s", m.File, m.Line, m.Column, m.Message)
+}
+
+type position struct {
+	file         string
+	line, column int
+}
+
+func (p position) mistakef(format string, args ...any) *MistakeError {
+	return &MistakeError{File: p.file, Line: p.line, Column: p.column, Message: fmt.Sprintf(format, args...)}
+}
+
+var (
+	namePattern   = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
+	columnPattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}\.[a-z][a-z0-9_]{0,126}$`)
+)
+
+// Check compares the spec with what the ONNX file declares and returns all differences, joined; each is a [MistakeError] with the
+// place in the spec.
+func (s *Spec) Check(inputs, outputs []onnx.TensorInfo) error {
+	var mistakes []error
+	for _, input := range s.Inputs {
+		i := slices.IndexFunc(inputs, func(info onnx.TensorInfo) bool { return info.Name == input.Tensor })
+		if i < 0 {
+			mistakes = append(mistakes, input.at.mistakef("the model has no input %q; it has %s", input.Tensor, list(inputs)))
+			continue
+		}
+		info := inputs[i]
+		if width := info.Width(); width != len(input.Columns) {
+			mistakes = append(mistakes, input.at.mistakef(
+				"input %s has %d elements a row, but %d columns are listed", info, width, len(input.Columns)))
+		}
+		if info.Type != onnx.Float32 && info.Type != onnx.Float64 && info.Type != onnx.Int64 {
+			mistakes = append(mistakes, input.at.mistakef("input %s: columns are numbers and can fill float, double and int64 only", info))
+		}
+	}
+	at := s.Inputs[0].at
+	for _, info := range inputs {
+		if !slices.ContainsFunc(s.Inputs, func(input Input) bool { return input.Tensor == info.Name }) {
+			mistakes = append(mistakes, at.mistakef("input %s of the model isn't listed", info))
+		}
+	}
+	i := slices.IndexFunc(outputs, func(info onnx.TensorInfo) bool { return info.Name == s.Output })
+	switch {
+	case i < 0:
+		mistakes = append(mistakes, at.mistakef("the model has no output %q; it has %s", s.Output, list(outputs)))
+	case outputs[i].Width() != 1:
+		mistakes = append(mistakes, at.mistakef("output %s can't be the score: the shape must be [rows] or [rows,1]", outputs[i]))
+	}
+	return errors.Join(mistakes...)
+}
+
+func list(infos []onnx.TensorInfo) string {
+	all := make([]string, len(infos))
+	for i, info := range infos {
+		all[i] = info.String()
+	}
+	return strings.Join(all, ", ")
+}
