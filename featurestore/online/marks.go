@@ -133,3 +133,28 @@ func stateOf(marker string) ingest.State {
 		return ingest.Lost
 	}
 }
+
+// Live says whether the rows of a generation may be served: whether every marker of it
+// is there and live.
+func (s *Store) Live(ctx context.Context, view *View) (bool, error) {
+	var keys []string
+	for _, stem := range s.markers(view.prefix) {
+		keys = append(keys, stem+"#live")
+	}
+	cmds := make([]*redis.StringCmd, len(keys))
+	_, err := s.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		for i, key := range keys {
+			cmds[i] = pipe.Get(ctx, key)
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return false, fmt.Errorf("reading the markers in Redis: %w", err)
+	}
+	for _, cmd := range cmds {
+		if cmd.Val() != "live" {
+			return false, nil
+		}
+	}
+	return true, nil
+}

@@ -1,0 +1,200 @@
+// Package app is what the services have in common when they start: telemetry, the
+// connections to Postgres and Redis, and the definitions that they follow. Each
+// service is a package below it with Run(ctx, config).
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"time"
+
+	"github.com/exaring/otelpgx"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/multitracer"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/extra/redisotel/v9"
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/onehop/onehop/featurestore/online"
+	"github.com/onehop/onehop/featurestore/registry"
+	"github.com/onehop/onehop/internal/config"
+	"github.com/onehop/onehop/internal/server"
+	"github.com/onehop/onehop/internal/telemetry"
+	"github.com/onehop/onehop/migrations"
+)
+
+// Base is a started service's footing. Close gives everything back.
+type Base struct {
+	*telemetry.Telemetry
+	Common   config.Common
+	Health   *server.Health
+	Pool     *pgxpool.Pool
+	Redis    redis.UniversalClient
+	Store    *online.Store
+	Follower *registry.Follower
+}
+
+// Start connects a service. It waits for servers that do not answer, up to the
+// startup timeout, and then says which one and what to do.
+func Start(ctx context.Context, service string, common config.Common, log io.Writer) (*Base, error) {
+	t, err := telemetry.New(ctx, telemetry.Options{
+		Service: service, Format: common.LogFormat, Level: common.LogLevel, Collector: common.Trace, Output: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	b := &Base{Telemetry: t, Common: common, Health: server.NewHealth()}
+	ctx, cancel := context.WithTimeout(ctx, common.StartupTimeout)
+	defer cancel()
+	if err := errors.Join(b.connectPostgres(ctx), b.connectRedis(ctx)); err != nil {
+		return nil, errors.Join(err, b.Close(ctx))
+	}
+	if b.Follower, err = registry.Follow(ctx, registry.New(b.Pool, common.Namespace), common.Snapshot, t.Log); err != nil {
+		return nil, errors.Join(err, b.Close(ctx))
+	}
+	return b, nil
+}
+
+// Close closes the connections and flushes traces.
+func (b *Base) Close(ctx context.Context) error {
+	var err error
+	if b.Redis != nil {
+		err = b.Redis.Close()
+	}
+	if b.Pool != nil {
+		b.Pool.Close()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return errors.Join(err, b.Telemetry.Close(ctx))
+}
+
+// connectPostgres connects and migrates. A Postgres that is away is no failure when
+// there is a snapshot of the definitions to start from.
+func (b *Base) connectPostgres(ctx context.Context) error {
+	pool, err := OpenPool(ctx, b.Common.Postgres, b.Telemetry)
+	if err != nil {
+		return err
+	}
+	b.Pool = pool
+	wait := b.Common.StartupTimeout
+	if b.Common.Snapshot != "" {
+		wait = min(wait, 3*time.Second)
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	err = retry(ctx, func() error {
+		_, err := migrations.Up(ctx, pool)
+		return err
+	})
+	if err == nil || b.Common.Snapshot != "" {
+		return nil // registry.Follow will say so, and use the snapshot
+	}
+	return fmt.Errorf("Postgres at %s does not answer: start it, or set --postgres (ONEHOP_POSTGRES): %w", hostOf(b.Common.Postgres), err)
+}
+
+// OpenPool makes a pool of connections; it connects when first used. t may be nil.
+func OpenPool(ctx context.Context, url string, t *telemetry.Telemetry) (*pgxpool.Pool, error) {
+	options, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, errors.New("--postgres: the URL is not valid")
+	}
+	options.ConnConfig.ConnectTimeout = 5 * time.Second
+	if t != nil {
+		tracers := []pgx.QueryTracer{telemetry.NewPostgresTracer(t.Metrics)}
+		if t.Tracing {
+			tracers = append(tracers, otelpgx.NewTracer(otelpgx.WithTracerProvider(t.Tracer)))
+		}
+		options.ConnConfig.Tracer = multitracer.New(tracers...)
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, options)
+	if err != nil {
+		return nil, fmt.Errorf("the pool of Postgres connections: %w", err)
+	}
+	return pool, nil
+}
+
+func (b *Base) connectRedis(ctx context.Context) error {
+	client, err := online.Connect(b.Common.Redis)
+	if err != nil {
+		return errors.New("--redis: the URL is not valid")
+	}
+	b.Redis = client
+	client.AddHook(telemetry.NewRedisHook(b.Metrics))
+	if b.Tracing {
+		if err := redisotel.InstrumentTracing(client, redisotel.WithTracerProvider(b.Tracer)); err != nil {
+			return fmt.Errorf("tracing Redis: %w", err)
+		}
+	}
+	err = retry(ctx, func() error {
+		b.Store, err = online.Open(ctx, client)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("Redis at %s: start it, or set --redis (ONEHOP_REDIS): %w", hostOf(b.Common.Redis), err)
+	}
+	return nil
+}
+
+// retry calls f until it succeeds or the context ends, and returns f's last error.
+func retry(ctx context.Context, f func() error) error {
+	pause := 50 * time.Millisecond
+	for {
+		err := f()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return err
+		case <-timer.C:
+		}
+		pause = min(2*pause, time.Second)
+	}
+}
+
+// hostOf is the host of a URL, without its password.
+func hostOf(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "the configured address"
+	}
+	return u.Host
+}
+
+// Serve runs the admin address, the follower of definitions and the service's own
+// parts until the context ends or one of them fails. started, when not nil, is told
+// the admin address once it is bound.
+func (b *Base) Serve(ctx context.Context, started func(admin string), parts ...func(context.Context) error) error {
+	admin, err := server.Listen(ctx, b.Common.AdminListen, server.Admin(b.Health, b.Metrics))
+	if err != nil {
+		return fmt.Errorf("--admin-listen: %w", err)
+	}
+	b.Log.Info("started", "admin", admin.Addr(), "namespace", b.Common.Namespace)
+	if started != nil {
+		started(admin.Addr())
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return admin.Serve(ctx, time.Second) })
+	group.Go(func() error { return b.Follower.Run(ctx) })
+	for _, part := range parts {
+		group.Go(func() error { return part(ctx) })
+	}
+	return group.Wait()
+}
+
+// LocalURL is how a client on this machine reaches a bound address.
+func LocalURL(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); err != nil || ip == nil || ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}

@@ -1,0 +1,127 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/history"
+	"github.com/onehop/onehop/featurestore/ingest"
+	"github.com/onehop/onehop/featurestore/online"
+	"github.com/onehop/onehop/featurestore/stream"
+)
+
+// consumerPlan is what the consumers of one set of definitions do.
+type consumerPlan struct {
+	online, history []stream.Topic
+	// keepsOld says that a generation is folded beside the one that will replace it.
+	keepsOld bool
+}
+
+// plan says which topics to follow, and how, for the newest of the versions.
+func (s *service) plan(ctx context.Context, versions []*featurestore.Catalog) (*consumerPlan, error) {
+	newest := versions[len(versions)-1]
+	p := &consumerPlan{}
+	cache := (s.config.CacheMB << 20) / max(1, len(newest.Sources)*int(s.config.Partitions))
+	for i := range newest.Sources {
+		source := &newest.Sources[i]
+		if err := s.makeTopics(ctx, source); err != nil {
+			return nil, err
+		}
+		views, keepsOld, err := s.views(ctx, versions, source)
+		if err != nil {
+			return nil, err
+		}
+		p.keepsOld = p.keepsOld || keepsOld
+		topic := stream.Topic{Name: source.Topic, Source: source.Name, Versions: sourceVersions(versions, source.Name)}
+		topic.NewWorker = func(id ingest.PartitionID) stream.Worker {
+			return &onlineWorker{service: s, source: source, id: id, partition: ingest.NewPartition(s.Store, id, views, cache)}
+		}
+		if len(views) > 0 {
+			p.online = append(p.online, topic)
+		}
+		table := &lazyTable{service: s, source: source, keys: keysOf(newest, source.Name)}
+		topic.NewWorker = func(id ingest.PartitionID) stream.Worker { return &historyWorker{table: table, id: id} }
+		p.history = append(p.history, topic)
+	}
+	return p, nil
+}
+
+func (s *service) makeTopics(ctx context.Context, source *featurestore.Source) error {
+	if err := stream.EnsureTopic(ctx, s.kafka, source.Topic, s.config.Partitions, nil); err != nil {
+		return fmt.Errorf("source %q: %w", source.Name, err)
+	}
+	return stream.EnsureTopic(ctx, s.kafka, stream.DeadLetterTopic(source), 1, map[string]string{"retention.ms": "-1"})
+}
+
+// sourceVersions lists the definitions that a source has had, oldest first.
+func sourceVersions(versions []*featurestore.Catalog, name string) (list []stream.Version) {
+	for _, c := range versions {
+		if source := c.Source(name); source != nil {
+			list = append(list, stream.Version{From: c.EffectiveAt, Source: source})
+		}
+	}
+	return list
+}
+
+// views lists the generations to fold from a source: those of the newest definitions,
+// and beside each that is not live yet the one before it, which is still served.
+func (s *service) views(ctx context.Context, versions []*featurestore.Catalog, source *featurestore.Source) (views []*ingest.View, keepsOld bool, err error) {
+	newest := versions[len(versions)-1]
+	for _, view := range newest.ViewsOf(source.Name) {
+		v, err := ingest.NewView(newest, view)
+		if err != nil {
+			return nil, false, fmt.Errorf("the stored definitions: %w", err)
+		}
+		views = append(views, v)
+		if len(versions) == 1 {
+			continue
+		}
+		before := versions[len(versions)-2].View(view.Name)
+		if before == nil || before.Generation == view.Generation || s.live(ctx, newest.Namespace, view) {
+			continue
+		}
+		old, err := ingest.NewView(newest, before)
+		if err != nil { // a field that it needs is gone: it stays as it is
+			s.Log.Warn("a generation is served without new events until the next one is filled", "view", view.Name, "generation", before.Generation, "error", err)
+			continue
+		}
+		views, keepsOld = append(views, old), true
+	}
+	return views, keepsOld, nil
+}
+
+// live says whether a generation is live; not, when Redis does not answer.
+func (s *service) live(ctx context.Context, namespace string, view *featurestore.View) bool {
+	live, err := s.Store.Live(ctx, online.NewView(namespace, view))
+	return err == nil && live
+}
+
+func (s *service) allLive(ctx context.Context, catalog *featurestore.Catalog) bool {
+	for i := range catalog.Views {
+		if !s.live(ctx, catalog.Namespace, &catalog.Views[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// keysOf lists, for each view of a source, the fields by which history is looked up.
+func keysOf(catalog *featurestore.Catalog, source string) (keys [][]string) {
+	seen := map[string]bool{}
+	for _, view := range catalog.ViewsOf(source) {
+		if name := fmt.Sprint(view.JoinFields); !seen[name] {
+			seen[name] = true
+			keys = append(keys, view.JoinFields)
+		}
+	}
+	return keys
+}
+
+// lazyTable opens the table of a source when Postgres first answers.
+type lazyTable struct {
+	service *service
+	source  *featurestore.Source
+	keys    [][]string
+	table   *history.Table
+}

@@ -1,0 +1,173 @@
+// Package ingest is the service that follows Kafka: it folds events into rows in Redis
+// and copies them to history in Postgres, by two consumer groups, so that a slow
+// Postgres never delays fresh features.
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/plugin/kotel"
+	"go.opentelemetry.io/otel/propagation"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/stream"
+	"github.com/onehop/onehop/internal/app"
+	"github.com/onehop/onehop/internal/config"
+)
+
+// Config configures the service.
+type Config struct {
+	config.Common `embed:""`
+	config.Kafka  `embed:""`
+
+	CacheMB    int           `env:"ONEHOP_CACHE_MB" default:"64" name:"cache-mb" help:"Memory for hot rows, in MiB, shared by the partitions of this process."`
+	Heartbeat  time.Duration `env:"ONEHOP_HEARTBEAT" default:"3s" help:"How often the watermarks of idle buckets are moved."`
+	MaxRecords int           `env:"ONEHOP_MAX_RECORDS" default:"20000" help:"Most records in one poll."`
+	Partitions int32         `env:"ONEHOP_PARTITIONS" default:"4" help:"Partitions of topics that are not there yet and are made."`
+
+	// Log takes the log; Started is told the admin address. Both are for programs that
+	// run the service within themselves.
+	Log     io.Writer          `kong:"-"`
+	Started func(admin string) `kong:"-"`
+}
+
+// Check returns everything that is wrong with the configuration.
+func (c *Config) Check() error {
+	var problems []error
+	if c.CacheMB < 1 || c.CacheMB > 1<<20 {
+		problems = append(problems, fmt.Errorf("--cache-mb: %d must be between 1 and %d", c.CacheMB, 1<<20))
+	}
+	if c.MaxRecords < 1 {
+		problems = append(problems, fmt.Errorf("--max-records: %d must be at least 1", c.MaxRecords))
+	}
+	return errors.Join(append(problems, c.Common.Check(), c.Kafka.Check())...)
+}
+
+// service is the running service.
+type service struct {
+	*app.Base
+	config  Config
+	kafka   *kgo.Client // produces dead letters and makes topics
+	options []kgo.Opt
+	metrics *metrics
+}
+
+// Run runs the service until the context ends; it then finishes what it has begun.
+func Run(ctx context.Context, c Config) error {
+	base, err := app.Start(ctx, "ingest", c.Common, c.Log)
+	if err != nil {
+		return err
+	}
+	s := &service{Base: base, config: c, metrics: newMetrics(base.Metrics)}
+	s.options = []kgo.Opt{kgo.SeedBrokers(c.Kafka.Kafka...), kgo.ClientID("onehop-ingest")}
+	if base.Tracing {
+		tracer := kotel.NewTracer(kotel.TracerProvider(base.Tracer), kotel.TracerPropagator(propagation.TraceContext{}))
+		s.options = append(s.options, kgo.WithHooks(kotel.NewKotel(kotel.WithTracer(tracer)).Hooks()...))
+	}
+	s.kafka, err = kgo.NewClient(append(s.options, kgo.ProducerBatchMaxBytes(2<<20), kgo.RecordDeliveryTimeout(30*time.Second))...)
+	if err == nil {
+		err = s.pingKafka(ctx)
+		defer s.kafka.Close()
+	}
+	if err == nil {
+		err = base.Serve(ctx, c.Started, s.follow)
+	}
+	return errors.Join(err, base.Close(ctx))
+}
+
+func (s *service) pingKafka(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.config.StartupTimeout)
+	defer cancel()
+	if err := s.kafka.Ping(ctx); err != nil {
+		return fmt.Errorf("Kafka at %v does not answer: start it, or set --kafka (ONEHOP_KAFKA): %w", s.config.Kafka.Kafka, err)
+	}
+	return nil
+}
+
+// follow runs the consumers for the newest definitions, and again whenever there are
+// newer ones. Every event is processed by the versions in force at its record's
+// timestamp, whichever set of consumers meets it.
+func (s *service) follow(ctx context.Context) error {
+	for ctx.Err() == nil {
+		versions, changed := s.Follower.Versions()
+		if len(versions) == 0 {
+			s.Health.NotReady("no definitions are applied to namespace " + s.Common.Namespace + ": run onehop apply")
+			wait(ctx, changed, 0)
+			continue
+		}
+		if err := s.consume(ctx, versions, changed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// consume runs both consumer groups until the context ends, the definitions change, or
+// a generation that was kept beside a new one is no longer needed.
+func (s *service) consume(ctx context.Context, versions []*featurestore.Catalog, changed <-chan struct{}) error {
+	plan, err := s.plan(ctx, versions)
+	if err != nil {
+		return err
+	}
+	online, err := stream.NewConsumer(s.consumer("online", plan.online))
+	if err != nil {
+		return err
+	}
+	history, err := stream.NewConsumer(s.consumer("history", plan.history))
+	if err != nil {
+		return err
+	}
+	s.Health.Ready()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return online.Run(ctx) })
+	group.Go(func() error { return history.Run(ctx) })
+	group.Go(func() error {
+		defer cancel()
+		for !wait(ctx, changed, 10*time.Second) {
+			if plan.keepsOld && s.allLive(ctx, versions[len(versions)-1]) {
+				return nil
+			}
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+// wait waits for the end of the context or for the channel, and says whether one of
+// them came; with a limit it gives up after that. 0 is no limit.
+func wait(ctx context.Context, c <-chan struct{}, limit time.Duration) bool {
+	var timeout <-chan time.Time
+	if limit > 0 {
+		timer := time.NewTimer(limit)
+		defer timer.Stop()
+		timeout = timer.C
+	}
+	select {
+	case <-ctx.Done():
+		return true
+	case <-c:
+		return true
+	case <-timeout:
+		return false
+	}
+}
+
+func (s *service) consumer(group string, topics []stream.Topic) stream.ConsumerConfig {
+	return stream.ConsumerConfig{
+		Group:      "onehop." + s.Common.Namespace + "." + group,
+		Topics:     topics,
+		Options:    s.options,
+		MaxRecords: s.config.MaxRecords,
+		Heartbeat:  s.config.Heartbeat,
+		Log:        s.Log,
+		Observe:    s.metrics.observer(group),
+	}
+}
