@@ -51,14 +51,16 @@ func (s *Server) Version() string { return s.version }
 func (s *Server) URL() string { return s.url }
 
 // Stop kills the server and removes its container. It may be called any number of times.
-func (s *Server) Stop() error {
+func (s *Server) Stop() error { return s.remove(context.Background()) }
+
+func (s *Server) remove(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
 		return nil
 	}
 	s.stopped = true
-	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	if err := s.container.Terminate(ctx, testcontainers.StopTimeout(0)); err != nil {
 		return fmt.Errorf("remove the container of %s: %w", s.name, err)
@@ -110,13 +112,13 @@ func start(ctx context.Context, r recipe) (*Server, error) {
 		err = fmt.Errorf("start %s from image %s: %w; where it can't be pulled, run "+
 			"`eval \"$(internal/containers/build-images.sh)\"`", r.name, r.request.Image, err)
 		if container != nil {
-			err = errors.Join(err, s.Stop())
+			err = errors.Join(err, s.remove(ctx))
 		}
 		return nil, err
 	}
 	if err := s.waitReady(ctx, r); err != nil {
-		return nil, errors.Join(
-			fmt.Errorf("start %s from image %s: %w; its log ends with:\n%s", r.name, r.request.Image, err, s.log(ctx)), s.Stop())
+		err = fmt.Errorf("start %s from image %s: %w; its log ends with:\n%s", r.name, r.request.Image, err, s.log(ctx))
+		return nil, errors.Join(err, s.remove(ctx))
 	}
 	return s, nil
 }

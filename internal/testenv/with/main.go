@@ -46,7 +46,7 @@ func main() {
 // run returns the exit status to end with.
 func run(ctx context.Context, args []string, out io.Writer) (code int, err error) {
 	if len(args) == 0 {
-		return 2, errors.New("say what to run: with -- go test ./...")
+		return 2, errors.New("say what to run, as in `with -- go test ./pkg`")
 	}
 	kinds := []testenv.Kind{testenv.KindKafka, testenv.KindRedis, testenv.KindPostgres}
 	started, err := startAll(ctx, kinds)
