@@ -7,7 +7,6 @@
 package onehopv1
 
 import (
-	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -96,7 +95,7 @@ func (Status) EnumDescriptor() ([]byte, []int) {
 }
 
 // Values is a column of values of one type. Exactly one of the packed fields is
-// used; which one says the type. A null or missing value takes a place in it too
+// used, and says the type; more than one is refused. A null or missing value takes a place in it too
 // (0, "" or an empty list), so that positions stay aligned; the statuses tell.
 type Values struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -267,15 +266,14 @@ var File_onehop_v1_values_proto protoreflect.FileDescriptor
 
 const file_onehop_v1_values_proto_rawDesc = "" +
 	"\n" +
-	"\x16onehop/v1/values.proto\x12\tonehop.v1\x1a\x1bbuf/validate/validate.proto\"\x9b\x03\n" +
+	"\x16onehop/v1/values.proto\x12\tonehop.v1\"\x9b\x01\n" +
 	"\x06Values\x12\x14\n" +
 	"\x05int64\x18\x01 \x03(\x03R\x05int64\x12\x16\n" +
 	"\x06double\x18\x02 \x03(\x01R\x06double\x12\x16\n" +
 	"\x06string\x18\x03 \x03(\tR\x06string\x12\x14\n" +
 	"\x05bytes\x18\x04 \x03(\fR\x05bytes\x12\x12\n" +
 	"\x04bool\x18\x05 \x03(\bR\x04bool\x12!\n" +
-	"\flist_lengths\x18\x06 \x03(\rR\vlistLengths:\xfd\x01\xbaH\xf9\x01\x1a\xf6\x01\n" +
-	"\x0fvalues.one_type\x128use exactly one of int64, double, string, bytes and bool\x1a\xa8\x01(size(this.int64) > 0 ? 1 : 0) + (size(this.double) > 0 ? 1 : 0) + (size(this.string) > 0 ? 1 : 0) + (size(this.bytes) > 0 ? 1 : 0) + (size(this.bool) > 0 ? 1 : 0) <= 1\"\x9c\x01\n" +
+	"\flist_lengths\x18\x06 \x03(\rR\vlistLengths\"\x9c\x01\n" +
 	"\x06Column\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x06values\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x06values\x12-\n" +

@@ -1,0 +1,84 @@
+// Package serve is the service that answers FeatureService: features of entities, as
+// of now, straight from the rows in Redis.
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/onehop/onehop/featurestore/stream"
+	"github.com/onehop/onehop/internal/app"
+	"github.com/onehop/onehop/internal/config"
+	"github.com/onehop/onehop/internal/rpc"
+	"github.com/onehop/onehop/internal/server"
+	"github.com/onehop/onehop/internal/serving"
+	"github.com/onehop/onehop/schemas/onehop/v1/onehopv1connect"
+)
+
+// Config configures the service.
+type Config struct {
+	config.Common `embed:""`
+	config.Kafka  `embed:""`
+	config.Listen `embed:""`
+
+	// Log takes the log; Started is told the public and the admin address. Both are for
+	// programs that run the service within themselves.
+	Log     io.Writer                  `kong:"-"`
+	Started func(public, admin string) `kong:"-"`
+}
+
+// Check returns everything that is wrong with the configuration.
+func (c *Config) Check() error {
+	var kafka error
+	if len(c.Kafka.Kafka) > 0 { // without Kafka the service takes no events
+		kafka = c.Kafka.Check()
+	}
+	return errors.Join(c.Common.Check(), kafka, config.CheckAddress("--listen", c.Listen.Listen))
+}
+
+// Run runs the service until the context ends; it then finishes the requests under
+// way.
+func Run(ctx context.Context, c Config) error {
+	base, err := app.Start(ctx, "serve", c.Common, c.Log)
+	if err != nil {
+		return err
+	}
+	return errors.Join(run(ctx, c, base), base.Close(ctx))
+}
+
+func run(ctx context.Context, c Config, base *app.Base) error {
+	current := serving.NewCurrent(base.Store, base.Log, func(*serving.Definitions) { base.Health.Ready() })
+	base.Health.NotReady("no definitions are applied to namespace " + c.Namespace + ": run onehop apply")
+	features := &rpc.Features{Definitions: current, Store: base.Store, Now: time.Now}
+	if len(c.Kafka.Kafka) > 0 {
+		client, err := kgo.NewClient(kgo.SeedBrokers(c.Kafka.Kafka...), kgo.ClientID("onehop-serve"), kgo.RecordDeliveryTimeout(10*time.Second))
+		if err != nil {
+			return fmt.Errorf("the Kafka client: %w", err)
+		}
+		defer client.Close()
+		features.Producer = stream.NewProducer(client)
+	}
+	options, err := rpc.Options(base.Telemetry)
+	if err != nil {
+		return fmt.Errorf("the RPC options: %w", err)
+	}
+	path, handler := onehopv1connect.NewFeatureServiceHandler(features, options...)
+	public, err := server.Listen(ctx, c.Listen.Listen, rpc.Mux(base.Health, onehopv1connect.FeatureServiceName, path, handler))
+	if err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	base.Log.Info("listening", "address", public.Addr())
+	return base.Serve(ctx, func(admin string) {
+		if c.Started != nil {
+			c.Started(public.Addr(), admin)
+		}
+	},
+		func(ctx context.Context) error { return public.Serve(ctx, c.DrainTimeout) },
+		func(ctx context.Context) error { return current.Run(ctx, base.Follower) },
+	)
+}

@@ -1,0 +1,78 @@
+// Package rpc answers the RPCs of schemas/onehop/v1: it turns messages into nouns and
+// back, and errors into codes. It is the only package that knows both.
+package rpc
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+
+	"connectrpc.com/connect"
+
+	"github.com/onehop/onehop/featurestore"
+)
+
+var codes = map[featurestore.Code]connect.Code{
+	featurestore.Invalid:     connect.CodeInvalidArgument,
+	featurestore.Unknown:     connect.CodeNotFound,
+	featurestore.Unavailable: connect.CodeUnavailable,
+	featurestore.Exhausted:   connect.CodeResourceExhausted,
+}
+
+// toConnect maps an error to the wire. What a caller may know is said; anything else
+// becomes a generic message with an id under which the log has the error.
+func toConnect(ctx context.Context, log *slog.Logger, procedure string, err error) error {
+	var known *featurestore.Error
+	var already *connect.Error
+	switch {
+	case errors.As(err, &already):
+		return err
+	case ctx.Err() != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return connect.NewError(connect.CodeDeadlineExceeded, errors.New("the deadline passed before the answer was ready"))
+	case ctx.Err() != nil:
+		return connect.NewError(connect.CodeCanceled, errors.New("the caller went away"))
+	case errors.As(err, &known):
+		if known.Cause != nil {
+			log.WarnContext(ctx, "a request failed", "procedure", procedure, "error", err)
+		}
+		return connect.NewError(codes[known.Code], errors.New(known.Message))
+	}
+	id := newID()
+	log.ErrorContext(ctx, "a request failed", "procedure", procedure, "id", id, "error", err)
+	return connect.NewError(connect.CodeInternal, fmt.Errorf("internal error; the service's log has it under id %s", id))
+}
+
+func newID() string {
+	var b [6]byte
+	_, _ = rand.Read(b[:]) // never fails, by its documentation
+	return hex.EncodeToString(b[:])
+}
+
+// errorInterceptor maps the errors of handlers, and turns a panic into one.
+type errorInterceptor struct{ log *slog.Logger }
+
+func (i errorInterceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (res connect.AnyResponse, err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			}
+			if err != nil {
+				res, err = nil, toConnect(ctx, i.log, req.Spec().Procedure, err)
+			}
+		}()
+		return next(ctx, req)
+	}
+}
+
+func (i errorInterceptor) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+func (i errorInterceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return next
+}

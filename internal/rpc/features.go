@@ -1,0 +1,206 @@
+package rpc
+
+import (
+	"context"
+	"time"
+
+	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/fold"
+	"github.com/onehop/onehop/featurestore/online"
+	"github.com/onehop/onehop/featurestore/plan"
+	"github.com/onehop/onehop/featurestore/stream"
+	"github.com/onehop/onehop/internal/serving"
+	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
+)
+
+// maxCells bounds rows × features of an answer.
+const maxCells = 2_000_000
+
+// Features answers FeatureService.
+type Features struct {
+	// Definitions are the definitions that are served.
+	Definitions *serving.Current
+	Store       *online.Store
+	// Producer writes pushed events; nil when the service has no Kafka.
+	Producer *stream.Producer
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// GetOnlineFeatures reads features of many entities as of now.
+func (f *Features) GetOnlineFeatures(ctx context.Context, req *onehopv1.GetOnlineFeaturesRequest) (*onehopv1.GetOnlineFeaturesResponse, error) {
+	definitions, err := f.Definitions.Get()
+	if err != nil {
+		return nil, err
+	}
+	p, err := f.plan(definitions, req)
+	if err != nil {
+		return nil, err
+	}
+	keys, rows, err := entityKeys(p.Plan, req.GetEntities())
+	if err != nil {
+		return nil, err
+	}
+	if rows*len(p.Columns) > maxCells {
+		return nil, featurestore.Errorf(featurestore.Invalid, "%d rows of %d features are more than %d values; ask in parts", rows, len(p.Columns), maxCells)
+	}
+	read := f.Store.NewRead()
+	defer read.Release()
+	for i, v := range p.Views {
+		for row := range keys[v.Entity].Len() {
+			read.Add(p.Online[i], keys[v.Entity].At(row))
+		}
+	}
+	if err := read.Do(ctx); err != nil {
+		return nil, err
+	}
+	if read.Filling() && !req.GetAllowStale() {
+		return nil, errFilling()
+	}
+	res := &onehopv1.GetOnlineFeaturesResponse{Rows: uint32(rows), DefinitionsVersion: int64(definitions.Catalog.Version)}
+	res.ReadTimeUs, res.Columns, err = answer(p.Plan, keys, rows, read, f.Now())
+	return res, err
+}
+
+func errFilling() error {
+	return featurestore.Errorf(featurestore.Unavailable, "the online store is being filled and may lack rows; try again later, or set allow_stale")
+}
+
+func (f *Features) plan(d *serving.Definitions, req *onehopv1.GetOnlineFeaturesRequest) (*serving.Plan, error) {
+	if req.GetFeatureService() != "" {
+		return d.Service(req.GetFeatureService())
+	}
+	refs, err := plan.Expand(d.Catalog, req.GetFeatures())
+	if err != nil {
+		return nil, err
+	}
+	return d.Plan(refs)
+}
+
+// entityKeys encodes the keys of each entity of a plan. rows is the number of rows;
+// an entity with one key holds for all of them.
+func entityKeys(p *plan.Plan, given map[string]*onehopv1.Values) (keys []plan.Keys, rows int, err error) {
+	var names []string
+	keys = make([]plan.Keys, len(p.Entities))
+	for i, entity := range p.Entities {
+		columns := make([]plan.KeyColumn, len(entity.Keys))
+		for j, key := range entity.Keys {
+			names = append(names, key.Name)
+			if columns[j], err = keyColumn("entities", key, given[key.Name]); err != nil {
+				return nil, 0, err
+			}
+		}
+		if err := keys[i].Set(entity, columns); err != nil {
+			return nil, 0, err
+		}
+		rows = max(rows, keys[i].Len())
+	}
+	for i := range keys {
+		if n := keys[i].Len(); n != rows && n != 1 {
+			return nil, 0, featurestore.Errorf(featurestore.Invalid, "entities: entity %q has %d keys where there are %d rows", p.Entities[i].Name, n, rows)
+		}
+	}
+	wanted := func(name string) bool {
+		for _, n := range names {
+			if n == name {
+				return true
+			}
+		}
+		return false
+	}
+	return keys, rows, checkNames("entities", given, wanted, names)
+}
+
+// answer reads every column at one time: now, or just after the newest event of the
+// rows read.
+func answer(p *plan.Plan, keys []plan.Keys, rows int, read *online.Read, now time.Time) (int64, []*onehopv1.Column, error) {
+	t, at := now.UnixMicro(), 0
+	for _, v := range p.Views {
+		for range keys[v.Entity].Len() {
+			t = fold.ReadTime(t, v.Reader.Newest(read.Row(at)))
+			at++
+		}
+	}
+	builders := make([]columnBuilder, len(p.Columns))
+	columns := make([]*onehopv1.Column, len(p.Columns))
+	for i, c := range p.Columns {
+		builders[i] = newColumn(c.Ref.String(), c.Type, rows)
+		columns[i] = builders[i].column
+	}
+	first := 0
+	for _, v := range p.Views {
+		n := keys[v.Entity].Len()
+		cells := make([]featurestore.Cell, len(v.Columns))
+		for row := range rows {
+			if row < n {
+				if err := v.Reader.Read(read.Row(first+row), t, cells); err != nil {
+					return 0, nil, err
+				}
+				markStale(cells, read.Filling())
+			}
+			for cell, column := range v.Columns {
+				builders[column].add(&cells[cell])
+			}
+		}
+		first += n
+	}
+	return t, columns, nil
+}
+
+// markStale marks what was read while rows were missing: a value may be old, and what
+// was not found may exist.
+func markStale(cells []featurestore.Cell, filling bool) {
+	for i := range cells {
+		if filling {
+			cells[i].Status = featurestore.Stale
+		}
+	}
+}
+
+// ListFeatureViews lists the views that are served.
+func (f *Features) ListFeatureViews(context.Context, *onehopv1.ListFeatureViewsRequest) (*onehopv1.ListFeatureViewsResponse, error) {
+	d, err := f.Definitions.Get()
+	if err != nil {
+		return nil, err
+	}
+	res := &onehopv1.ListFeatureViewsResponse{DefinitionsVersion: int64(d.Catalog.Version)}
+	for i := range d.Catalog.Views {
+		res.Views = append(res.Views, describe(d.Catalog, &d.Catalog.Views[i]))
+	}
+	return res, nil
+}
+
+// GetFeatureView describes one view.
+func (f *Features) GetFeatureView(_ context.Context, req *onehopv1.GetFeatureViewRequest) (*onehopv1.GetFeatureViewResponse, error) {
+	d, err := f.Definitions.Get()
+	if err != nil {
+		return nil, err
+	}
+	view := d.Catalog.View(req.GetName())
+	if view == nil {
+		return nil, featurestore.Errorf(featurestore.Unknown, "there is no feature view %q", shortName(req.GetName()))
+	}
+	return &onehopv1.GetFeatureViewResponse{View: describe(d.Catalog, view)}, nil
+}
+
+func describe(c *featurestore.Catalog, v *featurestore.View) *onehopv1.FeatureView {
+	out := &onehopv1.FeatureView{
+		Name: v.Name, Entity: v.Entity, Source: v.Source,
+		TtlSeconds: int64(v.TTL / time.Second), Generation: int64(v.Generation),
+	}
+	for _, key := range c.Entity(v.Entity).Keys {
+		out.JoinKeys = append(out.JoinKeys, &onehopv1.JoinKey{Name: key.Name, Type: key.Type.String()})
+	}
+	for _, column := range v.Columns() {
+		feature := v.Features[column.Feature]
+		d := &onehopv1.FeatureDescription{
+			Name: column.Name, Type: column.Type.String(), Aggregate: feature.Aggregate,
+			Field: feature.Field, Description: feature.Description,
+		}
+		if column.Window >= 0 {
+			d.Window = feature.Windows[column.Window].String()
+		}
+		out.Features = append(out.Features, d)
+	}
+	return out
+}

@@ -1,0 +1,105 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+	"connectrpc.com/grpchealth"
+	"connectrpc.com/grpcreflect"
+	"connectrpc.com/otelconnect"
+	"connectrpc.com/validate"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/propagation"
+
+	"github.com/onehop/onehop/internal/server"
+	"github.com/onehop/onehop/internal/telemetry"
+)
+
+// maxMessage bounds a request's size on the wire and after decompression.
+const maxMessage = 16 << 20
+
+// Options are the handler options that every service shares: errors become codes,
+// messages are validated, requests are measured and, with a collector, traced.
+func Options(t *telemetry.Telemetry) ([]connect.HandlerOption, error) {
+	interceptors := []connect.Interceptor{newMeasure(t.Metrics), errorInterceptor{log: t.Log}, validate.NewInterceptor()}
+	if t.Tracing {
+		tracing, err := otelconnect.NewInterceptor(otelconnect.WithTracerProvider(t.Tracer),
+			otelconnect.WithPropagator(propagation.TraceContext{}), otelconnect.WithoutMetrics(), otelconnect.WithTrustRemote())
+		if err != nil {
+			return nil, err
+		}
+		interceptors = append([]connect.Interceptor{tracing}, interceptors...)
+	}
+	return []connect.HandlerOption{connect.WithInterceptors(interceptors...), connect.WithReadMaxBytes(maxMessage)}, nil
+}
+
+// Mux is a service's public handler: its RPCs, gRPC health and reflection, and the
+// health pages.
+func Mux(health *server.Health, service string, path string, handler http.Handler) *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.Handle(path, handler)
+	health.Register(mux)
+	mux.Handle(grpchealth.NewHandler(checker{health: health, service: service}))
+	reflector := grpcreflect.NewStaticReflector(service, grpchealth.HealthV1ServiceName)
+	mux.Handle(grpcreflect.NewHandlerV1(reflector))
+	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector))
+	return mux
+}
+
+// checker answers gRPC health checks.
+type checker struct {
+	health  *server.Health
+	service string
+}
+
+// Check says whether the service, or the whole server (""), can do its work.
+func (c checker) Check(_ context.Context, req *grpchealth.CheckRequest) (*grpchealth.CheckResponse, error) {
+	if req.Service != "" && req.Service != c.service {
+		return nil, connect.NewError(connect.CodeNotFound, errors.New("unknown service"))
+	}
+	if c.health.Problem() != "" {
+		return &grpchealth.CheckResponse{Status: grpchealth.StatusNotServing}, nil
+	}
+	return &grpchealth.CheckResponse{Status: grpchealth.StatusServing}, nil
+}
+
+// measure counts and times requests by procedure and code.
+type measure struct {
+	seconds *prometheus.HistogramVec
+}
+
+func newMeasure(r prometheus.Registerer) *measure {
+	m := &measure{seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "onehop_rpc_seconds", Help: "Time to answer a request, by procedure and code; its count is the rate.",
+		Buckets: []float64{.0001, .0002, .0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 5},
+	}, []string{"procedure", "code"})}
+	r.MustRegister(m.seconds)
+	return m
+}
+
+// WrapUnary implements connect.Interceptor.
+func (m *measure) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		start := time.Now()
+		res, err := next(ctx, req)
+		code := "ok"
+		if err != nil {
+			code = connect.CodeOf(err).String()
+		}
+		m.seconds.WithLabelValues(req.Spec().Procedure, code).Observe(time.Since(start).Seconds())
+		return res, err
+	}
+}
+
+// WrapStreamingClient implements connect.Interceptor.
+func (m *measure) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+// WrapStreamingHandler implements connect.Interceptor.
+func (m *measure) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return next
+}
