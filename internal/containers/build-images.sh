@@ -6,6 +6,7 @@
 #
 # makes onehop-local/redis, /postgres, /kafka and /runtime (what our binaries need to run), or those named as arguments, and
 # prints the exports that make package containers use them. Needs root and debootstrap; kafka also needs Go, Java and Maven.
+# The image "builder", made only when named, stands in for the images of Go and Python that the Dockerfile builds with.
 # Root file systems are cached as archives in the cache directory; remove the directory "images" there to build them anew.
 set -eu
 
@@ -57,6 +58,13 @@ add_kafka() {
 	install -m 755 "$here/images/kafka-entrypoint.sh" "$1/usr/local/bin/entrypoint.sh"
 }
 
+add_builder() {
+	cp -a "$(go env GOROOT)" "$1/usr/local/go"
+	# Certificates that this machine trusts beyond Debian's, as behind a company's proxy.
+	cp /usr/local/share/ca-certificates/*.crt "$1/usr/local/share/ca-certificates/" 2>/dev/null || true
+	chroot "$1" update-ca-certificates >/dev/null
+}
+
 # image NAME CHANGES...: imports NAME.tar with Dockerfile instructions, unless the engine has it as it is in the cache.
 image() {
 	name=$1
@@ -87,8 +95,12 @@ for name in ${*:-redis postgres kafka runtime}; do
 		rootfs runtime ca-certificates,libstdc++6
 		image runtime -c 'USER 65532'
 		;;
+	builder)
+		rootfs builder ca-certificates,gcc,libc6-dev,git,python3-pip
+		image builder -c 'ENV PATH=/usr/local/go/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+		;;
 	*)
-		say "no image is called $name: redis, postgres, kafka or runtime"
+		say "no image is called $name: redis, postgres, kafka, runtime or builder"
 		exit 1
 		;;
 	esac

@@ -206,3 +206,23 @@ func TestFailuresStopWhatIsUp(t *testing.T) {
 		t.Errorf("the error tells the password: %v", err)
 	}
 }
+
+func TestFailedTellsOfAServerThatEnds(t *testing.T) {
+	stack := up(t, devstack.Config{Kafka: strings.Join(testenv.Kafka(t), ","), Postgres: testenv.Postgres(t)})
+	options, err := redis.ParseURL(stack.RedisURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options.MaxRetries = -1
+	client := redis.NewClient(options)
+	defer func() { _ = client.Close() }()
+	_ = client.ShutdownNoSave(t.Context()).Err() // The connection ends without an answer.
+	select {
+	case err := <-stack.Failed():
+		if !strings.Contains(err.Error(), "Redis on "+stack.Parts[1].Addr) {
+			t.Errorf("unclear: %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("nobody told that Redis has ended")
+	}
+}

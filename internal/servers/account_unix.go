@@ -81,7 +81,7 @@ func lookupAccount() (*account, error) {
 
 // reaches tells whether the account may execute the file or enter the directory.
 func (a *account) reaches(ctx context.Context, path string) bool {
-	check := exec.CommandContext(ctx, "test", "-x", path)
+	check := exec.CommandContext(ctx, "/bin/sh", "-c", `test -x "$0"`, path)
 	check.SysProcAttr = &syscall.SysProcAttr{Credential: a.credential()}
 	check.Dir = "/"
 	return check.Run() == nil
