@@ -30,8 +30,10 @@ func Up(ctx context.Context, pool *pgxpool.Pool) (int, error) {
 	}
 	db := stdlib.OpenDBFromPool(pool)
 	defer db.Close()
+	// Qualified, since a user called onehop would look into the schema onehop first, once
+	// that exists, and find no table there.
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, sub,
-		goose.WithSessionLocker(locker), goose.WithTableName("onehop_migrations"))
+		goose.WithSessionLocker(locker), goose.WithTableName("public.onehop_migrations"))
 	if err != nil {
 		return 0, fmt.Errorf("reading the migrations: %w", err)
 	}
