@@ -53,7 +53,7 @@ func Write(w io.Writer, changes []Change, color bool) error {
 			fmt.Fprintln(&b, "    "+detail)
 		}
 	}
-	fmt.Fprintln(b)
+	fmt.Fprintln(&b)
 	fmt.Fprintln(&b, paint(bold, summary(counts, views)))
 	_, err := io.WriteString(w, b.String())
 	return err
