@@ -31,8 +31,11 @@ type aggregate struct {
 
 	// keep makes a kept aggregate: its state in a row for the feature's own field
 	// and bound, and readKept its value of the packed state in [start, t).
-	keep     func(field, n int, t featurestore.Type) kept
-	readKept func(packed []byte, t featurestore.Type, start int64) (featurestore.Value, featurestore.Status, error)
+	keep func(field, n int, t featurestore.Type) kept
+	// keptBytes is the most bytes that a kept aggregate packs for values that take
+	// value bytes each.
+	keptBytes func(n, value int) int
+	readKept  func(packed []byte, t featurestore.Type, start int64) (featurestore.Value, featurestore.Status, error)
 }
 
 type need uint8

@@ -24,6 +24,9 @@ var lastNAggregate = aggregate{
 	keep: func(field, n int, t featurestore.Type) kept {
 		return &lastN{field: field, n: n, typ: t}
 	},
+	keptBytes: func(n, value int) int {
+		return uvarintBytes(n) + n*(maxPositionBytes+value)
+	},
 	readKept: readLastN,
 }
 

@@ -10,6 +10,7 @@ var latestAggregate = aggregate{
 	keep: func(field, _ int, t featurestore.Type) kept {
 		return &latest{field: field, typ: t}
 	},
+	keptBytes: func(_, value int) int { return value },
 	readKept: func(packed []byte, t featurestore.Type, _ int64) (featurestore.Value, featurestore.Status, error) {
 		v, _, err := readValue(packed, t)
 		if v.IsNull() {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -32,6 +33,7 @@ type keptSpec struct {
 	field int
 	n     int
 	typ   featurestore.Type // of the field
+	text  int               // the bound of the field's text, see MaxRowBytes
 }
 
 // output says how a column is read: from which section, by which aggregate.
@@ -69,7 +71,7 @@ func Compile(view *featurestore.View, source *featurestore.Source) (*Program, er
 	for _, c := range view.Columns() {
 		p.outputs = append(p.outputs, features[c.Feature][max(c.Window, 0)])
 	}
-	p.fingerprint = p.hash()
+	p.fingerprint = p.hash(source)
 	return p, nil
 }
 
@@ -78,8 +80,10 @@ func (p *Program) compile(f *featurestore.Feature, source *featurestore.Source) 
 	agg := aggregates[f.Aggregate]
 	field := source.Field(f.Field)
 	var typ featurestore.Type
+	text := CountedTextBytes
 	if field >= 0 {
 		typ = source.Fields[field].Type
+		text = cmp.Or(source.Fields[field].KeyBytes, text)
 	}
 	windows := f.Windows
 	if len(windows) == 0 {
@@ -87,7 +91,7 @@ func (p *Program) compile(f *featurestore.Feature, source *featurestore.Source) 
 	}
 	outputs := make([]output, len(windows))
 	if agg.keep != nil {
-		p.kept = append(p.kept, keptSpec{agg: agg, field: field, n: f.N, typ: typ})
+		p.kept = append(p.kept, keptSpec{agg: agg, field: field, n: f.N, typ: typ, text: text})
 		for i, w := range windows {
 			outputs[i] = output{section: len(p.kept) - 1, agg: agg, window: w, typ: typ}
 		}
@@ -151,18 +155,22 @@ func (p *Program) sortSets(features [][]output) {
 // fingerprints; a view whose fingerprint changes needs a new generation.
 func (p *Program) Fingerprint() uint64 { return p.fingerprint }
 
-func (p *Program) hash() uint64 {
-	h := xxhash.New()
-	fmt.Fprintf(h, "fold %d codec %d source %q entity %q join %q\n", foldVersion, codecVersion,
+func (p *Program) hash(source *featurestore.Source) uint64 {
+	var b strings.Builder
+	fmt.Fprintf(&b, "fold %d codec %d source %q entity %q join %q\n", foldVersion, codecVersion,
 		p.view.Source, p.view.Entity, p.view.JoinFields)
 	for _, f := range p.view.Features {
-		fmt.Fprintf(h, "%s field %q type %s n %d windows", f.Aggregate, f.Field, f.Type, f.N)
-		for _, w := range f.Windows {
-			fmt.Fprintf(h, " %d/%d", w.Length, w.Hop)
+		fmt.Fprintf(&b, "%s field %q type %s n %d", f.Aggregate, f.Field, f.Type, f.N)
+		if i := source.Field(f.Field); i >= 0 && source.Fields[i].Required {
+			fmt.Fprint(&b, " required") // its count is that of the events, so the columns differ
 		}
-		fmt.Fprintln(h)
+		fmt.Fprint(&b, " windows")
+		for _, w := range f.Windows {
+			fmt.Fprintf(&b, " %d/%d", w.Length, w.Hop)
+		}
+		fmt.Fprintln(&b)
 	}
-	return h.Sum64()
+	return xxhash.Sum64String(b.String())
 }
 
 // sections is the number of kept values and tile sets of a row.

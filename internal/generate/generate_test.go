@@ -231,6 +231,32 @@ func TestItems(t *testing.T) {
 	if err := json.Unmarshal(items[0].AppendJSON(nil, 5), &back); err != nil || back["movie_id"] != 1.0 || back["event_time"] != 5.0 {
 		t.Errorf("record %v, %v", back, err)
 	}
+	if back["main_genre"] != items[0].Genres[0] || back["genre_count"] != float64(len(items[0].Genres)) {
+		t.Errorf("record %v of %+v", back, items[0])
+	}
+	if got, want := string(generate.Item{ID: 7, Title: "T"}.AppendJSON(nil, 1)),
+		`{"movie_id":7,"title":"T","year":0,"genres":null,"genre_count":0,"event_time":1}`; got != want {
+		t.Errorf("a movie without genres: %s, want %s", got, want)
+	}
+}
+
+func TestUsers(t *testing.T) {
+	users := generate.New(generate.Options{Seed: 3, Users: 200}).Users()
+	if len(users) != 200 {
+		t.Fatalf("%d users", len(users))
+	}
+	if diff := cmp.Diff(users, generate.New(generate.Options{Seed: 3, Users: 200}).Users()); diff != "" {
+		t.Errorf("the seed does not decide the users: %s", diff)
+	}
+	for i, user := range users {
+		if user.ID != int64(i)+1 || user.Age < 14 || user.Age > 73 || user.Gender == "" || user.Occupation == "" {
+			t.Fatalf("user %d: %+v", i, user)
+		}
+	}
+	got := string(generate.User{ID: 4, Age: 30, Gender: "F", Occupation: "writer"}.AppendJSON([]byte("x"), 9))
+	if want := `x{"user_id":4,"age":30,"gender":"F","occupation":"writer","event_time":9}`; got != want {
+		t.Errorf("record %s, want %s", got, want)
+	}
 }
 
 func BenchmarkNext(b *testing.B) {

@@ -22,17 +22,28 @@ type Item struct {
 	Genres []string `json:"genres"` // one or two, strongest first
 }
 
-// AppendJSON appends the movie as a JSON record whose event_time is at, in microseconds.
+// AppendJSON appends the movie as a JSON record whose event_time is at, in microseconds. Beside the item's fields it has the first
+// genre as main_genre and the number of genres as genre_count.
 func (i Item) AppendJSON(dst []byte, at int64) []byte {
 	type item Item
-	record, err := json.Marshal(struct {
+	record := struct {
 		item
-		EventTime int64 `json:"event_time"`
-	}{item(i), at})
+		MainGenre  string `json:"main_genre,omitempty"`
+		GenreCount int    `json:"genre_count"`
+		EventTime  int64  `json:"event_time"`
+	}{item: item(i), GenreCount: len(i.Genres), EventTime: at}
+	if len(i.Genres) > 0 {
+		record.MainGenre = i.Genres[0]
+	}
+	return appendRecord(dst, record)
+}
+
+func appendRecord(dst []byte, record any) []byte {
+	encoded, err := json.Marshal(record)
 	if err != nil { // strings and integers always encode
 		panic(err)
 	}
-	return append(dst, record...)
+	return append(dst, encoded...)
 }
 
 // world is who and what there is: it follows from the seed alone.

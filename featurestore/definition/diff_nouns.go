@@ -1,0 +1,125 @@
+package definition
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/onehop/onehop/featurestore"
+)
+
+func entityDetails(before, after *featurestore.Entity) []string {
+	var d details
+	d.list("join key", joinKeys(before), joinKeys(after))
+	return d
+}
+
+func joinKeys(e *featurestore.Entity) (list [][2]string) {
+	for _, k := range e.Keys {
+		list = append(list, [2]string{k.Name, k.Type.String()})
+	}
+	return list
+}
+
+func sourceDetails(before, after *featurestore.Source) []string {
+	var d details
+	d.value("topic", before.Topic, after.Topic)
+	d.value("format", before.Format, after.Format)
+	d.value("event_time", eventTime(before), eventTime(after))
+	if before.Name == "" {
+		d.value("max_age", "", bound(after.MaxAge))
+		d.value("max_skew", "", bound(after.MaxSkew))
+	} else {
+		d.value("max_age", bound(before.MaxAge), bound(after.MaxAge))
+		d.value("max_skew", bound(before.MaxSkew), bound(after.MaxSkew))
+	}
+	d.list("field", fieldList(before.Fields), fieldList(after.Fields))
+	return d
+}
+
+// bound is a duration of which zero is one.
+func bound(d time.Duration) string {
+	if d == 0 {
+		return "0s"
+	}
+	return featurestore.FormatDuration(d)
+}
+
+func eventTime(s *featurestore.Source) string {
+	if s.TimeField == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s in %s", s.TimeField, s.TimeUnit)
+}
+
+func fieldList(fields []featurestore.Field) (list [][2]string) {
+	for _, f := range fields {
+		words := f.Type.String()
+		if f.Required {
+			words += ", required"
+		}
+		if f.KeyBytes > 0 {
+			words += fmt.Sprintf(", in a key: at most %d bytes", f.KeyBytes)
+		}
+		list = append(list, [2]string{f.Name, words})
+	}
+	return list
+}
+
+func viewDetails(before, after *featurestore.View) []string {
+	var d details
+	d.value("entity", before.Entity, after.Entity)
+	d.value("source", before.Source, after.Source)
+	d.value("join_keys", joinAnd(before.JoinFields), joinAnd(after.JoinFields))
+	d.value("ttl", age(before.TTL), age(after.TTL))
+	d.list("feature", featureList(before), featureList(after))
+	for _, f := range after.Features {
+		for _, old := range before.Features {
+			if old.Name == f.Name {
+				d.value("description of "+f.Name, quoted(old.Description), quoted(f.Description))
+			}
+		}
+	}
+	return d
+}
+
+func featureList(v *featurestore.View) (list [][2]string) {
+	for i := range v.Features {
+		list = append(list, [2]string{v.Features[i].Name, describe(&v.Features[i])})
+	}
+	return list
+}
+
+func quoted(s string) string {
+	if s == "" {
+		return ""
+	}
+	return fmt.Sprintf("%q", s)
+}
+
+func serviceDetails(before, after *featurestore.Service) []string {
+	var d details
+	d.list("feature", columnList(before), columnList(after))
+	return d
+}
+
+func columnList(s *featurestore.Service) (list [][2]string) {
+	for _, c := range s.Columns {
+		list = append(list, [2]string{c.String(), ""})
+	}
+	return list
+}
+
+func modelDetails(before, after *featurestore.Model) []string {
+	var d details
+	d.value("service", before.Service, after.Service)
+	d.value("candidates", before.Candidates, after.Candidates)
+	d.list("request field", fieldTypes(before.Request), fieldTypes(after.Request))
+	return d
+}
+
+func fieldTypes(fields []featurestore.Field) (list [][2]string) {
+	for _, f := range fields {
+		list = append(list, [2]string{f.Name, f.Type.String()})
+	}
+	return list
+}

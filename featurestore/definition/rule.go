@@ -1,0 +1,98 @@
+package definition
+
+import (
+	"fmt"
+	"reflect"
+	"regexp"
+	"strings"
+
+	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/fold"
+)
+
+// rule is the tag of a field of one of the types, read.
+type rule struct {
+	key           string
+	required      bool
+	doc, fallback string
+	form          *form
+	choice        *choice
+	min, max      string
+	examples      []string
+	planned       []string // of a mapping
+	shorthand     string   // of a mapping
+	index         int
+}
+
+// form is what a text must look like.
+type form struct {
+	pattern string
+	want    string
+	match   *regexp.Regexp
+}
+
+func newForm(pattern, want string) *form {
+	return &form{pattern: pattern, want: want, match: regexp.MustCompile(pattern)}
+}
+
+func nameForm(length int) *form {
+	return newForm(fmt.Sprintf(`^[a-z][a-z0-9_]{0,%d}$`, length-1),
+		fmt.Sprintf("a name: a lower-case letter, then up to %d lower-case letters, digits and underscores", length-1))
+}
+
+var forms = map[string]*form{
+	"namespace": nameForm(31),
+	"name":      nameForm(63),
+	"short":     nameForm(40), // names of tables and keys are longer by what is appended
+	"field":     nameForm(61), // a column in Postgres is called f_ and the field's name
+	"topic":     newForm(`^[A-Za-z0-9._-]{1,249}$`, "a Kafka topic: up to 249 letters, digits, dots, underscores and hyphens"),
+	"member":    newForm(`^[^\x00-\x1f"\\]{1,255}$`, "the name of a field: up to 255 characters, no quotes and no backslashes"),
+	"reference": newForm(`^[a-z][a-z0-9_]{0,62}\.([a-z][a-z0-9_]{0,126}|\*)$`, "a feature: view.column, or view.* for all of a view"),
+}
+
+// choice is a list of the texts that are allowed, and of those that will be.
+type choice struct {
+	values, planned []string
+}
+
+var choices = map[string]*choice{
+	"types":      {values: featurestore.TypeNames()},
+	"keys":       {values: []string{"int64", "string", "bytes"}},
+	"numbers":    {values: []string{"int64", "float64"}},
+	"formats":    {values: []string{"json"}, planned: []string{"avro", "protobuf"}},
+	"units":      {values: []string{"us", "ms", "s", "rfc3339"}},
+	"aggregates": {values: fold.Aggregates(), planned: fold.PlannedAggregates()},
+}
+
+var mappingType = reflect.TypeFor[mapping]()
+
+// rulesOf reads the tags of a struct type: the rule of the mapping itself and those
+// of its keys in order. The types are part of the program, so what is wrong with a
+// tag is a panic that any test meets.
+func rulesOf(t reflect.Type) (self rule, keys []rule) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		tag := f.Tag
+		r := rule{index: i, doc: tag.Get("doc"), fallback: tag.Get("default"), min: tag.Get("min"), max: tag.Get("max")}
+		if eg := tag.Get("eg"); eg != "" {
+			r.examples = strings.Split(eg, "|")
+		}
+		if f.Type == mappingType {
+			r.shorthand = tag.Get("short")
+			if planned := tag.Get("planned"); planned != "" {
+				r.planned = strings.Split(planned, ",")
+			}
+			self = r
+			continue
+		}
+		var option string
+		r.key, option, _ = strings.Cut(tag.Get("yaml"), ",")
+		r.required = option == "required"
+		r.form, r.choice = forms[tag.Get("form")], choices[tag.Get("one")]
+		if r.key == "" || r.form == nil && tag.Get("form") != "" || r.choice == nil && tag.Get("one") != "" {
+			panic(fmt.Sprintf("the tag of %s.%s is wrong: %s", t, f.Name, tag))
+		}
+		keys = append(keys, r)
+	}
+	return self, keys
+}

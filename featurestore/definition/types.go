@@ -1,0 +1,113 @@
+package definition
+
+// The types below are the shape of a definition file. Their tags drive the decoder
+// and the JSON Schema alike:
+//
+//	yaml     the key; ",required" when it must be there (a list then has an entry)
+//	doc      what it is, for editors
+//	form     what a text must look like, see forms
+//	one      the texts that are allowed, see choices
+//	min, max bounds of a number, a duration or the length of a list
+//	eg       examples, separated by |
+//	default  what holds when it is not given, for editors
+//	planned  on the embedded mapping: keys that are reserved and not built yet
+//	short    on the embedded mapping: the key that a bare value stands for
+
+type document struct {
+	mapping   `doc:"Definitions of a namespace. Several files make one catalog." planned:"on_demand"`
+	Namespace text         `yaml:"namespace" form:"namespace" eg:"movielens" doc:"The namespace: part of every key, table and topic name. One file must name it; all that do must agree."`
+	Entities  []entityDef  `yaml:"entities" doc:"What features describe."`
+	Sources   []sourceDef  `yaml:"sources" doc:"Kafka topics whose records are events."`
+	Views     []viewDef    `yaml:"views" doc:"Feature views: named features of one entity, folded from one source."`
+	Services  []serviceDef `yaml:"services" doc:"Feature services: named, ordered lists of features."`
+	Models    []modelDef   `yaml:"models" doc:"Models and what they may read."`
+}
+
+type entityDef struct {
+	mapping     `doc:"What features describe: a user, a movie."`
+	Name        text         `yaml:"name,required" form:"name" eg:"user" doc:"The entity's name."`
+	Description text         `yaml:"description" doc:"For people."`
+	Keys        []joinKeyDef `yaml:"keys,required" max:"8" doc:"The join keys, in the order in which they make the entity key."`
+}
+
+type joinKeyDef struct {
+	mapping `doc:"One part of an entity's key."`
+	Name    text `yaml:"name,required" form:"name" eg:"user_id" doc:"The join key's name."`
+	Type    text `yaml:"type,required" one:"keys" doc:"The type of its values."`
+}
+
+type sourceDef struct {
+	mapping     `doc:"A Kafka topic whose records are events with typed fields." planned:"dedupe,tombstone,retention,explode"`
+	Name        text         `yaml:"name,required" form:"short" eg:"ratings" doc:"The source's name."`
+	Description text         `yaml:"description" doc:"For people."`
+	Topic       text         `yaml:"topic" form:"topic" eg:"movielens.ratings" default:"<namespace>.<name>" doc:"The Kafka topic. One source reads a topic."`
+	Format      text         `yaml:"format,required" one:"formats" doc:"How records are written."`
+	EventTime   eventTimeDef `yaml:"event_time,required" doc:"Where the event time is."`
+	MaxAge      duration     `yaml:"max_age" min:"1s" max:"3650d" default:"7d" doc:"How much older than its record's timestamp an event may be. Older ones are dead letters."`
+	MaxSkew     duration     `yaml:"max_skew" min:"0s" max:"1d" default:"5m" doc:"How much newer than its record's timestamp an event may be."`
+	Fields      []fieldDef   `yaml:"fields,required" max:"256" doc:"The fields that are decoded; others are skipped."`
+}
+
+type eventTimeDef struct {
+	mapping `doc:"The field that says when an event happened. It is not one of the fields."`
+	Field   text `yaml:"field,required" form:"member" eg:"event_time" doc:"The field's name in the record."`
+	Unit    text `yaml:"unit,required" one:"units" doc:"us, ms and s are numbers since 1970 in UTC, rfc3339 is text."`
+}
+
+type fieldDef struct {
+	mapping     `doc:"One typed field of a source's events."`
+	Name        text    `yaml:"name,required" form:"field" eg:"movie_id" doc:"The field's name in the record."`
+	Type        text    `yaml:"type,required" one:"types" doc:"The type of its values."`
+	Required    boolean `yaml:"required" default:"false" doc:"Whether a record without the field, or with null, is refused."`
+	Description text    `yaml:"description" doc:"For people."`
+}
+
+type viewDef struct {
+	mapping     `doc:"A feature view: named features of one entity, folded from one source." planned:"dedupe,tombstone,on_demand,near_cache,staleness"`
+	Name        text         `yaml:"name,required" form:"short" eg:"user_ratings" doc:"The view's name."`
+	Description text         `yaml:"description" doc:"For people."`
+	Entity      text         `yaml:"entity,required" form:"name" eg:"user" doc:"The entity that the features describe."`
+	Source      text         `yaml:"source,required" form:"short" eg:"ratings" doc:"The source that they are folded from."`
+	JoinKeys    pairs        `yaml:"join_keys" doc:"The field that holds each join key; by default the field of the same name."`
+	TTL         duration     `yaml:"ttl" min:"1s" max:"36500d" eg:"90d" doc:"How old an entity's newest event may be before its values are EXPIRED; by default forever."`
+	Features    []featureDef `yaml:"features,required" doc:"The features, in order."`
+}
+
+type featureDef struct {
+	mapping     `doc:"A feature. With windows it makes a column for each, named feature_window; without it makes one column." planned:"where,exact,dedupe"`
+	Name        text        `yaml:"name,required" form:"name" eg:"mean_rating" doc:"The feature's name."`
+	Description text        `yaml:"description" doc:"For people; the catalog keeps it."`
+	Aggregate   text        `yaml:"aggregate,required" one:"aggregates" doc:"What is computed."`
+	Field       text        `yaml:"field" form:"field" eg:"rating" doc:"The field that is aggregated; a count may have none and then counts events."`
+	N           integer     `yaml:"n" min:"1" max:"1000" doc:"The length of a last_n list."`
+	Windows     []windowDef `yaml:"windows" doc:"What the aggregate covers."`
+}
+
+type windowDef struct {
+	mapping `doc:"A sawtooth window: a length, or a length with its hop." short:"length" planned:"exact"`
+	Length  windowLength `yaml:"length,required" min:"1s" max:"36500d" eg:"1h|30d|lifetime" doc:"How far back the window reaches."`
+	Hop     duration     `yaml:"hop" min:"1s" max:"36500d" eg:"1m" doc:"The granularity of the window's tail; by default the largest of 1s, 5s, 10s, 30s, 1m, 5m, 15m, 1h, 6h, 1d that is at most a sixtieth of the length."`
+}
+
+type serviceDef struct {
+	mapping     `doc:"A feature service: the columns of a vector." planned:"log"`
+	Name        text   `yaml:"name,required" form:"name" eg:"ranker" doc:"The service's name."`
+	Description text   `yaml:"description" doc:"For people."`
+	Features    []text `yaml:"features,required" form:"reference" eg:"user_ratings.count_1h|movie_ratings.*" doc:"The columns in order: view.column, or view.* for all columns of a view."`
+}
+
+type modelDef struct {
+	mapping     `doc:"What a model may read. The artifact and the order of its columns are in the model repository." planned:"log"`
+	Name        text         `yaml:"name,required" form:"name" eg:"movie_ranker" doc:"The model's name."`
+	Description text         `yaml:"description" doc:"For people."`
+	Service     text         `yaml:"service,required" form:"name" eg:"ranker" doc:"The feature service that it reads."`
+	Candidates  text         `yaml:"candidates,required" form:"name" eg:"movie" doc:"The entity of which a request brings many; one of the service's."`
+	Request     []requestDef `yaml:"request" max:"256" doc:"The numeric fields that a request brings."`
+}
+
+type requestDef struct {
+	mapping     `doc:"One numeric field that a request brings."`
+	Name        text `yaml:"name,required" form:"name" eg:"hour_of_day" doc:"The field's name."`
+	Type        text `yaml:"type,required" one:"numbers" doc:"The type of its values."`
+	Description text `yaml:"description" doc:"For people."`
+}
