@@ -42,9 +42,9 @@ type placement struct {
 // Compile compiles a model. Every feature that it reads must be of the feature service
 // that the definitions give the model, and every request field must be declared.
 func Compile(m *Model, catalog *featurestore.Catalog, programs map[string]*fold.Program) (*Hop, error) {
-	definition := catalog.Model(m.Version.Model)
+	definition := catalog.Model(m.Name)
 	if definition == nil {
-		return nil, fmt.Errorf("the definitions have no model %q", m.Version.Model)
+		return nil, fmt.Errorf("the definitions have no model %q", m.Name)
 	}
 	h := &Hop{Model: m, Definition: definition, Candidate: -1, request: make([][]placement, len(definition.Request))}
 	service := catalog.Service(definition.Service)

@@ -16,6 +16,8 @@ const chunkRows = 256
 // Model is one loaded version of a model. It is safe for concurrent use.
 type Model struct {
 	repository.Version
+	// Name is the model's name.
+	Name    string
 	session *onnx.Session
 	inputs  []onnx.TensorInfo
 	free    chan *onnx.Batch
@@ -34,8 +36,10 @@ func Load(rt *onnx.Runtime, version repository.Version) (*Model, error) {
 		_ = session.Close()
 		return nil, err
 	}
-	return &Model{Version: version, session: session, inputs: session.Inputs(),
-		free: make(chan *onnx.Batch, 2*runtime.GOMAXPROCS(0))}, nil
+	return &Model{
+		Version: version, Name: version.Model, session: session, inputs: session.Inputs(),
+		free: make(chan *onnx.Batch, 2*runtime.GOMAXPROCS(0)),
+	}, nil
 }
 
 // Close frees the model's memory; runs under way finish first.
@@ -44,11 +48,11 @@ func (m *Model) Close() error {
 		select {
 		case b := <-m.free:
 			if err := b.Close(); err != nil {
-				return fmt.Errorf("model %s version %d: %w", m.Version.Model, m.Number, err)
+				return fmt.Errorf("model %s version %d: %w", m.Name, m.Number, err)
 			}
 		default:
 			if err := m.session.Close(); err != nil {
-				return fmt.Errorf("model %s version %d: %w", m.Version.Model, m.Number, err)
+				return fmt.Errorf("model %s version %d: %w", m.Name, m.Number, err)
 			}
 			return nil
 		}
@@ -85,7 +89,7 @@ func (m *Model) run(ctx context.Context, b *onnx.Batch, rows int, scores []float
 		n = fixed // what the rest of the memory holds is scored and not looked at
 	}
 	if err := m.session.Run(ctx, b, n); err != nil {
-		return scores, fmt.Errorf("model %s version %d: %w", m.Version.Model, m.Number, err)
+		return scores, fmt.Errorf("model %s version %d: %w", m.Name, m.Number, err)
 	}
 	return append(scores, b.Output(0)[:rows]...), nil
 }

@@ -29,7 +29,7 @@ func Up(ctx context.Context, pool *pgxpool.Pool) (int, error) {
 		return 0, fmt.Errorf("the migration lock: %w", err)
 	}
 	db := stdlib.OpenDBFromPool(pool)
-	defer db.Close()
+	defer func() { _ = db.Close() }() // the pool lives on
 	// Qualified, since a user called onehop would look into the schema onehop first, once
 	// that exists, and find no table there.
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, sub,

@@ -65,8 +65,10 @@ func TestSmoke(t *testing.T) {
 		return ingest.Run(run, ingest.Config{Common: common, Kafka: config.Kafka{Kafka: kf}, CacheMB: 64, Heartbeat: time.Second, MaxRecords: 10000, Partitions: 4, Log: os.Stderr})
 	})
 	group.Go(func() error {
-		return serve.Run(run, serve.Config{Common: common, Kafka: config.Kafka{Kafka: kf}, Listen: config.Listen{Listen: "127.0.0.1:0"}, Log: os.Stderr,
-			Started: func(public, _ string) { address <- public }})
+		return serve.Run(run, serve.Config{
+			Common: common, Kafka: config.Kafka{Kafka: kf}, Listen: config.Listen{Listen: "127.0.0.1:0"}, Log: os.Stderr,
+			Started: func(public, _ string) { address <- public },
+		})
 	})
 	var addr string
 	select {

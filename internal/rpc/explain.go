@@ -87,7 +87,7 @@ func (s *Inference) Predict(ctx context.Context, req *onehopv1.PredictRequest) (
 	if err != nil {
 		return nil, err
 	}
-	return &onehopv1.PredictResponse{Model: hop.Model.Version.Model, ModelVersion: int64(hop.Model.Number), Scores: scores}, nil
+	return &onehopv1.PredictResponse{Model: hop.Model.Name, ModelVersion: int64(hop.Model.Number), Scores: scores}, nil
 }
 
 // ListModels lists every version in the repository, also those that cannot be served.

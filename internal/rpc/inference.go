@@ -79,7 +79,7 @@ func (s *Inference) GetFeaturesAndPredict(ctx context.Context, req *onehopv1.Get
 // take checks a request and encodes its keys.
 func (c *hopCall) take(hop *inference.Hop, req *onehopv1.GetFeaturesAndPredictRequest) error {
 	candidates := hop.Plan.Catalog.Entity(hop.Definition.Candidates)
-	n, err := c.candidates(hop, candidates, req)
+	n, err := c.candidates(candidates, req)
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (c *hopCall) take(hop *inference.Hop, req *onehopv1.GetFeaturesAndPredictRe
 
 // candidates checks the candidates' join keys and returns how many candidates there
 // are.
-func (c *hopCall) candidates(hop *inference.Hop, entity *featurestore.Entity, req *onehopv1.GetFeaturesAndPredictRequest) (int, error) {
+func (c *hopCall) candidates(entity *featurestore.Entity, req *onehopv1.GetFeaturesAndPredictRequest) (int, error) {
 	n := 0
 	for _, key := range entity.Keys {
 		column, err := keyColumn("candidates", key, req.GetCandidates()[key.Name])
@@ -199,7 +199,7 @@ func (c *hopCall) respond(hop *inference.Hop, req *onehopv1.GetFeaturesAndPredic
 		k = top
 	}
 	res := &onehopv1.GetFeaturesAndPredictResponse{
-		Model: hop.Model.Version.Model, ModelVersion: int64(hop.Model.Number),
+		Model: hop.Model.Name, ModelVersion: int64(hop.Model.Number),
 		Indexes: slices.Clone(c.order[:k]), Scores: make([]float32, k),
 		ReadTimeUs: c.result.ReadTime, StatusCounts: map[string]uint32{},
 		Candidates: make(map[string]*onehopv1.Values, len(req.GetCandidates())),
