@@ -29,9 +29,11 @@ func Up(ctx context.Context, pool *pgxpool.Pool) (int, error) {
 		return 0, fmt.Errorf("the migration lock: %w", err)
 	}
 	db := stdlib.OpenDBFromPool(pool)
-	defer db.Close()
+	defer func() { _ = db.Close() }() // the pool lives on
+	// Qualified, since a user called onehop would look into the schema onehop first, once
+	// that exists, and find no table there.
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, sub,
-		goose.WithSessionLocker(locker), goose.WithTableName("onehop_migrations"))
+		goose.WithSessionLocker(locker), goose.WithTableName("public.onehop_migrations"))
 	if err != nil {
 		return 0, fmt.Errorf("reading the migrations: %w", err)
 	}

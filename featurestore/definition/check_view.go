@@ -57,6 +57,9 @@ func (c *checker) joinFields(def *viewDef, entity *featurestore.Entity, source *
 	used := map[string]string{}
 	for _, key := range entity.Keys {
 		name, given := chosen[key.Name]
+		if !given && (def.broken || !ok) {
+			continue // perhaps it was meant, and what is wrong is reported
+		}
 		if !given {
 			name = text{place: def.Source.place, value: key.Name}
 		}

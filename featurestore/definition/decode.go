@@ -30,7 +30,8 @@ func (d *decoder) at(n ast.Node) place { return nodePlace(d.file, n) }
 // decode fills target, which is a scalar, a slice or a struct with a mapping in it,
 // from a node.
 func (d *decoder) decode(target reflect.Value, n ast.Node, r *rule) {
-	if !d.plain(n, r.key) {
+	n, ok := d.plain(n, r.key)
+	if !ok {
 		return
 	}
 	if s, ok := target.Addr().Interface().(scalar); ok {
@@ -44,20 +45,30 @@ func (d *decoder) decode(target reflect.Value, n ast.Node, r *rule) {
 	d.mapping(target, n)
 }
 
-// plain refuses what makes YAML more than a tree of values, and missing values.
-func (d *decoder) plain(n ast.Node, key string) bool {
-	switch n := n.(type) {
-	case *ast.AnchorNode, *ast.AliasNode, *ast.MergeKeyNode:
-		d.addf(d.at(n), "anchors, aliases and merge keys are not supported: write it out")
-	case *ast.TagNode:
-		d.addf(d.at(n), "tags such as %s are not supported: remove it", n.Start.Value)
-	case *ast.NullNode:
-		d.addf(d.at(n), "%s has no value: give it one or remove it", strconv.Quote(key))
-	default:
-		return true
+// plain refuses what makes YAML more than a tree of values, and missing values. It
+// returns what an anchor or a tag is on, so that mistakes in there are found too.
+func (d *decoder) plain(n ast.Node, key string) (ast.Node, bool) {
+	for {
+		switch wrapped := n.(type) {
+		case *ast.AnchorNode:
+			d.addf(d.at(n), noAliases)
+			n = wrapped.Value
+		case *ast.TagNode:
+			d.addf(d.at(n), "tags such as %s are not supported: remove it", wrapped.Start.Value)
+			n = wrapped.Value
+		case *ast.AliasNode, *ast.MergeKeyNode:
+			d.addf(d.at(n), noAliases)
+			return nil, false
+		case *ast.NullNode:
+			d.addf(d.at(n), "%q has no value: give it one or remove it", key)
+			return nil, false
+		default:
+			return n, n != nil
+		}
 	}
-	return false
 }
+
+const noAliases = "anchors, aliases and merge keys are not supported: write it out"
 
 func (d *decoder) list(target reflect.Value, n ast.Node, r *rule) {
 	sequence, ok := n.(*ast.SequenceNode)

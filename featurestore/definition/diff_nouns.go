@@ -2,6 +2,7 @@ package definition
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/onehop/onehop/featurestore"
 )
@@ -24,10 +25,23 @@ func sourceDetails(before, after *featurestore.Source) []string {
 	d.value("topic", before.Topic, after.Topic)
 	d.value("format", before.Format, after.Format)
 	d.value("event_time", eventTime(before), eventTime(after))
-	d.value("max_age", age(before.MaxAge), age(after.MaxAge))
-	d.value("max_skew", age(before.MaxSkew), age(after.MaxSkew))
+	if before.Name == "" {
+		d.value("max_age", "", bound(after.MaxAge))
+		d.value("max_skew", "", bound(after.MaxSkew))
+	} else {
+		d.value("max_age", bound(before.MaxAge), bound(after.MaxAge))
+		d.value("max_skew", bound(before.MaxSkew), bound(after.MaxSkew))
+	}
 	d.list("field", fieldList(before.Fields), fieldList(after.Fields))
 	return d
+}
+
+// bound is a duration of which zero is one.
+func bound(d time.Duration) string {
+	if d == 0 {
+		return "0s"
+	}
+	return featurestore.FormatDuration(d)
 }
 
 func eventTime(s *featurestore.Source) string {

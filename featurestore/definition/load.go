@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/goccy/go-yaml/ast"
+
 	"github.com/onehop/onehop/featurestore"
 )
 
@@ -110,7 +112,7 @@ func (o Options) Parse(files []File) (*featurestore.Catalog, error) {
 			continue
 		}
 		for _, doc := range tree.Docs {
-			if doc.Body == nil {
+			if doc.Body == nil || doc.Body.Type() == ast.NullType {
 				continue // nothing, or comments only
 			}
 			d := &decoder{report: r, file: file.Name}

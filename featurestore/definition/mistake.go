@@ -21,7 +21,7 @@ func (m Mistake) String() string {
 
 // Errors is everything wrong in a set of definition files, sorted by file, line and
 // column.
-type Errors struct {
+type Errors struct { //nolint:errname // There are many in it.
 	Mistakes []Mistake
 }
 

@@ -64,7 +64,7 @@ func (d *decoder) textOf(n ast.Node, key string) (string, bool) {
 	case *ast.StringNode:
 		value = n.Value
 	case *ast.LiteralNode:
-		value = n.Value.Value
+		value = strings.TrimSpace(n.Value.Value) // a block ends with a newline
 	default:
 		remedy := ""
 		if _, ok := n.(ast.ScalarNode); ok {
@@ -172,11 +172,15 @@ func (p *pairs) decode(d *decoder, n ast.Node, r *rule) {
 	seen := map[string]place{}
 	for entries := node.MapRange(); entries.Next(); {
 		name, at, ok := d.key(entries.Key(), seen)
-		if !ok || !d.plain(entries.Value(), name) {
+		if !ok {
+			continue
+		}
+		value, ok := d.plain(entries.Value(), name)
+		if !ok {
 			continue
 		}
 		entry := pair{key: text{place: at, value: name}}
-		entry.value.decode(d, entries.Value(), &rule{key: name})
+		entry.value.decode(d, value, &rule{key: name})
 		if entry.value.given() {
 			p.list = append(p.list, entry)
 		}

@@ -31,7 +31,7 @@ func nearest(name string, known []string) string {
 	if len(name) > 100 {
 		return ""
 	}
-	best, bestDistance := "", min(3, max(1, len(name)/3))+1
+	best, bestDistance := "", min(3, max(1, len(name)/2))+1
 	for _, k := range slices.Sorted(slices.Values(known)) {
 		if len(k) > 2*len(name)+3 {
 			continue

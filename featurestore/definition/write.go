@@ -1,7 +1,6 @@
 package definition
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"strings"
@@ -21,9 +20,9 @@ var signs = map[Kind]struct{ sign, color string }{
 }
 
 // Write prints changes for a person, in the order given, with a summary line at the
-// end. It returns the first error of w.
+// end. It returns the error of w.
 func Write(w io.Writer, changes []Change, color bool) error {
-	b := bufio.NewWriter(w)
+	var b strings.Builder
 	paint := func(code, s string) string {
 		if !color {
 			return s
@@ -31,8 +30,8 @@ func Write(w io.Writer, changes []Change, color bool) error {
 		return code + s + plain
 	}
 	if len(changes) == 0 {
-		fmt.Fprintln(b, "No changes: the definitions say what is applied already.")
-		return b.Flush()
+		_, err := io.WriteString(w, "No changes: the definitions say what is applied already.\n")
+		return err
 	}
 	counts, views := map[Kind]int{}, 0
 	for i := range changes {
@@ -43,7 +42,7 @@ func Write(w io.Writer, changes []Change, color bool) error {
 			views++
 			line += " (new generation)"
 		}
-		fmt.Fprintln(b, paint(signs[change.Kind].color, signs[change.Kind].sign+" "+line))
+		fmt.Fprintln(&b, paint(signs[change.Kind].color, signs[change.Kind].sign+" "+line))
 		for _, detail := range change.Details {
 			for _, s := range signs {
 				if strings.HasPrefix(detail, s.sign+" ") {
@@ -51,12 +50,13 @@ func Write(w io.Writer, changes []Change, color bool) error {
 					break
 				}
 			}
-			fmt.Fprintln(b, "    "+detail)
+			fmt.Fprintln(&b, "    "+detail)
 		}
 	}
-	fmt.Fprintln(b)
-	fmt.Fprintln(b, paint(bold, summary(counts, views)))
-	return b.Flush()
+	fmt.Fprintln(&b)
+	fmt.Fprintln(&b, paint(bold, summary(counts, views)))
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 func summary(counts map[Kind]int, views int) string {

@@ -2,7 +2,6 @@ package definition
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/lexer"
@@ -44,6 +43,10 @@ func parseYAML(file File, r *report) (tree *ast.File) {
 		r.addf(placeOf(file.Name, t), "this is nested too deeply; at most %d levels are allowed", maxDepth)
 		return nil
 	}
+	if t := secondDocument(tokens); t != nil {
+		r.addf(placeOf(file.Name, t), "a file is one YAML document: write what follows to a file of its own")
+		return nil
+	}
 	// Duplicate keys are found by the decoder, which reports all of them.
 	tree, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
@@ -68,6 +71,23 @@ func tooDeep(tokens token.Tokens) *token.Token {
 		}
 		if depth > maxDepth {
 			return t
+		}
+	}
+	return nil
+}
+
+// secondDocument is the first token of a second document, nil if there is none. The
+// parser loses documents that follow an empty one, so several are refused.
+func secondDocument(tokens token.Tokens) *token.Token {
+	started, ended := false, false
+	for _, t := range tokens {
+		switch {
+		case t.Type == token.CommentType:
+		case ended, started && t.Type == token.DocumentHeaderType:
+			return t
+		default:
+			started = true
+			ended = t.Type == token.DocumentEndType
 		}
 	}
 	return nil
@@ -120,9 +140,9 @@ func kindOf(n ast.Node) string {
 	case ast.NullType:
 		return "nothing"
 	case ast.BoolType:
-		return fmt.Sprintf("the boolean %s", n.GetToken().Value)
+		return "the boolean " + n.GetToken().Value
 	case ast.IntegerType, ast.FloatType, ast.InfinityType, ast.NanType:
-		return fmt.Sprintf("the number %s", n.GetToken().Value)
+		return "the number " + n.GetToken().Value
 	case ast.StringType, ast.LiteralType:
 		return "text"
 	default:

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -157,21 +158,21 @@ func (p *Program) sortSets(features [][]output) {
 func (p *Program) Fingerprint() uint64 { return p.fingerprint }
 
 func (p *Program) hash(source *featurestore.Source) uint64 {
-	h := xxhash.New()
-	fmt.Fprintf(h, "fold %d codec %d source %q entity %q join %q\n", foldVersion, codecVersion,
+	var b strings.Builder
+	fmt.Fprintf(&b, "fold %d codec %d source %q entity %q join %q\n", foldVersion, codecVersion,
 		p.view.Source, p.view.Entity, p.view.JoinFields)
 	for _, f := range p.view.Features {
-		fmt.Fprintf(h, "%s field %q type %s n %d", f.Aggregate, f.Field, f.Type, f.N)
+		fmt.Fprintf(&b, "%s field %q type %s n %d", f.Aggregate, f.Field, f.Type, f.N)
 		if i := source.Field(f.Field); i >= 0 && source.Fields[i].Required {
-			fmt.Fprint(h, " required") // its count is that of the events, so the columns differ
+			fmt.Fprint(&b, " required") // its count is that of the events, so the columns differ
 		}
-		fmt.Fprint(h, " windows")
+		fmt.Fprint(&b, " windows")
 		for _, w := range f.Windows {
-			fmt.Fprintf(h, " %d/%d", w.Length, w.Hop)
+			fmt.Fprintf(&b, " %d/%d", w.Length, w.Hop)
 		}
-		fmt.Fprintln(h)
+		fmt.Fprintln(&b)
 	}
-	return h.Sum64()
+	return xxhash.Sum64String(b.String())
 }
 
 // sections is the number of kept values and tile sets of a row.

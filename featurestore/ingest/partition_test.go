@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -139,7 +139,7 @@ func TestInvariantUnderFaults(t *testing.T) {
 			o := &owners[rapid.IntRange(0, len(owners)-1).Draw(t, "owner")]
 			switch rapid.SampledFrom([]string{"work", "work", "work", "work", "heartbeat", "crash", "fail", "save", "restore", "flush"}).Draw(t, "step") {
 			case "work":
-				o.open = step(t, ctx, store, o.Partition, l, o.p, o.open, rapid.Int64Range(1, 30).Draw(t, "events"))
+				o.open = step(t, ctx, o.Partition, l, o.p, o.open, rapid.Int64Range(1, 30).Draw(t, "events"))
 			case "heartbeat":
 				o.open = o.open && expected(t, o.Heartbeat(ctx))
 			case "crash":
@@ -168,7 +168,7 @@ func TestInvariantUnderFaults(t *testing.T) {
 		for p := range l { // whoever is last finishes the work
 			o := fresh(p)
 			for open := false; !open || o.Position() < int64(len(l[p])); {
-				open = step(t, ctx, store, o.Partition, l, p, open, 50)
+				open = step(t, ctx, o.Partition, l, p, open, 50)
 			}
 			if err := o.Heartbeat(ctx); err != nil {
 				t.Fatalf("the last heartbeat: %v", err)
@@ -195,7 +195,7 @@ func TestInvariantUnderFaults(t *testing.T) {
 }
 
 // step opens a partition or processes its next batch and says whether it is open.
-func step(t *rapid.T, ctx context.Context, store *memory, part *Partition, l log, p int, open bool, n int64) bool {
+func step(t *rapid.T, ctx context.Context, part *Partition, l log, p int, open bool, n int64) bool {
 	if !open {
 		_, err := part.Open(ctx, l.offsets())
 		return expected(t, err)
@@ -257,7 +257,7 @@ func TestNewTopicIDIsANewSpaceOfOffsets(t *testing.T) {
 func TestCacheStaysWithinItsBudget(t *testing.T) {
 	c := newRowCache(10_000)
 	for i := range 1000 {
-		c.put(fmt.Sprint(i), make([]byte, 100))
+		c.put(strconv.Itoa(i), make([]byte, 100))
 		if n := len(c.young) + len(c.old); n*(100+rowOverhead) > 10_000+2*(100+rowOverhead) {
 			t.Fatalf("%d rows of 100 bytes in a budget of 10,000", n)
 		}

@@ -12,11 +12,10 @@ import (
 const maxRounds = 100
 
 // pendingBucket is what one batch has for one bucket: the events not yet folded, by
-// row, and the commit that is being tried.
+// row.
 type pendingBucket struct {
 	bucket int
 	rows   []*rowFold
-	commit Commit
 }
 
 // processView folds a batch into one view. With idle it also moves the watermarks of

@@ -7,7 +7,7 @@ import (
 	"strconv"
 )
 
-var errRESP = errors.New("Redis answered in an unknown form")
+var errRESP = errors.New("an answer of Redis in an unknown form")
 
 // appendBulks parses an array of bulk strings in RESP2 or RESP3 and appends a view of
 // each to dst, nil for a null.
@@ -46,7 +46,7 @@ func respHead(reply []byte) (kind byte, n int, rest []byte, err error) {
 	line := reply[1 : end-1]
 	switch kind = reply[0]; kind {
 	case '-':
-		return kind, 0, nil, fmt.Errorf("Redis: %s", line)
+		return kind, 0, nil, fmt.Errorf("error of Redis: %s", line)
 	case '_':
 		return kind, -1, reply[end+1:], nil
 	}

@@ -33,7 +33,7 @@ func Open(ctx context.Context, client redis.UniversalClient) (*Store, error) {
 	case err != nil:
 		return nil, fmt.Errorf("asking Redis for its maxmemory-policy: %w", err)
 	case policy["maxmemory-policy"] != "noeviction":
-		return nil, fmt.Errorf("Redis would evict rows (maxmemory-policy %s): set it to noeviction, "+
+		return nil, fmt.Errorf("the Redis server would evict rows (maxmemory-policy %s): set it to noeviction, "+
 			"for example by redis-cli CONFIG SET maxmemory-policy noeviction", policy["maxmemory-policy"])
 	}
 	return &Store{client: client, cluster: cluster}, nil

@@ -125,10 +125,8 @@ func (c *Consumer) Run(ctx context.Context) error {
 	beat := time.Now()
 	for ctx.Err() == nil {
 		fetches := c.poll(ctx, beat.Add(c.config.Heartbeat))
-		err := c.fetchErrors(fetches)
-		if err == nil {
-			err = c.process(ctx, fetches)
-		}
+		c.fetchErrors(fetches)
+		err := c.process(ctx, fetches)
 		if err == nil && time.Since(beat) >= c.config.Heartbeat {
 			err = c.heartbeat(ctx)
 			beat = time.Now()
@@ -162,7 +160,7 @@ func (c *Consumer) poll(ctx context.Context, until time.Time) kgo.Fetches {
 // fetchErrors sorts what the client reports: what it mends by itself is left to it,
 // what means that records are gone makes the partition be opened again, which finds
 // out exactly.
-func (c *Consumer) fetchErrors(fetches kgo.Fetches) error {
+func (c *Consumer) fetchErrors(fetches kgo.Fetches) {
 	for _, e := range fetches.Errors() {
 		if errors.Is(e.Err, context.DeadlineExceeded) || errors.Is(e.Err, context.Canceled) {
 			continue
@@ -174,7 +172,6 @@ func (c *Consumer) fetchErrors(fetches kgo.Fetches) error {
 		}
 		c.suspend(p, fmt.Errorf("fetching: %w", e.Err))
 	}
-	return nil
 }
 
 // heartbeat gives every open worker its heartbeat and commits offsets as a hint.

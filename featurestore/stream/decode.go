@@ -2,6 +2,7 @@ package stream
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -99,7 +100,7 @@ func (d *Decoder) object(v *decoderVersion, record []byte, event *featurestore.E
 		if _, err := d.json.ReadToken(); err != nil {
 			return malformed(err)
 		}
-		return fmt.Errorf("the record is not a JSON object")
+		return errors.New("the record is not a JSON object")
 	}
 	if _, err := d.json.ReadToken(); err != nil {
 		return malformed(err)
@@ -120,7 +121,7 @@ func (d *Decoder) object(v *decoderVersion, record []byte, event *featurestore.E
 		return malformed(err)
 	}
 	if len(d.json.UnreadBuffer()) > 0 && len(bytes.TrimSpace(d.json.UnreadBuffer())) > 0 {
-		return fmt.Errorf("the record has something after its JSON object")
+		return errors.New("the record has something after its JSON object")
 	}
 	if seen != 1<<v.count-1 {
 		return missing(v, seen)

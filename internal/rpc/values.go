@@ -105,8 +105,10 @@ type columnBuilder struct {
 }
 
 func newColumn(name string, t featurestore.Type, rows int) columnBuilder {
-	c := &onehopv1.Column{Name: name, Values: &onehopv1.Values{},
-		Statuses: make([]onehopv1.Status, 0, rows), EventTimesUs: make([]int64, 0, rows)}
+	c := &onehopv1.Column{
+		Name: name, Values: &onehopv1.Values{},
+		Statuses: make([]onehopv1.Status, 0, rows), EventTimesUs: make([]int64, 0, rows),
+	}
 	if t.IsList() {
 		c.Values.ListLengths = make([]uint32, 0, rows)
 	}

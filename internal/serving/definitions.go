@@ -163,3 +163,6 @@ func (c *Current) serve(catalog *featurestore.Catalog) {
 	c.now.Store(d)
 	c.log.Info("serving definitions", "version", catalog.Version)
 }
+
+// Programs are the compiled folds, by view name.
+func (d *Definitions) Programs() map[string]*fold.Program { return d.programs }

@@ -81,14 +81,31 @@ func (s *service) views(ctx context.Context, versions []*featurestore.Catalog, s
 		if before == nil || before.Generation == view.Generation || s.live(ctx, newest.Namespace, view) {
 			continue
 		}
-		old, err := ingest.NewView(newest, before)
-		if err != nil { // a field that it needs is gone: it stays as it is
+		old, err := oldView(versions[len(versions)-2], newest, before)
+		if err != nil { // it stays as it is
 			s.Log.Warn("a generation is served without new events until the next one is filled", "view", view.Name, "generation", before.Generation, "error", err)
 			continue
 		}
 		views, keepsOld = append(views, old), true
 	}
 	return views, keepsOld, nil
+}
+
+// oldView is a generation of earlier definitions, folded from events in the layout of
+// the newest. It fails when the newest source would make other rows of it.
+func oldView(earlier, newest *featurestore.Catalog, view *featurestore.View) (*ingest.View, error) {
+	was, err := ingest.NewView(earlier, view)
+	if err != nil {
+		return nil, err
+	}
+	now, err := ingest.NewView(newest, view)
+	if err != nil {
+		return nil, err
+	}
+	if was.Program.Fingerprint() != now.Program.Fingerprint() {
+		return nil, fmt.Errorf("source %q changed a field that it needs", view.Source)
+	}
+	return now, nil
 }
 
 // live says whether a generation is live; not, when Redis does not answer.

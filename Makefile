@@ -1,0 +1,43 @@
+# The two commands of the README are make demo and make test; both set up what they
+# need. make help lists the rest.
+SHELL := bash
+TOOL := go tool -modfile=tools/go.mod
+WITH := go run ./internal/testenv/with --
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-containers lint generate check-generated bench fuzz
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
+
+setup: ## find or install what tests and the demo need
+	@scripts/setup.sh
+
+demo: ## real events to recommendations; KEEP=1 leaves it running, JSON=1 prints JSON
+	@scripts/setup.sh demo >&2
+	@go run ./examples/movielens/demo $(if $(KEEP),--keep) $(if $(JSON),--json)
+
+test: setup ## unit, property and integration tests, with the race detector
+	$(WITH) $(TOOL) gotestsum --format pkgname -- -race -timeout 9m -p 2 ./...
+
+test-containers: ## the integration suite again, with everything in containers
+	@scripts/test-containers.sh
+
+lint: ## golangci-lint, strict
+	$(TOOL) golangci-lint run ./...
+
+generate: ## make the generated code and the JSON Schema anew
+	schemas/generate.sh
+	go generate ./featurestore/definition
+
+check-generated: ## fail when generated code is stale or the API broke
+	schemas/generate.sh --check
+
+bench: ## our speed beside its floor; see docs/performance.md
+	go run ./cmd/onehop bench hop
+	go run ./cmd/onehop bench ingest
+
+fuzz: ## every fuzz test for half a minute
+	@for p in $$(grep -rl --include=*_test.go 'func Fuzz' . | xargs -n1 dirname | sort -u); do \
+	  for f in $$(grep -rhoE 'func Fuzz[A-Za-z]+' $$p --include=*_test.go | sed 's/func //'); do \
+	    go test -run xxx -fuzz "^$$f$$" -fuzztime 30s -fuzzminimizetime 20x $$p || exit 1; done; done

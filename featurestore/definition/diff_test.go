@@ -1,0 +1,99 @@
+package definition
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/onehop/onehop/featurestore"
+)
+
+// parseGolden reads a definition of the test data; "" is no catalog.
+func parseGolden(t *testing.T, name string) *featurestore.Catalog {
+	t.Helper()
+	if name == "" {
+		return nil
+	}
+	text, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	catalog, err := Parse([]File{{Name: name, Text: text}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return catalog
+}
+
+func TestDiff(t *testing.T) {
+	for _, c := range []struct {
+		name, before, after string
+		color               bool
+	}{
+		{"first", "", "diff/before.yaml", false},
+		{"changed", "diff/before.yaml", "diff/after.yaml", false},
+		{"back", "diff/after.yaml", "diff/before.yaml", false},
+		{"color", "diff/before.yaml", "diff/after.yaml", true},
+		{"same", "diff/before.yaml", "diff/before.yaml", false},
+		{"removed", "valid/full.yaml", "diff/before.yaml", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			changes := Diff(parseGolden(t, c.before), parseGolden(t, c.after))
+			var b bytes.Buffer
+			if err := Write(&b, changes, c.color); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, filepath.Join("testdata", "diff", c.name+".plan"), b.String())
+		})
+	}
+}
+
+// TestDiffIgnoresWhatApplyFillsIn: versions and generations are not definitions.
+func TestDiffIgnoresWhatApplyFillsIn(t *testing.T) {
+	before, after := parseGolden(t, "valid/full.yaml"), parseGolden(t, "valid/full.yaml")
+	before.Version, before.EffectiveAt = 3, 1
+	for i := range before.Views {
+		before.Views[i].Generation = 7
+	}
+	if changes := Diff(before, after); len(changes) > 0 {
+		t.Errorf("changes %+v", changes)
+	}
+}
+
+// TestNewStateFollowsTheFold: what a feature is called or says does not matter to its
+// rows, what it keeps does.
+func TestNewStateFollowsTheFold(t *testing.T) {
+	text, err := os.ReadFile("testdata/diff/before.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		from, to string
+		want     bool
+	}{
+		{"ttl: 30d", "ttl: 31d", false},
+		{"description: How many.", "description: Many.", false},
+		{"name: spend,", "name: spent,", false},
+		{"windows: [1h, 1d]", "windows: [1h, 2d]", true},
+		{"max_age: 7d", "max_age: 8d", false},
+		{"name: price, type: float64", "name: price, type: float64, required: true", true},
+	} {
+		if !bytes.Contains(text, []byte(c.from)) {
+			t.Fatalf("the test data has no %q", c.from)
+		}
+		before := parseGolden(t, "diff/before.yaml")
+		after, err := Parse([]File{{Name: "after", Text: []byte(strings.ReplaceAll(string(text), c.from, c.to))}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := false
+		for _, change := range Diff(before, after) {
+			got = got || change.NewState
+		}
+		if got != c.want {
+			t.Errorf("%q → %q: new state is %v, want %v", c.from, c.to, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,109 @@
+package inference
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/fold"
+	"github.com/onehop/onehop/featurestore/plan"
+	"github.com/onehop/onehop/inference/onnx"
+)
+
+// Hop is a model compiled against definitions: the features to read, and where every
+// value goes. It is immutable and safe for concurrent use.
+type Hop struct {
+	Model *Model
+	// Plan says which rows to read, for which entities.
+	Plan *plan.Plan
+	// Definition is what the definitions say of the model.
+	Definition *featurestore.Model
+	// Candidate indexes Plan.Entities: the entity of which a request brings many keys.
+	// It is −1 when no feature of it is used; a request brings its keys all the same.
+	Candidate int
+	// Columns are the names of all columns, inputs one after the other.
+	Columns []string
+
+	features [][]placement // for each view of the plan
+	request  [][]placement // for each request field of the definition
+}
+
+// placement says where one value goes.
+type placement struct {
+	cell       int // of the view's reader; unused for request fields
+	input      int // tensor
+	column     int // within the tensor
+	hasDefault bool
+	def        float64
+	name       string
+}
+
+// Compile compiles a model. Every feature that it reads must be of the feature service
+// that the definitions give the model, and every request field must be declared.
+func Compile(m *Model, catalog *featurestore.Catalog, programs map[string]*fold.Program) (*Hop, error) {
+	definition := catalog.Model(m.Name)
+	if definition == nil {
+		return nil, fmt.Errorf("the definitions have no model %q", m.Name)
+	}
+	h := &Hop{Model: m, Definition: definition, Candidate: -1, request: make([][]placement, len(definition.Request))}
+	service := catalog.Service(definition.Service)
+	var refs []featurestore.Ref
+	places := map[featurestore.Ref][]placement{}
+	var problems []error
+	for _, input := range m.Spec.Inputs {
+		tensor := slices.IndexFunc(m.inputs, func(i onnx.TensorInfo) bool { return i.Name == input.Tensor })
+		for c, column := range input.Columns {
+			h.Columns = append(h.Columns, column.From)
+			at := placement{input: tensor, column: c, name: column.From}
+			if column.Default != nil {
+				at.hasDefault, at.def = true, *column.Default
+			}
+			if field, ok := column.RequestField(); ok {
+				i := slices.IndexFunc(definition.Request, func(f featurestore.Field) bool { return f.Name == field })
+				if i < 0 {
+					problems = append(problems, fmt.Errorf("the definitions give model %q no request field %q", definition.Name, field))
+					continue
+				}
+				h.request[i] = append(h.request[i], at)
+				continue
+			}
+			ref, err := featurestore.ParseRef(column.From)
+			if err == nil && !slices.Contains(service.Columns, ref) {
+				err = fmt.Errorf("feature %q is not in feature service %q, which the definitions give model %q", column.From, service.Name, definition.Name)
+			}
+			if err != nil {
+				problems = append(problems, err)
+				continue
+			}
+			if places[ref] == nil {
+				refs = append(refs, ref)
+			}
+			places[ref] = append(places[ref], at)
+		}
+	}
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
+	return h, h.place(catalog, programs, refs, places)
+}
+
+// place compiles the plan and turns the places of features into places of cells.
+func (h *Hop) place(catalog *featurestore.Catalog, programs map[string]*fold.Program, refs []featurestore.Ref, places map[featurestore.Ref][]placement) error {
+	p, err := plan.Compile(catalog, programs, refs)
+	if err != nil {
+		return err
+	}
+	h.Plan, h.features = p, make([][]placement, len(p.Views))
+	for _, c := range p.Columns {
+		if t := c.Type; !t.IsNumber() && t != featurestore.Bool {
+			return fmt.Errorf("feature %q is %s; a model's columns are numbers", c.Ref, t)
+		}
+		for _, at := range places[c.Ref] {
+			at.cell = c.Cell
+			h.features[c.View] = append(h.features[c.View], at)
+		}
+	}
+	h.Candidate = slices.IndexFunc(p.Entities, func(e *featurestore.Entity) bool { return e.Name == h.Definition.Candidates })
+	return nil
+}

@@ -1,0 +1,100 @@
+// Package infer is the service that answers InferenceService: from entity ids to
+// scores in one hop.
+package infer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/onehop/onehop/inference"
+	"github.com/onehop/onehop/inference/onnx"
+	"github.com/onehop/onehop/inference/repository"
+	"github.com/onehop/onehop/internal/app"
+	"github.com/onehop/onehop/internal/config"
+	"github.com/onehop/onehop/internal/rpc"
+	"github.com/onehop/onehop/internal/server"
+	"github.com/onehop/onehop/internal/serving"
+	"github.com/onehop/onehop/schemas/onehop/v1/onehopv1connect"
+)
+
+// Config configures the service.
+type Config struct {
+	config.Common `embed:""`
+	config.Listen `embed:""`
+
+	Models      string        `env:"ONEHOP_MODELS" default:"models" placeholder:"DIR" help:"The model repository: NAME/VERSION/model.onnx and model.yaml."`
+	ONNXRuntime string        `name:"onnxruntime" env:"ONEHOP_ONNXRUNTIME" placeholder:"FILE" help:"ONNX Runtime's shared library; without it the system's, or the one that onehop setup fetched."`
+	Refresh     time.Duration `env:"ONEHOP_MODELS_REFRESH" default:"2s" help:"How often to look for new model versions."`
+
+	// Log takes the log; Started is told the public and the admin address. Both are for
+	// programs that run the service within themselves.
+	Log     io.Writer                  `kong:"-"`
+	Started func(public, admin string) `kong:"-"`
+}
+
+// Check returns everything that is wrong with the configuration.
+func (c *Config) Check() error {
+	var refresh error
+	if c.Refresh < 100*time.Millisecond {
+		refresh = fmt.Errorf("--refresh: %s must be at least 100ms", c.Refresh)
+	}
+	return errors.Join(c.Common.Check(), config.CheckAddress("--listen", c.Listen.Listen), refresh)
+}
+
+// Run runs the service until the context ends; it then finishes the requests under
+// way.
+func Run(ctx context.Context, c Config) error {
+	library, err := onnx.FindLibrary(c.ONNXRuntime)
+	if err != nil {
+		return err
+	}
+	rt, err := onnx.Open(library)
+	if err != nil {
+		return err
+	}
+	repo, err := repository.Open(c.Models)
+	if err != nil {
+		return errors.Join(fmt.Errorf("--models: %w", err), rt.Close())
+	}
+	base, err := app.Start(ctx, "infer", c.Common, c.Log)
+	if err != nil {
+		return errors.Join(err, rt.Close())
+	}
+	models := inference.NewSet(rt, repo, base.Log)
+	err = run(ctx, c, base, models)
+	return errors.Join(err, models.Close(), rt.Close(), base.Close(ctx))
+}
+
+func run(ctx context.Context, c Config, base *app.Base, models *inference.Set) error {
+	base.Health.NotReady("no definitions are applied to namespace " + c.Namespace + ": run onehop apply")
+	if err := models.Refresh(); err != nil {
+		return err
+	}
+	current := serving.NewCurrent(base.Store, base.Log, func(d *serving.Definitions) {
+		models.Define(d.Catalog, d.Programs())
+		base.Health.Ready()
+	})
+	options, err := rpc.Options(base.Telemetry)
+	if err != nil {
+		return fmt.Errorf("the RPC options: %w", err)
+	}
+	service := &rpc.Inference{Models: models, Store: base.Store, Now: time.Now}
+	path, handler := onehopv1connect.NewInferenceServiceHandler(service, options...)
+	public, err := server.Listen(ctx, c.Listen.Listen, rpc.Mux(base.Health, onehopv1connect.InferenceServiceName, path, handler))
+	if err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	base.Log.Info("listening", "address", public.Addr())
+	return base.Serve(ctx, func(admin string) {
+		if c.Started != nil {
+			c.Started(public.Addr(), admin)
+		}
+	},
+		func(ctx context.Context) error { return public.Serve(ctx, c.DrainTimeout) },
+		func(ctx context.Context) error { return current.Run(ctx, base.Follower) },
+		func(ctx context.Context) error { return models.Run(ctx, c.Refresh) },
+	)
+}

@@ -1,0 +1,107 @@
+package rpc
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/online"
+	"github.com/onehop/onehop/inference"
+	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
+)
+
+// features reads the model's columns once more, for the returned candidates, as of the
+// same time.
+func (c *hopCall) features(hop *inference.Hop, read *online.Read, indexes []uint32) ([]*onehopv1.Column, error) {
+	p := hop.Plan
+	builders := make([]columnBuilder, len(p.Columns))
+	byName := map[string]*onehopv1.Column{}
+	for i, column := range p.Columns {
+		builders[i] = newColumn(column.Ref.String(), column.Type, len(indexes))
+		byName[column.Ref.String()] = builders[i].column
+	}
+	first := 0
+	for i, view := range p.Views {
+		cells := make([]featurestore.Cell, len(view.Columns))
+		n := hop.RowCount(i, c.request.Candidates)
+		for _, at := range indexes {
+			if err := view.Reader.Read(read.Row(first+min(int(at), n-1)), c.result.ReadTime, cells); err != nil {
+				return nil, err
+			}
+			markStale(cells, read.Filling())
+			for cell, column := range view.Columns {
+				builders[column].add(&cells[cell])
+			}
+		}
+		first += n
+	}
+	for i, field := range hop.Definition.Request {
+		byName["request."+field.Name] = c.fieldColumn(field.Name, c.request.Fields[i], indexes)
+	}
+	columns := make([]*onehopv1.Column, len(hop.Columns))
+	for i, name := range hop.Columns {
+		columns[i] = byName[name]
+	}
+	return columns, nil
+}
+
+func (c *hopCall) fieldColumn(name string, values []float64, indexes []uint32) *onehopv1.Column {
+	b := newColumn("request."+name, featurestore.Float64, len(indexes))
+	for _, at := range indexes {
+		cell := featurestore.Cell{Status: featurestore.Defaulted}
+		if len(values) > 0 {
+			cell = featurestore.Cell{Value: featurestore.FloatValue(values[min(int(at), len(values)-1)]), Status: featurestore.Present}
+		}
+		b.add(&cell)
+	}
+	return b.column
+}
+
+// Predict scores rows whose columns the request brings.
+func (s *Inference) Predict(ctx context.Context, req *onehopv1.PredictRequest) (*onehopv1.PredictResponse, error) {
+	hop, err := s.Models.Find(req.GetModel(), req.GetVersion())
+	if err != nil {
+		return nil, err
+	}
+	err = checkNames("columns", req.GetColumns(), func(name string) bool { return slices.Contains(hop.Columns, name) }, slices.Clone(hop.Columns))
+	if err != nil {
+		return nil, err
+	}
+	columns, rows := map[string][]float64{}, 0
+	for _, name := range slices.Sorted(maps.Keys(req.GetColumns())) {
+		if columns[name], err = floats("columns", name, req.GetColumns()[name]); err != nil {
+			return nil, err
+		}
+		rows = max(rows, len(columns[name]))
+	}
+	if rows > maxRows {
+		return nil, featurestore.Errorf(featurestore.Invalid, "columns: %d rows; at most %d are allowed in a request", rows, maxRows)
+	}
+	for name, values := range columns {
+		if len(values) != rows && len(values) != 1 {
+			return nil, featurestore.Errorf(featurestore.Invalid, "columns: %q has %d values where there are %d rows", name, len(values), rows)
+		}
+	}
+	scores, err := hop.Predict(ctx, rows, columns)
+	if err != nil {
+		return nil, err
+	}
+	return &onehopv1.PredictResponse{Model: hop.Model.Name, ModelVersion: int64(hop.Model.Number), Scores: scores}, nil
+}
+
+// ListModels lists every version in the repository, also those that cannot be served.
+func (s *Inference) ListModels(context.Context, *onehopv1.ListModelsRequest) (*onehopv1.ListModelsResponse, error) {
+	res := &onehopv1.ListModelsResponse{}
+	for _, m := range s.Models.Models() {
+		out := &onehopv1.Model{Name: m.Model, Version: int64(m.Number), Default: m.Default, Sha256: m.SHA256}
+		if m.Problem != nil {
+			out.Problem = m.Problem.Error()
+		}
+		if m.Hop != nil {
+			out.Columns, out.Candidates = m.Hop.Columns, m.Hop.Definition.Candidates
+		}
+		res.Models = append(res.Models, out)
+	}
+	return res, nil
+}

@@ -1,0 +1,259 @@
+package rpc
+
+import (
+	"context"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/online"
+	"github.com/onehop/onehop/featurestore/plan"
+	"github.com/onehop/onehop/inference"
+	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
+)
+
+// Inference answers InferenceService.
+type Inference struct {
+	Models *inference.Set
+	Store  *online.Store
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// hopCall is what one call of GetFeaturesAndPredict needs; it is used again.
+type hopCall struct {
+	keys    []plan.Keys
+	columns []plan.KeyColumn
+	request inference.Request
+	result  inference.Result
+	order   []uint32
+}
+
+var hopCalls = sync.Pool{New: func() any { return &hopCall{} }}
+
+// GetFeaturesAndPredict reads rows in one round trip and scores candidates in one run.
+func (s *Inference) GetFeaturesAndPredict(ctx context.Context, req *onehopv1.GetFeaturesAndPredictRequest) (*onehopv1.GetFeaturesAndPredictResponse, error) {
+	hop, err := s.Models.Find(req.GetModel(), req.GetVersion())
+	if err != nil {
+		return nil, err
+	}
+	call := hopCalls.Get().(*hopCall)
+	defer hopCalls.Put(call)
+	if err := call.take(hop, req); err != nil {
+		return nil, err
+	}
+	start := s.Now()
+	read := s.Store.NewRead()
+	defer read.Release()
+	for i := range hop.Plan.Views {
+		view := online.NewView(hop.Plan.Catalog.Namespace, hop.Plan.Views[i].View)
+		keys := &call.keys[hop.Plan.Views[i].Entity]
+		for row := range hop.RowCount(i, call.request.Candidates) {
+			read.Add(view, keys.At(row))
+		}
+	}
+	if err := read.Do(ctx); err != nil {
+		return nil, err
+	}
+	if read.Filling() && !req.GetAllowStale() {
+		return nil, errFilling()
+	}
+	done := s.Now()
+	call.request.Rows, call.request.Now = read, done.UnixMicro()
+	call.result = inference.Result{Scores: call.result.Scores}
+	if err := hop.Run(ctx, &call.request, &call.result); err != nil {
+		return nil, err
+	}
+	res := call.respond(hop, req, read.Filling())
+	res.Timings = &onehopv1.Timings{
+		ReadUs: done.Sub(start).Microseconds(), AssembleUs: call.result.Assemble.Microseconds(), RunUs: call.result.Run.Microseconds(),
+	}
+	if req.GetReturnFeatures() {
+		res.Features, err = call.features(hop, read, res.GetIndexes())
+	}
+	return res, err
+}
+
+// take checks a request and encodes its keys.
+func (c *hopCall) take(hop *inference.Hop, req *onehopv1.GetFeaturesAndPredictRequest) error {
+	candidates := hop.Plan.Catalog.Entity(hop.Definition.Candidates)
+	n, err := c.candidates(candidates, req)
+	if err != nil {
+		return err
+	}
+	c.request.Candidates = n
+	if len(c.keys) < len(hop.Plan.Entities) {
+		c.keys = make([]plan.Keys, len(hop.Plan.Entities))
+	}
+	wanted := 0
+	for i, entity := range hop.Plan.Entities {
+		given, where := req.GetEntities(), "entities"
+		if i == hop.Candidate {
+			given, where = req.GetCandidates(), "candidates"
+		} else {
+			wanted += len(entity.Keys)
+		}
+		c.columns = c.columns[:0]
+		for _, key := range entity.Keys {
+			column, err := keyColumn(where, key, given[key.Name])
+			if err != nil {
+				return err
+			}
+			if i != hop.Candidate && column.Len() != 1 {
+				return featurestore.Errorf(featurestore.Invalid, "entities: join key %q has %d values; a shared entity has one", key.Name, column.Len())
+			}
+			c.columns = append(c.columns, column)
+		}
+		if err := c.keys[i].Set(entity, c.columns); err != nil {
+			return err
+		}
+	}
+	if len(req.GetEntities()) > wanted {
+		return unwantedEntity(hop, req.GetEntities())
+	}
+	return c.fields(hop, req.GetRequest(), n)
+}
+
+// candidates checks the candidates' join keys and returns how many candidates there
+// are.
+func (c *hopCall) candidates(entity *featurestore.Entity, req *onehopv1.GetFeaturesAndPredictRequest) (int, error) {
+	n := 0
+	for _, key := range entity.Keys {
+		column, err := keyColumn("candidates", key, req.GetCandidates()[key.Name])
+		if err != nil {
+			return 0, err
+		}
+		if n > 0 && column.Len() != n {
+			return 0, featurestore.Errorf(featurestore.Invalid, "candidates: join key %q has %d values where there are %d candidates", key.Name, column.Len(), n)
+		}
+		n = column.Len()
+	}
+	if len(req.GetCandidates()) > len(entity.Keys) {
+		names := make([]string, len(entity.Keys))
+		for i, key := range entity.Keys {
+			names[i] = key.Name
+		}
+		return 0, checkNames("candidates", req.GetCandidates(), func(name string) bool { return slices.Contains(names, name) }, names)
+	}
+	return n, nil
+}
+
+func unwantedEntity(hop *inference.Hop, given map[string]*onehopv1.Values) error {
+	var names []string
+	for i, entity := range hop.Plan.Entities {
+		for _, key := range entity.Keys {
+			if i != hop.Candidate {
+				names = append(names, key.Name)
+			}
+		}
+	}
+	return checkNames("entities", given, func(name string) bool { return slices.Contains(names, name) }, names)
+}
+
+// fields takes the request fields.
+func (c *hopCall) fields(hop *inference.Hop, given map[string]*onehopv1.Values, candidates int) error {
+	declared := hop.Definition.Request
+	if len(c.request.Fields) != len(declared) {
+		c.request.Fields = make([][]float64, len(declared))
+	}
+	found := 0
+	for i := range declared {
+		c.request.Fields[i] = nil
+		v, ok := given[declared[i].Name]
+		if !ok {
+			continue
+		}
+		found++
+		values, err := floats("request", declared[i].Name, v)
+		if err != nil {
+			return err
+		}
+		if len(values) != 1 && len(values) != candidates {
+			return featurestore.Errorf(featurestore.Invalid, "request: %q has %d values; give one, or one for each of the %d candidates", declared[i].Name, len(values), candidates)
+		}
+		c.request.Fields[i] = values
+	}
+	if found == len(given) {
+		return nil
+	}
+	names := make([]string, len(declared))
+	for i := range declared {
+		names[i] = declared[i].Name
+	}
+	return checkNames("request", given, func(name string) bool { return slices.Contains(names, name) }, names)
+}
+
+// respond orders the candidates by score, best first; equal scores keep the request's
+// order, and what has no score comes last.
+func (c *hopCall) respond(hop *inference.Hop, req *onehopv1.GetFeaturesAndPredictRequest, stale bool) *onehopv1.GetFeaturesAndPredictResponse {
+	scores := c.result.Scores
+	c.order = c.order[:0]
+	for i := range scores {
+		c.order = append(c.order, uint32(i))
+	}
+	slices.SortFunc(c.order, func(a, b uint32) int { return compareScores(scores[a], scores[b], a, b) })
+	k := len(c.order)
+	if top := int(req.GetTopK()); top > 0 && top < k {
+		k = top
+	}
+	res := &onehopv1.GetFeaturesAndPredictResponse{
+		Model: hop.Model.Name, ModelVersion: int64(hop.Model.Number),
+		Indexes: slices.Clone(c.order[:k]), Scores: make([]float32, k),
+		ReadTimeUs: c.result.ReadTime, StatusCounts: map[string]uint32{},
+		Candidates: make(map[string]*onehopv1.Values, len(req.GetCandidates())),
+	}
+	for i, at := range res.Indexes {
+		res.Scores[i] = scores[at]
+	}
+	if c.result.Oldest > 0 {
+		res.FreshnessUs = c.result.ReadTime - c.result.Oldest
+	}
+	for status, n := range c.result.Statuses {
+		if n > 0 {
+			res.StatusCounts[featurestore.Status(status).String()] = n
+		}
+	}
+	if stale {
+		res.StatusCounts[featurestore.Stale.String()] = c.result.Statuses[featurestore.Present]
+	}
+	for name, values := range req.GetCandidates() {
+		res.Candidates[name] = pick(values, res.GetIndexes())
+	}
+	return res
+}
+
+func compareScores(a, b float32, i, j uint32) int {
+	an, bn := math.IsNaN(float64(a)), math.IsNaN(float64(b))
+	switch {
+	case an && bn, a == b:
+		return int(i) - int(j)
+	case bn || a > b:
+		return -1
+	default:
+		return 1
+	}
+}
+
+// pick takes the values at the given positions.
+func pick(v *onehopv1.Values, indexes []uint32) *onehopv1.Values {
+	out := &onehopv1.Values{}
+	switch {
+	case len(v.GetInt64()) > 0:
+		out.Int64 = pickFrom(v.GetInt64(), indexes)
+	case len(v.GetString_()) > 0:
+		out.String_ = pickFrom(v.GetString_(), indexes)
+	default:
+		out.Bytes = pickFrom(v.GetBytes(), indexes)
+	}
+	return out
+}
+
+func pickFrom[T any](from []T, indexes []uint32) []T {
+	out := make([]T, len(indexes))
+	for i, at := range indexes {
+		out[i] = from[at]
+	}
+	return out
+}
