@@ -18,7 +18,8 @@ import (
 type Config struct {
 	Dir         string `arg:"" optional:"" help:"A project: its folders definitions and models are used. Without them, the folder itself has the definitions."`
 	Definitions string `env:"ONEHOP_DEFINITIONS" placeholder:"DIR" help:"Definitions to apply, and to apply again when a file changes."`
-	Models      string `env:"ONEHOP_MODELS" placeholder:"DIR" help:"The model repository."`
+	Models      string `env:"ONEHOP_MODELS" placeholder:"DIR" help:"The model repository; without one infer is not started."`
+	ONNXRuntime string `name:"onnxruntime" env:"ONEHOP_ONNXRUNTIME" placeholder:"FILE" help:"ONNX Runtime's shared library; without it the system's, or the one that onehop setup fetched."`
 	Namespace   string `env:"ONEHOP_NAMESPACE" placeholder:"NAME" help:"Namespace, in place of the one that the definitions name."`
 
 	Kafka     []string `env:"ONEHOP_KAFKA" sep:"," placeholder:"HOST:PORT" help:"Use this Kafka."`

@@ -65,6 +65,47 @@ func (e *environment) writeExamples(b *strings.Builder) {
 	fmt.Fprintf(b, "\nPush an event, and read what follows from it:\n\n  %s\n  %s\n",
 		curl(serve+onehopv1connect.FeatureServicePushEventsProcedure, push),
 		curl(serve+onehopv1connect.FeatureServiceGetOnlineFeaturesProcedure, read))
+	infer := e.addresses.Public["infer"]
+	if infer == "" || len(catalog.Models) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\nScore candidates, when the model is in %s:\n\n  %s\n", e.config.Models,
+		curl(infer+onehopv1connect.InferenceServiceGetFeaturesAndPredictProcedure, examplePredict(catalog, &catalog.Models[0])))
+}
+
+// examplePredict is a request of GetFeaturesAndPredict for two candidates.
+func examplePredict(catalog *featurestore.Catalog, model *featurestore.Model) any {
+	entities, candidates, fields := map[string]any{}, map[string]any{}, map[string]any{}
+	for _, column := range catalog.Service(model.Service).Columns {
+		name := catalog.View(column.View).Entity
+		for _, key := range catalog.Entity(name).Keys {
+			if name == model.Candidates {
+				candidates[key.Name] = exampleValues(key.Type, 2)
+			} else {
+				entities[key.Name] = exampleValues(key.Type, 1)
+			}
+		}
+	}
+	for _, field := range model.Request {
+		fields[field.Name] = exampleValues(field.Type, 1)
+	}
+	return map[string]any{"model": model.Name, "entities": entities, "candidates": candidates, "request": fields}
+}
+
+// exampleValues is a column of n values in the wire's form.
+func exampleValues(t featurestore.Type, n int) any {
+	name := t.String()
+	if t == featurestore.Float64 {
+		name = "double"
+	}
+	values := make([]any, n)
+	for i := range values {
+		values[i] = exampleValue(t)
+		if number, ok := values[i].(int); ok {
+			values[i] = number + i
+		}
+	}
+	return map[string]any{name: values}
 }
 
 // examplePush is a request of PushEvents with one event.
@@ -94,7 +135,7 @@ func examplePush(source *featurestore.Source, now time.Time) any {
 func exampleRead(entity *featurestore.Entity, view *featurestore.View) any {
 	keys := map[string]any{}
 	for _, key := range entity.Keys {
-		keys[key.Name] = map[string]any{key.Type.String(): []any{exampleValue(key.Type)}}
+		keys[key.Name] = exampleValues(key.Type, 1)
 	}
 	return map[string]any{"features": []string{view.Name + ".*"}, "entities": keys}
 }

@@ -73,10 +73,7 @@ func (e *environment) run(ctx context.Context) error {
 		}
 		defer e.definitions.stop()
 	}
-	services, err := e.services(ctx)
-	if err != nil {
-		return err
-	}
+	services := e.services(ctx)
 	group, ctx := errgroup.WithContext(ctx)
 	started := make(chan report, len(services))
 	for _, s := range services {

@@ -2,11 +2,14 @@ package dev
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"time"
 
+	"github.com/onehop/onehop/inference/onnx"
+	"github.com/onehop/onehop/internal/app/infer"
 	"github.com/onehop/onehop/internal/app/ingest"
 	"github.com/onehop/onehop/internal/app/serve"
 	"github.com/onehop/onehop/internal/config"
@@ -17,32 +20,67 @@ type service struct {
 	name string
 	// run runs it until the context ends. started is called once, with the public address
 	// (empty when it has none) and the admin address.
-	run func(ctx context.Context, started func(public, admin string)) error
+	run runFunc
 }
 
 // services lists what runs. A new service is one entry here.
-func (e *environment) services(ctx context.Context) ([]service, error) {
-	serveListen := listen(ctx, e.config.ServeListen, "127.0.0.1:8081")
-	serveAdmin := listen(ctx, "", "127.0.0.1:9081")
-	ingestAdmin := listen(ctx, "", "127.0.0.1:9083")
-	kafka := config.Kafka{Kafka: e.stack.KafkaBrokers}
-	return []service{
-		{"ingest", func(ctx context.Context, started func(public, admin string)) error {
-			return ingest.Run(ctx, ingest.Config{
-				Common: e.common(ingestAdmin), Kafka: kafka,
-				CacheMB: 64, Heartbeat: time.Second, MaxRecords: 20000, Partitions: 4,
-				Log: e.config.Log, Started: func(admin string) { started("", admin) },
-			})
-		}},
-		{"serve", func(ctx context.Context, started func(public, admin string)) error {
-			return serve.Run(ctx, serve.Config{
-				Common: e.common(serveAdmin), Kafka: kafka, Listen: config.Listen{Listen: serveListen},
-				Log: e.config.Log, Started: started,
-			})
-		}},
-		// HERE: infer, with listen(ctx, e.config.InferListen, "127.0.0.1:8082"), its admin
-		// address 127.0.0.1:9082 and the model repository e.config.Models.
-	}, nil
+func (e *environment) services(ctx context.Context) []service {
+	services := []service{{"ingest", e.ingest(ctx)}, {"serve", e.serve(ctx)}}
+	if e.config.Models == "" {
+		return services
+	}
+	library, err := runtimeLibrary(ctx, e.config.ONNXRuntime, e.config.Out)
+	if err != nil {
+		fmt.Fprintf(e.config.Out, "infer is not started: %v\n", err)
+		return services
+	}
+	return append(services, service{"infer", e.infer(ctx, library)})
+}
+
+// runFunc runs a service; see service.run.
+type runFunc func(ctx context.Context, started func(public, admin string)) error
+
+func (e *environment) ingest(ctx context.Context) runFunc {
+	c := ingest.Config{
+		Common: e.common(listen(ctx, "", "127.0.0.1:9083")), Kafka: config.Kafka{Kafka: e.stack.KafkaBrokers},
+		CacheMB: 64, Heartbeat: time.Second, MaxRecords: 20000, Partitions: 4, Log: e.config.Log,
+	}
+	return func(ctx context.Context, started func(public, admin string)) error {
+		c.Started = func(admin string) { started("", admin) }
+		return ingest.Run(ctx, c)
+	}
+}
+
+func (e *environment) serve(ctx context.Context) runFunc {
+	c := serve.Config{
+		Common: e.common(listen(ctx, "", "127.0.0.1:9081")), Kafka: config.Kafka{Kafka: e.stack.KafkaBrokers},
+		Listen: config.Listen{Listen: listen(ctx, e.config.ServeListen, "127.0.0.1:8081")}, Log: e.config.Log,
+	}
+	return func(ctx context.Context, started func(public, admin string)) error {
+		c.Started = started
+		return serve.Run(ctx, c)
+	}
+}
+
+func (e *environment) infer(ctx context.Context, library string) runFunc {
+	c := infer.Config{
+		Common: e.common(listen(ctx, "", "127.0.0.1:9082")),
+		Listen: config.Listen{Listen: listen(ctx, e.config.InferListen, "127.0.0.1:8082")},
+		Models: e.config.Models, ONNXRuntime: library, Refresh: time.Second, Log: e.config.Log,
+	}
+	return func(ctx context.Context, started func(public, admin string)) error {
+		c.Started = started
+		return infer.Run(ctx, c)
+	}
+}
+
+// runtimeLibrary finds ONNX Runtime, or fetches it.
+func runtimeLibrary(ctx context.Context, configured string, out io.Writer) (string, error) {
+	library, err := onnx.FindLibrary(configured)
+	if err == nil || configured != "" {
+		return library, err
+	}
+	return onnx.Fetch(ctx, func(doing string) { fmt.Fprintln(out, doing) })
 }
 
 // common is the configuration that all services share.
