@@ -136,7 +136,7 @@ func (c *generateCommand) topics(ctx context.Context, client *kgo.Client) error 
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	if err := client.Ping(ctx); err != nil {
-		return fmt.Errorf("Kafka at %v does not answer: is it running, and does --kafka (ONEHOP_KAFKA) name it? %w", c.Kafka, err)
+		return fmt.Errorf("asking Kafka at %v: is it running, and does --kafka (ONEHOP_KAFKA) name it? %w", c.Kafka, err)
 	}
 	configs := map[string]string{}
 	if !c.Start.IsZero() {

@@ -52,7 +52,7 @@ func (c *healthCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("not healthy: %w", err)
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }() // it has been read
 	reason, err := io.ReadAll(io.LimitReader(response.Body, maxReason))
 	if err != nil {
 		return fmt.Errorf("not healthy: GET %s: reading the answer: %w", c.URL, err)

@@ -157,7 +157,8 @@ func (c *inspectCommand) views(catalog *featurestore.Catalog) ([]*featurestore.V
 	return views, nil
 }
 
-// inspectView reads and decodes the row of one view.
+// inspectView reads the row of one view and decodes it. A row that cannot be decoded is
+// worth showing, with what else there is.
 func inspectView(ctx context.Context, store *online.Store, catalog *featurestore.Catalog, view *featurestore.View, key []byte, now int64) (*viewInspection, error) {
 	program, err := fold.Compile(view, catalog.Source(view.Source))
 	if err != nil {
@@ -168,32 +169,37 @@ func inspectView(ctx context.Context, store *online.Store, catalog *featurestore
 		return nil, fmt.Errorf("view %q: %w", view.Name, err)
 	}
 	out := newViewInspection(view, stored)
-	columns := view.Columns()
+	if err := out.decode(program, view.Columns(), stored.Row, now); err != nil {
+		out.Problem = err.Error()
+	}
+	return out, nil
+}
+
+// decode fills in what a row holds, nil for none, and what is served of it.
+func (v *viewInspection) decode(program *fold.Program, columns []featurestore.Column, row []byte, now int64) error {
 	names := make([]string, len(columns))
 	for i := range columns {
 		names[i] = columns[i].Name
 	}
 	reader, err := program.Reader(names)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if stored.Row != nil {
-		decoded, err := program.Inspect(stored.Row)
-		if err != nil { // that is worth showing, with what else there is
-			out.Problem = err.Error()
-			return out, nil
+	if row != nil {
+		decoded, err := program.Inspect(row)
+		if err != nil {
+			return err
 		}
-		out.setDecoded(decoded)
+		v.setDecoded(decoded)
 	}
-	at := fold.ReadTime(now, reader.Newest(stored.Row))
+	at := fold.ReadTime(now, reader.Newest(row))
 	cells := make([]featurestore.Cell, len(names))
-	if err := reader.Read(stored.Row, at, cells); err != nil {
-		out.Problem = err.Error()
-		return out, nil
+	if err := reader.Read(row, at, cells); err != nil {
+		return err
 	}
-	out.ReadTime = featurestore.FormatTime(at)
+	v.ReadTime = featurestore.FormatTime(at)
 	for i := range cells {
-		out.Values = append(out.Values, newValueInspection(names[i], &cells[i]))
+		v.Values = append(v.Values, newValueInspection(names[i], &cells[i]))
 	}
-	return out, nil
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 )
@@ -56,22 +57,22 @@ func markerText(marker string) string {
 
 func (v *viewInspection) writeValues(w io.Writer) {
 	fmt.Fprintf(w, "  values at   %s\n", v.ReadTime)
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	table := newTable(w)
 	for _, value := range v.Values {
 		text := shorten(value.text)
 		if value.Value == nil {
 			text = "-"
 		}
-		fmt.Fprintf(table, "    %s\t%s\t%s\t%s\n", value.Name, text, value.Status, value.EventTime)
+		table.row("    "+value.Name, text, value.Status, value.EventTime)
 	}
 	for _, kept := range v.Kept {
 		texts := make([]string, len(kept.Entries))
 		for i, e := range kept.Entries {
 			texts[i] = e.text
 		}
-		fmt.Fprintf(table, "    kept: %s\t%s\t%s\t%s\n", kept.Feature, shorten(strings.Join(texts, " ")), kept.Aggregate, since(kept))
+		table.row("    kept: "+kept.Feature, shorten(strings.Join(texts, " ")), kept.Aggregate, since(kept))
 	}
-	_ = table.Flush() // to a terminal or into memory
+	table.flush()
 }
 
 // since says from when the oldest entry of a list is.
@@ -83,21 +84,30 @@ func since(kept keptInspection) string {
 }
 
 func (v *viewInspection) writeTiles(w io.Writer, all bool) {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	table := newTable(w)
 	for _, set := range v.Tiles {
 		span := ""
 		if set.Oldest != "" {
 			span = set.Oldest + " to " + set.Newest
 		}
-		fmt.Fprintf(table, "  tiles %s\t%d\t%s\teach with %s\n", set.Hop, set.Count, span, strings.Join(set.Partials, ", "))
+		table.row("  tiles "+set.Hop, strconv.Itoa(set.Count), span, "each with "+strings.Join(set.Partials, ", "))
 		for i := range set.Tiles {
 			if all {
-				fmt.Fprintf(table, "    \t\t%s\t%s\n", set.Tiles[i].Start, strings.Join(set.Tiles[i].texts, ", "))
+				table.row("", "", set.Tiles[i].Start, strings.Join(set.Tiles[i].texts, ", "))
 			}
 		}
 	}
-	_ = table.Flush() // to a terminal or into memory
+	table.flush()
 }
+
+// table lines up columns. Nobody can be told when a terminal does not take them.
+type table struct{ w *tabwriter.Writer }
+
+func newTable(w io.Writer) table { return table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)} }
+
+func (t table) row(cells ...string) { _, _ = io.WriteString(t.w, strings.Join(cells, "\t")+"\n") }
+
+func (t table) flush() { _ = t.w.Flush() }
 
 func shorten(text string) string {
 	if runes := []rune(text); len(runes) > maxShown {

@@ -49,7 +49,8 @@ func Postgres(ctx context.Context, o Options) (*Server, error) {
 		quit: syscall.SIGINT, discard: syscall.SIGQUIT, // Fast and immediate shutdown.
 		command: func() *command { return run },
 		ready:   func(ctx context.Context) (string, error) { return postgresReady(ctx, address) },
-		again:   "pre-existing shared memory block", // The processes of a killed server are still ending.
+		// The processes of a killed server are still ending, or wait for init to take note of it.
+		again: []string{"pre-existing shared memory block", `lock file "postmaster.pid" already exists`},
 	}, dir, keep, o.StartTimeout)
 }
 

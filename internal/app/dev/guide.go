@@ -21,10 +21,10 @@ func (e *environment) write(w io.Writer) {
 	fmt.Fprintln(&b)
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for _, part := range e.stack.Parts {
-		fmt.Fprintf(table, "  %s\t%s\t%s\n", part.Name, part.Addr, part.Kind)
+		row(table, part.Name, part.Addr, part.Kind)
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.addresses.Admin)) {
-		fmt.Fprintf(table, "  %s\t%s\tadmin %s\n", name, orDash(e.addresses.Public[name]), e.addresses.Admin[name])
+		row(table, name, orDash(e.addresses.Public[name]), "admin "+e.addresses.Admin[name])
 	}
 	_ = table.Flush() // into memory
 	fmt.Fprintln(&b)
@@ -169,6 +169,10 @@ func curl(url string, request any) string {
 
 // quoteShell makes one word of a text for a POSIX shell.
 func quoteShell(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
+
+func row(w io.Writer, name, address, kind string) {
+	fmt.Fprintf(w, "  %s\t%s\t%s\n", name, address, kind)
+}
 
 func orDash(text string) string {
 	if text == "" {
