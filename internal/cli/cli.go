@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/onehop/onehop/internal/config"
 )
 
 // Exit statuses.
@@ -66,12 +68,23 @@ func Run(ctx context.Context, args []string, s Streams) int {
 	if helped {
 		return 0
 	}
+	if err == nil {
+		err = check(command)
+	}
 	if err != nil {
 		complain(s.Err, err)
 		fmt.Fprintln(s.Err, "Run onehop --help for the commands, onehop COMMAND --help for one of them.")
 		return exitUsage
 	}
 	return status(s.Err, command.Run())
+}
+
+// check asks the command what is wrong with its flags.
+func check(command *kong.Context) error {
+	if c, ok := command.Selected().Target.Addr().Interface().(config.Checker); ok {
+		return c.Check()
+	}
+	return nil
 }
 
 // status prints an error and is the program's exit status.

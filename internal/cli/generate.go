@@ -44,8 +44,8 @@ func (*generateCommand) Help() string {
 		"    onehop generate --kafka 127.0.0.1:9092 --items-topic movielens.movies --users-topic movielens.users --rate 500 --count 0"
 }
 
-// Validate implements kong's check; it says everything that is wrong.
-func (c *generateCommand) Validate() error {
+// Check returns everything that is wrong with the flags.
+func (c *generateCommand) Check() error {
 	var problems []error
 	if (c.File == "") == (len(c.Kafka) == 0) {
 		problems = append(problems, errors.New("give either --file or --kafka"))

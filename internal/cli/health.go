@@ -24,8 +24,8 @@ func (*healthCommand) Help() string {
 		"Example:\n\n    onehop health http://127.0.0.1:8081/readyz"
 }
 
-// Validate implements kong's check.
-func (c *healthCommand) Validate() error {
+// Check returns everything that is wrong with the flags.
+func (c *healthCommand) Check() error {
 	u, err := url.Parse(c.URL)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return fmt.Errorf("%q is not a URL such as http://127.0.0.1:8081/readyz", c.URL)

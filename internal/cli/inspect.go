@@ -32,9 +32,9 @@ func (*inspectCommand) Help() string {
 		"Example:\n\n    onehop inspect user 196 --namespace movielens --redis redis://127.0.0.1:6379/0 --postgres postgres://127.0.0.1/onehop"
 }
 
-// Validate implements kong's check.
-func (c *inspectCommand) Validate() error {
-	return errors.Join(c.postgresFlags.Validate(), c.redisFlags.Validate())
+// Check returns everything that is wrong with the flags.
+func (c *inspectCommand) Check() error {
+	return errors.Join(c.postgresFlags.Check(), c.redisFlags.Check())
 }
 
 // Run inspects.

@@ -26,8 +26,8 @@ type postgresFlags struct {
 	Postgres string `env:"ONEHOP_POSTGRES" placeholder:"URL" help:"Postgres, which holds the definitions: postgres://user:password@host:5432/database."`
 }
 
-// Validate implements kong's check.
-func (f *postgresFlags) Validate() error {
+// Check returns everything that is wrong with the flags.
+func (f *postgresFlags) Check() error {
 	return config.CheckURL("--postgres", f.Postgres, "postgres", "postgresql")
 }
 
@@ -51,8 +51,8 @@ type redisFlags struct {
 	Redis string `env:"ONEHOP_REDIS" placeholder:"URL" help:"Redis, which holds the online rows: redis://host:6379/0; several hosts, separated by commas, are a cluster."`
 }
 
-// Validate implements kong's check.
-func (f *redisFlags) Validate() error {
+// Check returns everything that is wrong with the flags.
+func (f *redisFlags) Check() error {
 	return config.CheckURL("--redis", f.Redis, "redis", "rediss")
 }
 

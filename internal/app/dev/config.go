@@ -52,8 +52,8 @@ type Addresses struct {
 	Public, Admin map[string]string
 }
 
-// Validate returns everything that is wrong with the configuration; kong calls it.
-func (c *Config) Validate() error {
+// Check returns everything that is wrong with the configuration.
+func (c *Config) Check() error {
 	var problems []error
 	if c.RealKafka && len(c.Kafka) > 0 {
 		problems = append(problems, errors.New("--real-kafka starts a Kafka, --kafka names one: give one of them"))
