@@ -55,6 +55,9 @@ type Options struct {
 	// started in a container, once for all tests of the process.
 	Kafka           []string
 	Redis, Postgres string
+	// FeaturesURL and InferenceURL are services that run already, in Namespace and on
+	// the servers above; with the first one set, none are started here.
+	FeaturesURL, InferenceURL string
 	// Heartbeat is how often idle watermarks move; 0 means 100 ms, so that WaitVisible
 	// is quick.
 	Heartbeat time.Duration
@@ -102,6 +105,10 @@ func Start(tb testing.TB, options Options) *Onehop {
 	o.connect(tb)
 	if len(options.Definitions) > 0 {
 		o.Apply(tb, options.Definitions...)
+	}
+	if options.FeaturesURL != "" {
+		o.FeaturesURL, o.InferenceURL = options.FeaturesURL, options.InferenceURL
+		return o
 	}
 	o.services(tb)
 	return o
