@@ -74,7 +74,10 @@ func TestInspectKnowsEveryAggregate(t *testing.T) {
 	p, _ := compileTest(t)
 	for _, set := range p.sets {
 		for i, column := range newPartials(set.specs) {
-			if _, ok := column.(interface{ inspect(i int) featurestore.Value }); !ok || partialNames[set.specs[i].kind] == "" {
+			_, ok := column.(interface {
+				inspect(i int) featurestore.Value
+			})
+			if !ok || partialNames[set.specs[i].kind] == "" {
 				t.Errorf("%T of kind %d cannot be inspected", column, set.specs[i].kind)
 			}
 		}
