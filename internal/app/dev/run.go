@@ -45,6 +45,9 @@ func Run(ctx context.Context, c Config) (err error) {
 	log := telemetry.NewLogger(c.Log, c.LogFormat, c.LogLevel)
 	fmt.Fprintln(c.Out, "Starting …")
 	if e.stack, err = startStack(ctx, c, log); err != nil {
+		if ctx.Err() != nil { // what was under way fails in ways that nobody needs to know
+			return errors.New("stopped while starting")
+		}
 		return err
 	}
 	defer func() {
