@@ -14,6 +14,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/onehop/onehop/inference/onnx"
 	"github.com/onehop/onehop/internal/app/dev"
 	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
 	"github.com/onehop/onehop/schemas/onehop/v1/onehopv1connect"
@@ -126,7 +127,14 @@ func TestDev(t *testing.T) {
 	if err := os.Chmod(config.Data, 0o755); err != nil { // started by root, Postgres runs as somebody else
 		t.Fatal(err)
 	}
+	_, missing := onnx.FindLibrary("")
+	if missing == nil {
+		config.Models, config.InferListen = t.TempDir(), "127.0.0.1:0"
+	}
 	e := start(t, config)
+	if (e.Public["infer"] == "") != (missing != nil) {
+		t.Errorf("infer is at %q, though: %v", e.Public["infer"], missing)
+	}
 	e.push(t, 7, 11)
 	e.push(t, 7, 12)
 	e.waitCount(t, 7, 2)

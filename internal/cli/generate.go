@@ -18,7 +18,7 @@ import (
 
 // generateCommand invents ratings.
 type generateCommand struct {
-	File       string   `placeholder:"FILE" help:"Write JSON lines to this file; - is the standard output."`
+	File       string   `placeholder:"FILE" help:"Write JSON lines to this file, - is the standard output, whatever --kafka says."`
 	Kafka      []string `env:"ONEHOP_KAFKA" sep:"," placeholder:"HOST:PORT" help:"Send to Kafka: its bootstrap brokers."`
 	Topic      string   `env:"ONEHOP_TOPIC" default:"movielens.ratings" help:"Topic of the ratings; made if it is not there."`
 	ItemsTopic string   `env:"ONEHOP_ITEMS_TOPIC" placeholder:"TOPIC" help:"Send what is known of each movie to this topic first, for example movielens.movies."`
@@ -47,8 +47,8 @@ func (*generateCommand) Help() string {
 // Check returns everything that is wrong with the flags.
 func (c *generateCommand) Check() error {
 	var problems []error
-	if (c.File == "") == (len(c.Kafka) == 0) {
-		problems = append(problems, errors.New("give either --file or --kafka"))
+	if c.File == "" && len(c.Kafka) == 0 {
+		problems = append(problems, errors.New("give --file, or --kafka (ONEHOP_KAFKA)"))
 	}
 	if c.File != "" && (c.ItemsTopic != "" || c.UsersTopic != "") {
 		problems = append(problems, errors.New("--items-topic and --users-topic need --kafka"))
