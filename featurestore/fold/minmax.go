@@ -1,6 +1,10 @@
 package fold
 
-import "github.com/onehop/onehop/featurestore"
+import (
+	"bytes"
+
+	"github.com/onehop/onehop/featurestore"
+)
 
 // minAggregate and maxAggregate are the least and the greatest of a field's
 // values; null when there are none.
@@ -87,6 +91,9 @@ func floatExtreme(counts, values *column, lo, n int, sign float64) (best float64
 // smallExtreme is the least or greatest of a column of numbers in a byte each, or of
 // zeros.
 func smallExtreme(counts, values *column, lo, n int, greatest bool) (best int64, some bool) {
+	if lo < n && counts.enc == encInt8 && values.enc == encInt8 && bytes.IndexByte(counts.data[lo:n], 0) < 0 {
+		return denseExtreme(values.data[lo:n], greatest), true
+	}
 	for i := lo; i < n; i++ {
 		if counts.enc == encInt8 && counts.data[i] == 0 || counts.enc != encInt8 && counts.int(i) == 0 {
 			continue
@@ -100,4 +107,19 @@ func smallExtreme(counts, values *column, lo, n int, greatest bool) (best int64,
 		}
 	}
 	return best, some
+}
+
+// denseExtreme is the least or greatest of signed bytes, of which there is one at least.
+func denseExtreme(values []byte, greatest bool) int64 {
+	best := int8(values[0])
+	if greatest {
+		for _, v := range values[1:] {
+			best = max(best, int8(v))
+		}
+		return int64(best)
+	}
+	for _, v := range values[1:] {
+		best = min(best, int8(v))
+	}
+	return int64(best)
 }
