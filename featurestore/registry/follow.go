@@ -38,7 +38,7 @@ func Follow(ctx context.Context, registry *Registry, snapshot string, log *slog.
 	if err != nil {
 		versions, fileErr := f.readSnapshot()
 		if fileErr != nil {
-			return nil, errors.Join(fmt.Errorf("Postgres is away, and there is no snapshot of the definitions to start from: %w", err), fileErr)
+			return nil, errors.Join(fmt.Errorf("no Postgres, and no snapshot of the definitions to start from: %w", err), fileErr)
 		}
 		log.Warn("Postgres is away; starting from the snapshot of the definitions", "snapshot", snapshot, "error", err)
 		f.versions = versions

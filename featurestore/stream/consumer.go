@@ -102,6 +102,10 @@ func NewConsumer(config ConsumerConfig) (*Consumer, error) {
 		kgo.OnPartitionsRevoked(c.revoked),
 		kgo.OnPartitionsLost(c.revoked),
 		kgo.BlockRebalanceOnPoll(),
+		// A process that dies is noticed after this; the protocol keeps rivals harmless, so
+		// it can be short.
+		kgo.SessionTimeout(10 * time.Second),
+		kgo.HeartbeatInterval(2 * time.Second),
 		kgo.DisableAutoCommit(),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		// Control records move the position to the end of a transaction.

@@ -95,7 +95,7 @@ func (b *Base) connectPostgres(ctx context.Context) error {
 	if err == nil || b.Common.Snapshot != "" {
 		return nil // registry.Follow will say so, and use the snapshot
 	}
-	return fmt.Errorf("Postgres at %s does not answer: start it, or set --postgres (ONEHOP_POSTGRES): %w", hostOf(b.Common.Postgres), err)
+	return fmt.Errorf("no answer from Postgres at %s: start it, or set --postgres (ONEHOP_POSTGRES): %w", hostOf(b.Common.Postgres), err)
 }
 
 // OpenPool makes a pool of connections; it connects when first used. t may be nil.
@@ -136,7 +136,7 @@ func (b *Base) connectRedis(ctx context.Context) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("Redis at %s: start it, or set --redis (ONEHOP_REDIS): %w", hostOf(b.Common.Redis), err)
+		return fmt.Errorf("no Redis to use at %s: start it, or set --redis (ONEHOP_REDIS): %w", hostOf(b.Common.Redis), err)
 	}
 	return nil
 }

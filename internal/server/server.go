@@ -107,6 +107,6 @@ func (s *Server) Serve(ctx context.Context, drain time.Duration) error {
 	if err != nil {
 		err = fmt.Errorf("requests were still running %s after the signal to stop: %w", drain, errors.Join(err, s.http.Close()))
 	}
-	<-done // http.ErrServerClosed, by now
+	_ = <-done // http.ErrServerClosed, by now
 	return err
 }

@@ -1,0 +1,225 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/onehop/onehop/internal/servers"
+	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
+)
+
+const users = 50
+
+const countDefinitions = `
+namespace: e2e
+entities:
+  - name: user
+    keys: [{name: user_id, type: int64}]
+sources:
+  - name: ratings
+    format: json
+    event_time: {field: event_time, unit: us}
+    fields:
+      - {name: user_id, type: int64, required: true}
+      - {name: rating, type: int64}
+views:
+  - name: user_ratings
+    entity: user
+    source: ratings
+    features:
+      - {name: count, aggregate: count, windows: [1h, lifetime]}
+      - {name: sum, aggregate: sum, field: rating, windows: [lifetime]}
+`
+
+// rating is event i of a user; every event weighs differently, so that a lost one and a
+// doubled one cannot make up for each other.
+func rating(i int) string {
+	return fmt.Sprintf(`{"user_id":%d,"rating":%d,"event_time":%d}`, i%users, i, time.Now().UnixMicro())
+}
+
+func ratings(from, to int) (events []any) {
+	for i := from; i < to; i++ {
+		events = append(events, rating(i))
+	}
+	return events
+}
+
+// totals asks for the number and the sum of all events of all users.
+func (s *stack) totals(ctx context.Context) (count, sum int64, err error) {
+	ids := make([]int64, users)
+	for i := range ids {
+		ids[i] = int64(i)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	res, err := s.onehop.Features().GetOnlineFeatures(ctx, &onehopv1.GetOnlineFeaturesRequest{
+		Features: []string{"user_ratings.count_lifetime", "user_ratings.sum_lifetime"},
+		Entities: map[string]*onehopv1.Values{"user_id": {Int64: ids}},
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	for i := range ids {
+		count += res.GetColumns()[0].GetValues().GetInt64()[i]
+		sum += res.GetColumns()[1].GetValues().GetInt64()[i]
+	}
+	return count, sum, nil
+}
+
+// expectTotals waits until exactly the first n events are there.
+func (s *stack) expectTotals(t *testing.T, n int) {
+	t.Helper()
+	wantSum := int64(n) * int64(n-1) / 2
+	eventually(t, 60*time.Second, "every event is folded", func() error {
+		count, sum, err := s.totals(t.Context())
+		switch {
+		case err != nil:
+			return err
+		case count > int64(n):
+			t.Fatalf("%d events are folded where %d were produced", count, n)
+		case count < int64(n) || sum != wantSum:
+			return fmt.Errorf("%d of %d events, sum %d of %d", count, n, sum, wantSum)
+		}
+		return nil
+	})
+}
+
+// expectHistory waits until history holds exactly the first n events.
+func (s *stack) expectHistory(t *testing.T, n int) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), s.postgres)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+	table := pgx.Identifier{"onehop_" + s.namespace, "ratings"}.Sanitize()
+	eventually(t, 60*time.Second, "history is complete", func() error {
+		var count, sum int64
+		if err := conn.QueryRow(t.Context(), "SELECT count(*), coalesce(sum(f_rating), 0) FROM "+table).Scan(&count, &sum); err != nil {
+			return err
+		}
+		if want := int64(n) * int64(n-1) / 2; count != int64(n) || sum != want {
+			return fmt.Errorf("%d of %d rows, sum %d of %d", count, n, sum, want)
+		}
+		return nil
+	})
+}
+
+// TestKillIngest kills ingest at random moments while events arrive: every event is in
+// the rows and in history exactly once.
+func TestKillIngest(t *testing.T) {
+	s := newStack(t)
+	s.instance = "one" // so that its successor need not wait for its session to end
+	ingest := s.start(t, countDefinitions)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	const rounds, each = 6, 3000
+	for round := range rounds {
+		s.onehop.Produce(t, "ratings", ratings(round*each, (round+1)*each)...)
+		timer := time.NewTimer(time.Duration(random.IntN(400)) * time.Millisecond)
+		<-timer.C
+		ingest.kill()
+		ingest = s.startIngest(t)
+	}
+	s.expectTotals(t, rounds*each)
+	s.expectHistory(t, rounds*each)
+}
+
+// TestTwoIngests lets two processes share the partitions, and one of them leave.
+func TestTwoIngests(t *testing.T) {
+	s := newStack(t)
+	first := s.start(t, countDefinitions)
+	s.startIngest(t)
+	s.onehop.Produce(t, "ratings", ratings(0, 4000)...)
+	first.stop(t)
+	s.onehop.Produce(t, "ratings", ratings(4000, 8000)...)
+	s.expectTotals(t, 8000)
+	s.expectHistory(t, 8000)
+}
+
+// TestPostgresAway freezes Postgres: fresh features go on, and history is complete
+// afterwards.
+func TestPostgresAway(t *testing.T) {
+	s := newStack(t)
+	postgres, err := servers.Postgres(t.Context(), servers.Options{NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = postgres.Stop() })
+	s.postgres = postgres.URL()
+	s.start(t, countDefinitions)
+	s.onehop.Produce(t, "ratings", ratings(0, 1000)...)
+	s.expectTotals(t, 1000)
+	if err := postgres.Suspend(); err != nil {
+		t.Fatal(err)
+	}
+	s.onehop.Produce(t, "ratings", ratings(1000, 3000)...)
+	s.expectTotals(t, 3000)
+	if err := postgres.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	s.expectHistory(t, 3000)
+}
+
+// TestRedisFlushed loses all rows while requests run: a reader gets an error or the
+// truth, never a missing user, and everything comes back.
+func TestRedisFlushed(t *testing.T) {
+	s := newStack(t)
+	server, err := servers.Redis(t.Context(), servers.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Stop() })
+	s.redis = server.URL()
+	s.start(t, countDefinitions)
+	const n = 5000
+	s.onehop.Produce(t, "ratings", ratings(0, n)...)
+	s.expectTotals(t, n)
+	options, err := redis.ParseURL(s.redis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(options)
+	defer func() { _ = client.Close() }()
+	if err := client.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	unavailable := 0
+	eventually(t, 30*time.Second, "the rows are back", func() error {
+		count, _, err := s.totals(t.Context())
+		if err == nil && count != n {
+			t.Fatalf("after the loss %d of %d events were served as if that were all", count, n)
+		}
+		if connect.CodeOf(err) == connect.CodeUnavailable {
+			unavailable++
+		}
+		return err
+	})
+	if unavailable == 0 {
+		t.Error("the loss was never told to a reader; the test has not seen what it is for")
+	}
+	s.expectTotals(t, n)
+}
+
+// TestRestartsWithoutPostgres starts serve from its snapshot of the definitions.
+func TestServeStartsWithoutPostgres(t *testing.T) {
+	s := newStack(t)
+	s.start(t, countDefinitions)
+	s.onehop.Produce(t, "ratings", ratings(0, 500)...)
+	s.expectTotals(t, 500)
+	away := *s
+	away.postgres = "postgres://nobody:secret@" + freeAddress(t) + "/nothing?connect_timeout=1"
+	at := freeAddress(t)
+	p := away.run(t, "serve", at, "127.0.0.1:0")
+	away.waitReady(t, p, "http://"+at)
+	s.features = "http://" + at
+	s.expectTotals(t, 500)
+}
