@@ -42,7 +42,7 @@ func (s *stack) feed(data *movielens.Dataset, r *report, p *progress) error {
 	}
 	ids := idsOf(data)
 	total := len(records) - first
-	progress := p.bar("Ratings in the online features and in history", total)
+	progress := p.bar("Ratings visible", total)
 	var online, history atomic.Int64
 	start := time.Now()
 	group, ctx := errgroup.WithContext(ctx)

@@ -6,7 +6,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/onehop/onehop/internal/generate"
+	"github.com/onehop/onehop/examples/movielens/events"
+	"github.com/onehop/onehop/internal/movielens"
 	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
 )
 
@@ -66,13 +67,13 @@ func (s *stack) measureFreshness(r *report, p *progress) error {
 	if err != nil {
 		return err
 	}
-	bar := p.bar("Pushing ratings and waiting for each to show", probes)
+	bar := p.bar("Pushing ratings", probes)
 	// The worst ranked candidates, liked: the model must learn of a taste that it did not expect.
 	liked := byScore(before)
 	slices.Reverse(liked)
 	var took []time.Duration
 	for i, movie := range liked[:min(probes, len(liked))] {
-		one, err := s.probe(c.user, movie)
+		one, err := s.probe(c.user, r.titles[movie])
 		if err != nil {
 			return err
 		}
@@ -96,7 +97,7 @@ func byScore(scores map[int64]float32) []int64 {
 }
 
 // probe pushes a rating of five stars and waits until it is counted.
-func (s *stack) probe(user, movie int64) (time.Duration, error) {
+func (s *stack) probe(user int64, movie movielens.Movie) (time.Duration, error) {
 	ctx, cancel := context.WithTimeoutCause(s.ctx, probeWithin, fmt.Errorf("a pushed rating did not show within %s", probeWithin))
 	defer cancel()
 	before, err := s.sum(ctx, "user_ratings.count_lifetime", "user_id", []int64{user})
@@ -104,8 +105,9 @@ func (s *stack) probe(user, movie int64) (time.Duration, error) {
 		return 0, err
 	}
 	start := time.Now()
-	event := generate.AppendRating(nil, user, movie, 5, start.UnixMicro())
-	if _, err := s.features.PushEvents(ctx, &onehopv1.PushEventsRequest{Source: "ratings", Events: []string{string(event)}}); err != nil {
+	rating := movielens.Rating{UserID: user, MovieID: movie.ID, Rating: 5, Time: start.UnixMicro()}
+	event := events.Rating(rating, movie.Genres).Value
+	if _, err := s.features.PushEvents(ctx, &onehopv1.PushEventsRequest{Source: events.Ratings, Events: []string{string(event)}}); err != nil {
 		return 0, fmt.Errorf("pushing a rating: %w", err)
 	}
 	for {

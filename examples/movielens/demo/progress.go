@@ -65,7 +65,7 @@ func (p *progress) bar(text string, total int) *bar {
 	b := &bar{p: p, text: text, total: total, next: max(1, total/4)}
 	if p.terminal {
 		b.shown = progressbar.NewOptions(total, progressbar.OptionSetWriter(p.out), progressbar.OptionSetDescription(text),
-			progressbar.OptionShowCount(), progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(50*time.Millisecond))
+			progressbar.OptionShowCount(), progressbar.OptionSetWidth(30), progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(50*time.Millisecond))
 	}
 	return b
 }

@@ -37,23 +37,26 @@ func Of(data *movielens.Dataset) []Record {
 	}
 	records := make([]Record, 0, len(data.Movies)+len(data.Users)+len(data.Ratings))
 	listed := data.Ratings[0].Time - before.Microseconds()
+	genres := make(map[int64][]string, len(data.Movies))
 	for _, m := range data.Movies {
+		genres[m.ID] = m.Genres
 		item := generate.Item{ID: m.ID, Title: m.Title, Year: m.Year, Genres: m.Genres}
-		records = append(records, Record{Movies, key(m.ID), item.AppendJSON(nil, listed), listed})
+		records = append(records, Record{Movies, key(m.ID), appendFlags(item.AppendJSON(nil, listed), m.Genres), listed})
 	}
 	for _, u := range data.Users {
 		user := generate.User{ID: u.ID, Age: u.Age, Gender: u.Gender, Occupation: u.Occupation}
 		records = append(records, Record{Users, key(u.ID), user.AppendJSON(nil, listed), listed})
 	}
 	for _, r := range data.Ratings {
-		records = append(records, Rating(r))
+		records = append(records, Rating(r, genres[r.MovieID]))
 	}
 	return records
 }
 
-// Rating is the record of a rating.
-func Rating(r movielens.Rating) Record {
-	return Record{Ratings, key(r.UserID), generate.AppendRating(nil, r.UserID, r.MovieID, r.Rating, r.Time), r.Time}
+// Rating is the record of a rating of a movie of some genres.
+func Rating(r movielens.Rating, genres []string) Record {
+	value := generate.AppendRating(nil, r.UserID, r.MovieID, r.Rating, r.Time)
+	return Record{Ratings, key(r.UserID), appendStars(value, r.Rating, genres), r.Time}
 }
 
 // Request computes the fields that a caller of the model brings, at a time in
