@@ -14,7 +14,7 @@ import (
 func (r *report) printData(out io.Writer) {
 	what := fmt.Sprintf("%s ratings of %s movies by %s users", thousands(r.Data.Ratings), thousands(r.Data.Movies), thousands(r.Data.Users))
 	if r.Data.Generated {
-		_, _ = fmt.Fprintf(out, "Onehop on GENERATED ratings, not real ones (%s): %s\n", r.Data.Why, what)
+		_, _ = fmt.Fprintf(out, "Onehop on GENERATED ratings, not real ones (%s): %s; the model was trained on MovieLens and knows nothing of them\n", r.Data.Why, what)
 		return
 	}
 	_, _ = fmt.Fprintf(out, "Onehop on %s: %s, moved in time so that the newest is from now\n", r.Data.Name, what)

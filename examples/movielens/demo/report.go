@@ -126,7 +126,8 @@ type addresses struct {
 // describe fills in what the stack is and, if it stays, how to reach it.
 func (r *report) describe(s *stack, stays bool) {
 	for _, part := range s.servers.Parts {
-		r.Servers = append(r.Servers, part.Name+": "+part.Kind)
+		kind, _, _ := strings.Cut(part.Kind, ", kept in") // not kept for long
+		r.Servers = append(r.Servers, part.Name+": "+kind)
 	}
 	if !stays {
 		return

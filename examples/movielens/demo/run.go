@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/onehop/onehop/examples/movielens/events"
@@ -19,13 +20,7 @@ func run(ctx context.Context, o options, out io.Writer, p *progress) (err error)
 	if err != nil {
 		return fmt.Errorf("the directory of the logs: %w", err)
 	}
-	defer func() {
-		if err == nil || errors.Is(err, context.Canceled) {
-			err = errors.Join(err, os.RemoveAll(logs))
-			return
-		}
-		err = fmt.Errorf("%w\nThe services' logs are in %s", err, logs)
-	}()
+	defer func() { err = keepLogs(logs, err) }()
 	r := &report{}
 	data, err := load(ctx, o, r, p)
 	if err != nil {
@@ -39,6 +34,16 @@ func run(ctx context.Context, o options, out io.Writer, p *progress) (err error)
 		return err
 	}
 	return errors.Join(show(s, data, o, r, out, p), s.stop()) //nolint:contextcheck // the stack has its own
+}
+
+// keepLogs removes the directory of the logs, unless something failed and it may tell
+// why.
+func keepLogs(logs string, err error) error {
+	written, globErr := filepath.Glob(filepath.Join(logs, "*.log"))
+	if err == nil || errors.Is(err, context.Canceled) || len(written) == 0 {
+		return errors.Join(err, globErr, os.RemoveAll(logs))
+	}
+	return fmt.Errorf("%w\nThe logs are in %s", err, logs)
 }
 
 // show feeds the stack, measures it and prints what was found.

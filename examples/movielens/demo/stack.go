@@ -60,7 +60,7 @@ func startStack(ctx context.Context, o options, logs string, p *progress) (*stac
 
 func (s *stack) start(o options, logs string, p *progress) (err error) {
 	if s.catalog, err = definition.Load(filepath.Join(o.Example, "definitions")); err != nil {
-		return err
+		return fmt.Errorf("%w; run the demo from the root of the repository, or give --example", err)
 	}
 	done := p.step("Getting ONNX Runtime")
 	library, err := onnx.FindLibrary("")
@@ -74,7 +74,7 @@ func (s *stack) start(o options, logs string, p *progress) (err error) {
 		return err
 	}
 	done = p.step("Starting Kafka, Redis and Postgres")
-	s.servers, err = devstack.Start(s.ctx, devstack.Config{Log: slog.New(slog.NewTextHandler(s.log, nil))})
+	s.servers, err = devstack.Start(s.ctx, devstack.Config{DataDir: filepath.Join(logs, "data"), Log: slog.New(slog.NewTextHandler(s.log, nil))})
 	if done(); err != nil {
 		return err
 	}
