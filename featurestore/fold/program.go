@@ -19,6 +19,7 @@ const foldVersion = 1
 // safe for concurrent use.
 type Program struct {
 	view        *featurestore.View
+	source      *featurestore.Source
 	fingerprint uint64
 	ttl         int64 // µs, 0 for never
 	retention   int64 // µs, 0 for never
@@ -50,6 +51,7 @@ type output struct {
 func Compile(view *featurestore.View, source *featurestore.Source) (*Program, error) {
 	p := &Program{
 		view:      view,
+		source:    source,
 		ttl:       view.TTL.Microseconds(),
 		retention: view.Retention(source.MaxAge).Microseconds(),
 	}

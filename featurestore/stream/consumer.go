@@ -72,6 +72,7 @@ type Consumer struct {
 	config ConsumerConfig
 	client *kgo.Client
 	admin  *kadm.Client
+	made   chan struct{} // closed when client and admin are set: the group may call before
 	topics map[string]*Topic
 	log    *slog.Logger
 	parts  partitions
@@ -85,7 +86,7 @@ func NewConsumer(config ConsumerConfig) (*Consumer, error) {
 	if config.Heartbeat == 0 {
 		config.Heartbeat = 3 * time.Second
 	}
-	c := &Consumer{config: config, topics: map[string]*Topic{}, log: config.Log.With("group", config.Group)}
+	c := &Consumer{config: config, made: make(chan struct{}), topics: map[string]*Topic{}, log: config.Log.With("group", config.Group)}
 	c.parts.init()
 	var names []string
 	for i := range config.Topics {
@@ -118,6 +119,7 @@ func NewConsumer(config ConsumerConfig) (*Consumer, error) {
 		return nil, fmt.Errorf("the Kafka client: %w", err)
 	}
 	c.client, c.admin = client, kadm.NewClient(client)
+	close(c.made)
 	return c, nil
 }
 

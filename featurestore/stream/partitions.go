@@ -119,6 +119,7 @@ func (s *partitions) fail(err error) {
 // assigned opens partitions when the group assigns them, and tells the client from
 // where to read. It tries until the group takes them away again.
 func (c *Consumer) assigned(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	<-c.made
 	for topic, numbers := range offsets {
 		for number := range numbers {
 			t := c.topics[topic]

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -37,7 +38,8 @@ func (s *Server) launch(ctx context.Context) error {
 		}
 		proc.end(0)
 		tail := readTail(s.LogFile(), from)
-		if s.spec.again == "" || !strings.Contains(tail, s.spec.again) || ctx.Err() != nil {
+		again := slices.ContainsFunc(s.spec.again, func(sign string) bool { return strings.Contains(tail, sign) })
+		if !again || ctx.Err() != nil {
 			return fmt.Errorf("start %s on %s: %w; its log %s ends with:\n%s",
 				s.spec.name, s.spec.addr, err, s.LogFile(), tail)
 		}

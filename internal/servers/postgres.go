@@ -49,7 +49,8 @@ func Postgres(ctx context.Context, o Options) (*Server, error) {
 		quit: syscall.SIGINT, discard: syscall.SIGQUIT, // Fast and immediate shutdown.
 		command: func() *command { return run },
 		ready:   func(ctx context.Context) (string, error) { return postgresReady(ctx, address) },
-		again:   "pre-existing shared memory block", // The processes of a killed server are still ending.
+		// The processes of a killed server are still ending, or wait for init to take note of it.
+		again: []string{"pre-existing shared memory block", `lock file "postmaster.pid" already exists`},
 	}, dir, keep, o.StartTimeout)
 }
 
@@ -72,17 +73,13 @@ func postgresArgs(dir string, port int, noSync bool) []string {
 }
 
 // initPostgres makes the database cluster in dir unless there is one, and returns the superuser's password and the user
-// to run the server as.
+// to run the server as. The cluster appears whole or not at all: a first start may be interrupted.
 func initPostgres(ctx context.Context, bin, dir string, noSync bool) (password string, as *account, err error) {
 	data, passwordFile := filepath.Join(dir, "data"), filepath.Join(dir, "password")
-	if err := os.MkdirAll(data, 0o700); err != nil {
-		return "", nil, fmt.Errorf("data directory of PostgreSQL: %w", err)
-	}
-	as, err = unprivileged(ctx, data, filepath.Join(bin, "postgres"))
-	if err != nil {
-		return "", nil, fmt.Errorf("run PostgreSQL: %w", err)
-	}
-	if _, err := os.Stat(filepath.Join(data, "PG_VERSION")); err == nil {
+	if _, err := os.Stat(data); err == nil {
+		if as, err = unprivileged(ctx, data, filepath.Join(bin, "postgres")); err != nil {
+			return "", nil, fmt.Errorf("run PostgreSQL: %w", err)
+		}
 		stored, err := os.ReadFile(passwordFile)
 		if err != nil {
 			return "", nil, fmt.Errorf("password of the database in %s: %w", dir, err)
@@ -91,6 +88,13 @@ func initPostgres(ctx context.Context, bin, dir string, noSync bool) (password s
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return "", nil, fmt.Errorf("data directory of PostgreSQL: %w", err)
 	}
+	partial := data + ".partial"
+	if err := errors.Join(os.RemoveAll(partial), os.MkdirAll(partial, 0o700)); err != nil {
+		return "", nil, fmt.Errorf("data directory of PostgreSQL: %w", err)
+	}
+	if as, err = unprivileged(ctx, partial, filepath.Join(bin, "postgres")); err != nil {
+		return "", nil, fmt.Errorf("run PostgreSQL: %w", err)
+	}
 	password = rand.Text()
 	if err := errors.Join(
 		os.WriteFile(passwordFile, []byte(password+"\n"), 0o600), as.own(passwordFile),
@@ -98,18 +102,24 @@ func initPostgres(ctx context.Context, bin, dir string, noSync bool) (password s
 		return "", nil, fmt.Errorf("password of PostgreSQL: %w", err)
 	}
 	args := []string{
-		"-D", data, "-U", postgresUser, "-A", "scram-sha-256", "--pwfile=" + passwordFile,
+		"-D", partial, "-U", postgresUser, "-A", "scram-sha-256", "--pwfile=" + passwordFile,
 		"--encoding=UTF8", "--no-locale",
 	}
 	if noSync {
 		args = append(args, "--no-sync")
 	}
-	return password, as, runInitdb(ctx, &command{path: filepath.Join(bin, "initdb"), args: args, as: as})
+	if err := runInitdb(ctx, &command{path: filepath.Join(bin, "initdb"), args: args, as: as}); err != nil {
+		return "", nil, err
+	}
+	return password, as, os.Rename(partial, data)
 }
 
 func runInitdb(ctx context.Context, initdb *command) error {
 	cmd := initdb.cmd()
 	output, err := runBound(ctx, cmd)
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s was interrupted: %w", initdb.path, context.Cause(ctx))
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w:\n%s", initdb.path, err, lastBytes(output))
 	}

@@ -42,7 +42,7 @@ type spec struct {
 	ready   func(context.Context) (version string, err error) // one round trip
 	quit    syscall.Signal                                    // ends the server, keeping its data
 	discard syscall.Signal                                    // ends it fast when nobody needs the data; 0: SIGKILL
-	again   string                                            // in the log of a failed start that is worth another try
+	again   []string                                          // in the log of a failed start that is worth another try
 }
 
 // Server is a running server and the owner of its process. Its methods may be called by several goroutines.

@@ -1,0 +1,161 @@
+package fold
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/onehop/onehop/featurestore"
+)
+
+// Inspection is a row, decoded for people. It shares no memory with the row.
+type Inspection struct {
+	// Newest is the position of the newest event.
+	Newest featurestore.Position
+	// Stamp is the hash of the row's other bytes; Fingerprint says of which definition
+	// the row is.
+	Stamp, Fingerprint uint64
+	// Kept are the kept values, Tiles the tile sets by hop, in the order of the row.
+	Kept  []KeptInspection
+	Tiles []TilesInspection
+}
+
+// KeptInspection is what one feature keeps in the row itself.
+type KeptInspection struct {
+	Feature, Aggregate string
+	// Entries are the values, newest first.
+	Entries []KeptEntry
+}
+
+// KeptEntry is one kept value.
+type KeptEntry struct {
+	Value featurestore.Value
+	// At is the position of the value's event; zero where it is that of the newest.
+	At featurestore.Position
+}
+
+// TilesInspection is one tile set.
+type TilesInspection struct {
+	// Hop is the length of a tile; 0 is the one tile of a lifetime.
+	Hop time.Duration
+	// Longest is the longest window that is read from these tiles.
+	Longest featurestore.Window
+	// Partials names what each tile keeps: "count", "sum(rating)".
+	Partials []string
+	// Tiles, oldest first.
+	Tiles []TileInspection
+}
+
+// TileInspection is one tile.
+type TileInspection struct {
+	// Start is the first event time of the tile, in microseconds.
+	Start int64
+	// Values are the partials; null where the tile has none.
+	Values []featurestore.Value
+}
+
+// Inspect decodes a row for people. It fails as [State.Decode] does.
+func (p *Program) Inspect(row []byte) (*Inspection, error) {
+	s := p.NewState()
+	if err := s.Decode(row); err != nil {
+		return nil, err
+	}
+	in := &Inspection{Newest: s.newest, Stamp: Stamp(row), Fingerprint: p.fingerprint}
+	for i, k := range s.kept {
+		feature := p.keptFeature(i)
+		kept := KeptInspection{Feature: feature.Name, Aggregate: feature.Aggregate}
+		if k, ok := k.(interface{ inspect() []KeptEntry }); ok {
+			kept.Entries = k.inspect()
+		}
+		in.Kept = append(in.Kept, kept)
+	}
+	for _, t := range s.sets {
+		in.Tiles = append(in.Tiles, p.inspectTiles(t))
+	}
+	return in, nil
+}
+
+// keptFeature is the feature of a kept section.
+func (p *Program) keptFeature(section int) *featurestore.Feature {
+	for i, column := range p.view.Columns() {
+		if p.outputs[i].section == section {
+			return &p.view.Features[column.Feature]
+		}
+	}
+	return &featurestore.Feature{}
+}
+
+func (p *Program) inspectTiles(t *tiles) TilesInspection {
+	out := TilesInspection{Hop: t.set.hop, Longest: t.set.longest}
+	for _, spec := range t.set.specs {
+		out.Partials = append(out.Partials, p.partialName(spec))
+	}
+	for i, index := range t.indexes {
+		tile := TileInspection{Start: index * t.set.hop.Microseconds()}
+		for _, c := range t.columns {
+			var v featurestore.Value
+			if c, ok := c.(interface {
+				inspect(i int) featurestore.Value
+			}); ok {
+				v = c.inspect(i)
+			}
+			tile.Values = append(tile.Values, v)
+		}
+		out.Tiles = append(out.Tiles, tile)
+	}
+	return out
+}
+
+var partialNames = map[partialKind]string{
+	countPartial: "count", intSumPartial: "sum", floatSumPartial: "sum", floatLostPartial: "lost_of_sum",
+	intMinPartial: "min", intMaxPartial: "max", floatMinPartial: "min", floatMaxPartial: "max",
+}
+
+func (p *Program) partialName(spec partialSpec) string {
+	name, ok := partialNames[spec.kind]
+	if !ok {
+		name = fmt.Sprintf("partial_%d", spec.kind)
+	}
+	if spec.field < 0 {
+		return name
+	}
+	return name + "(" + p.source.Fields[spec.field].Name + ")"
+}
+
+func (l *latest) inspect() []KeptEntry { return []KeptEntry{{Value: l.value.Clone()}} }
+
+func (l *lastN) inspect() []KeptEntry {
+	entries := make([]KeptEntry, len(l.entries))
+	for i, e := range l.entries {
+		entries[i] = KeptEntry{Value: e.value.Clone(), At: e.at}
+	}
+	return entries
+}
+
+func (c *counts) inspect(i int) featurestore.Value { return featurestore.IntValue(c.tiles[i]) }
+
+func (c *intSums) inspect(i int) featurestore.Value {
+	if v, ok := c.tiles[i].int(); ok {
+		return featurestore.IntValue(v)
+	}
+	return featurestore.FloatValue(c.tiles[i].float())
+}
+
+func (c *floatSums) inspect(i int) featurestore.Value { return featurestore.FloatValue(c.tiles[i].sum) }
+
+func (c *floatLost) inspect(i int) featurestore.Value {
+	return featurestore.FloatValue(c.of.tiles[i].lost)
+}
+
+func (c *extremes[T]) inspect(i int) featurestore.Value {
+	if !c.tiles[i].some {
+		return featurestore.Value{}
+	}
+	switch v := any(c.tiles[i].value).(type) {
+	case int64:
+		return featurestore.IntValue(v)
+	case float64:
+		return featurestore.FloatValue(v)
+	default:
+		return featurestore.Value{}
+	}
+}

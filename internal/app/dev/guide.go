@@ -1,0 +1,182 @@
+package dev
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/schemas/onehop/v1/onehopv1connect"
+)
+
+// write tells people where everything is and what to do next.
+func (e *environment) write(w io.Writer) {
+	var b strings.Builder
+	fmt.Fprintln(&b, "\nOnehop is running.")
+	fmt.Fprintln(&b)
+	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, part := range e.stack.Parts {
+		row(table, part.Name, part.Addr, part.Kind)
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.addresses.Admin)) {
+		row(table, name, orDash(e.addresses.Public[name]), "admin "+e.addresses.Admin[name])
+	}
+	_ = table.Flush() // into memory
+	fmt.Fprintln(&b)
+	if e.definitions == nil {
+		fmt.Fprintf(&b, "No definitions are applied from here; namespace %s is followed.\n", e.namespace)
+	} else {
+		fmt.Fprintf(&b, "Definitions: %s, namespace %s, version %d; applied again when a file changes.\n",
+			e.definitions.path, e.namespace, e.definitions.version)
+	}
+	e.writeExamples(&b)
+	e.writeExports(&b)
+	fmt.Fprintln(&b, "\nCtrl-C stops everything.")
+	fmt.Fprint(w, b.String())
+}
+
+// writeExports prints what other commands need. A URL that was given may hold a
+// password, and is known anyway.
+func (e *environment) writeExports(b *strings.Builder) {
+	exports := "export ONEHOP_NAMESPACE=" + e.namespace + " ONEHOP_KAFKA=" + strings.Join(e.addresses.Kafka, ",")
+	if e.config.Redis == "" {
+		exports += " ONEHOP_REDIS=" + quoteShell(e.addresses.Redis)
+	}
+	if e.config.Postgres == "" {
+		exports += " ONEHOP_POSTGRES=" + quoteShell(e.addresses.Postgres)
+	}
+	fmt.Fprintf(b, "\nFor onehop inspect, generate and others in another terminal:\n\n  %s\n", exports)
+}
+
+// writeExamples prints calls that work as they are.
+func (e *environment) writeExamples(b *strings.Builder) {
+	serve := e.addresses.Public["serve"]
+	if e.definitions == nil || serve == "" || len(e.definitions.catalog.Views) == 0 {
+		return
+	}
+	catalog := e.definitions.catalog
+	view := &catalog.Views[0]
+	push, read := examplePush(catalog.Source(view.Source), time.Now()), exampleRead(catalog.Entity(view.Entity), view)
+	fmt.Fprintf(b, "\nPush an event, and read what follows from it:\n\n  %s\n  %s\n",
+		curl(serve+onehopv1connect.FeatureServicePushEventsProcedure, push),
+		curl(serve+onehopv1connect.FeatureServiceGetOnlineFeaturesProcedure, read))
+	infer := e.addresses.Public["infer"]
+	if infer == "" || len(catalog.Models) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\nScore candidates, when the model is in %s:\n\n  %s\n", e.config.Models,
+		curl(infer+onehopv1connect.InferenceServiceGetFeaturesAndPredictProcedure, examplePredict(catalog, &catalog.Models[0])))
+}
+
+// examplePredict is a request of GetFeaturesAndPredict for two candidates.
+func examplePredict(catalog *featurestore.Catalog, model *featurestore.Model) any {
+	entities, candidates, fields := map[string]any{}, map[string]any{}, map[string]any{}
+	for _, column := range catalog.Service(model.Service).Columns {
+		name := catalog.View(column.View).Entity
+		for _, key := range catalog.Entity(name).Keys {
+			if name == model.Candidates {
+				candidates[key.Name] = exampleValues(key.Type, 2)
+			} else {
+				entities[key.Name] = exampleValues(key.Type, 1)
+			}
+		}
+	}
+	for _, field := range model.Request {
+		fields[field.Name] = exampleValues(field.Type, 1)
+	}
+	return map[string]any{"model": model.Name, "entities": entities, "candidates": candidates, "request": fields}
+}
+
+// exampleValues is a column of n values in the wire's form.
+func exampleValues(t featurestore.Type, n int) any {
+	name := t.String()
+	if t == featurestore.Float64 {
+		name = "double"
+	}
+	values := make([]any, n)
+	for i := range values {
+		values[i] = exampleValue(t)
+		if number, ok := values[i].(int); ok {
+			values[i] = number + i
+		}
+	}
+	return map[string]any{name: values}
+}
+
+// examplePush is a request of PushEvents with one event.
+func examplePush(source *featurestore.Source, now time.Time) any {
+	event := map[string]any{}
+	for _, field := range source.Fields {
+		event[field.Name] = exampleValue(field.Type)
+	}
+	switch source.TimeUnit {
+	case featurestore.Seconds:
+		event[source.TimeField] = now.Unix()
+	case featurestore.Milliseconds:
+		event[source.TimeField] = now.UnixMilli()
+	case featurestore.RFC3339:
+		event[source.TimeField] = now.UTC().Format(time.RFC3339Nano)
+	case featurestore.Microseconds:
+		event[source.TimeField] = now.UnixMicro()
+	}
+	text, err := json.Marshal(event)
+	if err != nil { // plain values always encode
+		panic(err)
+	}
+	return map[string]any{"source": source.Name, "events": []string{string(text)}}
+}
+
+// exampleRead is a request of GetOnlineFeatures for the entity of that event.
+func exampleRead(entity *featurestore.Entity, view *featurestore.View) any {
+	keys := map[string]any{}
+	for _, key := range entity.Keys {
+		keys[key.Name] = exampleValues(key.Type, 1)
+	}
+	return map[string]any{"features": []string{view.Name + ".*"}, "entities": keys}
+}
+
+// exampleValue is a value of a type as JSON has it.
+func exampleValue(t featurestore.Type) any {
+	switch {
+	case t.IsList():
+		return []any{exampleValue(t.Elem())}
+	case t == featurestore.Int64:
+		return 1
+	case t == featurestore.Float64:
+		return 4.5
+	case t == featurestore.Bool:
+		return true
+	case t == featurestore.Bytes:
+		return []byte("a")
+	default:
+		return "a"
+	}
+}
+
+// curl is a command line that calls a procedure.
+func curl(url string, request any) string {
+	body, err := json.Marshal(request)
+	if err != nil { // plain values always encode
+		panic(err)
+	}
+	return "curl -s " + url + " -H 'Content-Type: application/json' -d " + quoteShell(string(body))
+}
+
+// quoteShell makes one word of a text for a POSIX shell.
+func quoteShell(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
+
+func row(w io.Writer, name, address, kind string) {
+	fmt.Fprintf(w, "  %s\t%s\t%s\n", name, address, kind)
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}

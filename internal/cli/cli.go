@@ -1,0 +1,107 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/onehop/onehop/internal/config"
+)
+
+// Exit statuses.
+const (
+	exitFailed  = 1
+	exitChanges = 2
+	exitUsage   = 64
+)
+
+// Streams are what a command reads and writes.
+type Streams struct {
+	In io.Reader
+	// Out takes what was asked for, Err progress and complaints.
+	Out, Err io.Writer
+}
+
+// root lists the commands.
+type root struct {
+	Dev      devCommand      `cmd:"" help:"Run all of Onehop in this process, servers included."`
+	Plan     planCommand     `cmd:"" help:"Show what applying definitions would change."`
+	Apply    applyCommand    `cmd:"" help:"Apply definitions."`
+	Inspect  inspectCommand  `cmd:"" help:"Show what is stored of an entity, decoded."`
+	Generate generateCommand `cmd:"" help:"Invent a stream of movie ratings."`
+	Setup    setupCommand    `cmd:"" help:"Fetch what Onehop uses but does not contain."`
+	Health   healthCommand   `cmd:"" help:"Ask a service whether it is well."`
+	Version  versionCommand  `cmd:"" help:"Print the version."`
+}
+
+const description = `The tool of Onehop, a real-time feature store: from a Kafka event to a prediction in one hop.
+
+Start with: onehop dev examples/movielens`
+
+// exitError ends the program with a status and without a message: what there is to say
+// has been said.
+type exitError int
+
+// Error implements error.
+func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// Run runs the command that args name and returns the exit status of the program. It
+// ends when the command is done or, soon after, when ctx ends.
+func Run(ctx context.Context, args []string, s Streams) int {
+	helped := false
+	parser, err := kong.New(&root{}, kong.Name("onehop"), kong.Description(description),
+		kong.Writers(s.Out, s.Err), kong.Exit(func(int) { helped = true }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(s))
+	if err != nil { // a mistake in the tags, which the tests would have met
+		fmt.Fprintln(s.Err, "onehop:", err)
+		return exitFailed
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	command, err := parser.Parse(args)
+	if helped {
+		return 0
+	}
+	if err == nil {
+		err = check(command)
+	}
+	if err != nil {
+		complain(s.Err, err)
+		fmt.Fprintln(s.Err, "Run onehop --help for the commands, onehop COMMAND --help for one of them.")
+		return exitUsage
+	}
+	return status(s.Err, command.Run())
+}
+
+// check asks the command what is wrong with its flags.
+func check(command *kong.Context) error {
+	if c, ok := command.Selected().Target.Addr().Interface().(config.Checker); ok {
+		return c.Check()
+	}
+	return nil
+}
+
+// status prints an error and is the program's exit status.
+func status(w io.Writer, err error) int {
+	var exit exitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		return int(exit)
+	default:
+		complain(w, err)
+		return exitFailed
+	}
+}
+
+// complain prints an error, every line of it under the program's name.
+func complain(w io.Writer, err error) {
+	fmt.Fprintln(w, "onehop: "+strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "\nonehop: "))
+}
