@@ -73,7 +73,7 @@ func (y *whyReport) text(b *bytes.Buffer) {
 		w.rowf("  %s\t%s\t%s\t%s\n", f.Name, value, strings.ToLower(f.Status), age)
 	}
 	w.end()
-	fmt.Fprintf(b, "  freshness_us of the answer is %s: that is its least fresh row, a profile that never changed\n", ago(y.OldestRowSeconds))
+	fmt.Fprintf(b, "  freshness_us of the answer, the age of the newest event behind it, is %s\n", ago(y.NewestSeconds))
 }
 
 func (r *report) textMeasurements(b *bytes.Buffer) {

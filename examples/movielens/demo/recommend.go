@@ -88,7 +88,7 @@ func why(user int64, res *onehopv1.GetFeaturesAndPredictResponse, r *report) why
 	best := res.GetCandidates()["movie_id"].GetInt64()[0]
 	w := whyReport{
 		User: user, Movie: best, Title: r.titles[best].Title, Score: res.GetScores()[0],
-		OldestRowSeconds: float64(res.GetFreshnessUs()) / 1e6,
+		NewestSeconds: float64(res.GetFreshnessUs()) / 1e6,
 	}
 	for _, column := range res.GetFeatures() {
 		f := featureReport{Name: column.GetName(), Status: column.GetStatuses()[0].String()[len("STATUS_"):]}

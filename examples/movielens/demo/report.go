@@ -70,12 +70,12 @@ type movieReport struct {
 }
 
 type whyReport struct {
-	User             int64           `json:"user_id"`
-	Movie            int64           `json:"movie_id"`
-	Title            string          `json:"title"`
-	Score            float32         `json:"score"`
-	Features         []featureReport `json:"features"`
-	OldestRowSeconds float64         `json:"least_fresh_row_seconds"`
+	User          int64           `json:"user_id"`
+	Movie         int64           `json:"movie_id"`
+	Title         string          `json:"title"`
+	Score         float32         `json:"score"`
+	Features      []featureReport `json:"features"`
+	NewestSeconds float64         `json:"freshness_seconds"`
 }
 
 type featureReport struct {
