@@ -106,7 +106,7 @@ func TestReadReturnsRowsAndMarkers(t *testing.T) {
 // TestReadAllocatesNothingForARow is a promise of the hot path.
 func TestReadAllocatesNothingForARow(t *testing.T) {
 	if raceEnabled {
-		t.Skip("the race detector allocates by itself; the same test runs without it in make bench")
+		t.Skip("the race detector allocates by itself; make test runs this test once more without it")
 	}
 	store := open(t, testenv.Redis(t))
 	view := &View{prefix: "{" + testenv.Namespace(t) + ":v@1"}
