@@ -65,9 +65,15 @@ func TestWindows(t *testing.T) {
 		length, hop time.Duration
 		name        string
 	}{
-		{time.Second, time.Second, "1s"}, {time.Minute, time.Second, "1m"}, {10 * time.Minute, 10 * time.Second, "10m"},
-		{time.Hour, time.Minute, "1h"}, {24 * time.Hour, 15 * time.Minute, "1d"}, {30 * 24 * time.Hour, 6 * time.Hour, "30d"},
-		{365 * 24 * time.Hour, 24 * time.Hour, "365d"}, {90 * time.Second, time.Second, "90s"}, {Lifetime, 0, "lifetime"},
+		{time.Second, time.Second, "1s"},
+		{time.Minute, time.Second, "1m"},
+		{10 * time.Minute, 10 * time.Second, "10m"},
+		{time.Hour, time.Minute, "1h"},
+		{24 * time.Hour, 15 * time.Minute, "1d"},
+		{30 * 24 * time.Hour, 6 * time.Hour, "30d"},
+		{365 * 24 * time.Hour, 24 * time.Hour, "365d"},
+		{90 * time.Second, time.Second, "90s"},
+		{Lifetime, 0, "lifetime"},
 	} {
 		w := NewWindow(c.length)
 		if w.Hop != c.hop || w.String() != c.name {

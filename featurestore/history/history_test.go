@@ -2,7 +2,6 @@ package history
 
 import (
 	"errors"
-	"fmt"
 	"testing"
 	"time"
 
@@ -19,8 +18,11 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 
 func source() *featurestore.Source {
 	return &featurestore.Source{Name: "events", Fields: []featurestore.Field{
-		{Name: "id", Type: featurestore.Int64, Required: true}, {Name: "f", Type: featurestore.Float64},
-		{Name: "s", Type: featurestore.String}, {Name: "b", Type: featurestore.Bytes}, {Name: "ok", Type: featurestore.Bool},
+		{Name: "id", Type: featurestore.Int64, Required: true},
+		{Name: "f", Type: featurestore.Float64},
+		{Name: "s", Type: featurestore.String},
+		{Name: "b", Type: featurestore.Bytes},
+		{Name: "ok", Type: featurestore.Bool},
 		{Name: "list", Type: featurestore.ListOf(featurestore.String)},
 	}}
 }
@@ -139,7 +141,7 @@ func TestRivals(t *testing.T) {
 		t.Fatalf("%d rows, want %d", got, len(all))
 	}
 	var distinct int
-	if err := pool.QueryRow(t.Context(), fmt.Sprintf("SELECT count(DISTINCT kafka_offset) FROM %s", table.name())).Scan(&distinct); err != nil || distinct != len(all) {
+	if err := pool.QueryRow(t.Context(), "SELECT count(DISTINCT kafka_offset) FROM "+table.name()).Scan(&distinct); err != nil || distinct != len(all) {
 		t.Fatalf("%d different offsets, %v", distinct, err)
 	}
 }

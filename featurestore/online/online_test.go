@@ -141,8 +141,10 @@ func TestRowsExpireAfterTheirRetention(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := time.Now().Add(time.Hour)
-	c := ingest.Commit{View: view, Bucket: 0, Partition: ingest.PartitionID{Topic: storetest.Topic}, Expect: 0, Next: 1,
-		Rows: []ingest.RowWrite{{Key: []byte("x"), Row: []byte("12345678row"), Expire: at.UnixMicro()}}}
+	c := ingest.Commit{
+		View: view, Bucket: 0, Partition: ingest.PartitionID{Topic: storetest.Topic}, Expect: 0, Next: 1,
+		Rows: []ingest.RowWrite{{Key: []byte("x"), Row: []byte("12345678row"), Expire: at.UnixMicro()}},
+	}
 	outcomes, err := store.Commit(t.Context(), []ingest.Commit{c})
 	if err != nil || outcomes[0].Moved || len(outcomes[0].Changed) > 0 {
 		t.Fatalf("%+v, %v", outcomes, err)

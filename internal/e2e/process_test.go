@@ -29,7 +29,7 @@ var binaries = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	build := exec.Command("go", "build", "-race", "-o", dir+"/", "../../cmd/ingest", "../../cmd/serve", "../../cmd/infer") //nolint:noctx // it ends with the test binary
+	build := exec.Command("go", "build", "-race", "-o", dir+"/", "../../cmd/ingest", "../../cmd/serve", "../../cmd/infer")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building the services: %w\n%s", err, out)
 	}

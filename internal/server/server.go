@@ -107,6 +107,8 @@ func (s *Server) Serve(ctx context.Context, drain time.Duration) error {
 	if err != nil {
 		err = fmt.Errorf("requests were still running %s after the signal to stop: %w", drain, errors.Join(err, s.http.Close()))
 	}
-	_ = <-done // http.ErrServerClosed, by now
+	if served := <-done; err == nil && !errors.Is(served, http.ErrServerClosed) {
+		err = served
+	}
 	return err
 }

@@ -87,7 +87,7 @@ func (s *service) pingKafka(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.config.StartupTimeout)
 	defer cancel()
 	if err := s.kafka.Ping(ctx); err != nil {
-		return fmt.Errorf("Kafka at %v does not answer: start it, or set --kafka (ONEHOP_KAFKA): %w", s.config.Kafka.Kafka, err)
+		return fmt.Errorf("no answer from Kafka at %v: start it, or set --kafka (ONEHOP_KAFKA): %w", s.config.Kafka.Kafka, err)
 	}
 	return nil
 }
