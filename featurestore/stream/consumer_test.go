@@ -11,6 +11,11 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/plugin/kotel"
+	"go.opentelemetry.io/otel/propagation"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/onehop/onehop/featurestore/ingest"
 )
@@ -25,6 +30,7 @@ type recorder struct {
 	open   func() error
 	all    chan struct{}
 	want   int
+	spans  *tracetest.SpanRecorder
 }
 
 func (r *recorder) Open(context.Context, map[int32]ingest.Offsets) (int64, error) {
@@ -63,6 +69,9 @@ func (r *recorder) Process(_ context.Context, batch Batch) error {
 
 func (r *recorder) Heartbeat(context.Context) error { return nil }
 
+// traceparent is what a producer that traces writes into its records.
+const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
 // consume runs a consumer over a topic with n records until the worker has them all or
 // the consumer fails.
 func consume(t *testing.T, n int, r *recorder) error {
@@ -80,13 +89,23 @@ func consume(t *testing.T, n int, r *recorder) error {
 	now := time.Now()
 	for i := range n {
 		value := fmt.Sprintf(`{"user":"u","n":%d,"at":%d}`, i, now.UnixMilli())
-		if err := client.ProduceSync(t.Context(), &kgo.Record{Value: []byte(value), Timestamp: now}).FirstErr(); err != nil {
+		if err := client.ProduceSync(t.Context(), &kgo.Record{
+			Value: []byte(value), Timestamp: now, Headers: []kgo.RecordHeader{{Key: "traceparent", Value: []byte(traceparent)}},
+		}).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	r.all, r.want = make(chan struct{}), n
+	var tracer trace.Tracer
+	options := []kgo.Opt{kgo.SeedBrokers(cluster.ListenAddrs()...)}
+	if r.spans != nil {
+		provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(r.spans))
+		tracer = provider.Tracer("test")
+		kafka := kotel.NewTracer(kotel.TracerProvider(provider), kotel.TracerPropagator(propagation.TraceContext{}))
+		options = append(options, kgo.WithHooks(kotel.NewKotel(kotel.WithTracer(kafka)).Hooks()...))
+	}
 	consumer, err := NewConsumer(ConsumerConfig{
-		Group: "g", Options: []kgo.Opt{kgo.SeedBrokers(cluster.ListenAddrs()...)}, MaxRecords: 7, Heartbeat: 50 * time.Millisecond,
+		Group: "g", Options: options, Tracer: tracer, MaxRecords: 7, Heartbeat: 50 * time.Millisecond,
 		Log: slog.New(slog.DiscardHandler),
 		Topics: []Topic{{
 			Name: "ratings", Source: "ratings", Versions: []Version{{Source: testSource()}},
@@ -168,4 +187,23 @@ func TestGoneStopsTheConsumer(t *testing.T) {
 	if err := consume(t, 5, r); !errors.Is(err, ingest.ErrGone) {
 		t.Fatalf("the consumer ended with %v", err)
 	}
+}
+
+// TestBatchesLeadBackToTheirProducers follows a trace from a record's header to the span
+// of its batch.
+func TestBatchesLeadBackToTheirProducers(t *testing.T) {
+	r := &recorder{spans: tracetest.NewSpanRecorder()}
+	if err := consume(t, 3, r); err != nil {
+		t.Fatal(err)
+	}
+	for _, span := range r.spans.Ended() {
+		if span.Name() != "ingest ratings" || len(span.Links()) == 0 {
+			continue
+		}
+		if got := span.Links()[0].SpanContext.TraceID().String(); got != "0af7651916cd43dd8448eb211c80319c" {
+			t.Fatalf("the batch is linked to trace %s", got)
+		}
+		return
+	}
+	t.Fatalf("no span of a batch with links among %d", len(r.spans.Ended()))
 }

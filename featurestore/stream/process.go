@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/onehop/onehop/featurestore"
@@ -32,7 +35,10 @@ func (c *Consumer) processPartition(ctx context.Context, p *partition, fetched *
 	if batch.To <= p.next {
 		return nil
 	}
-	if err := p.worker.Process(ctx, batch); err != nil {
+	ctx, end := c.span(ctx, p, fetched.Records, &batch)
+	err := p.worker.Process(ctx, batch)
+	end(err)
+	if err != nil {
 		return c.failed(ctx, p, err)
 	}
 	p.next, p.pause = batch.To, 0
@@ -41,6 +47,37 @@ func (c *Consumer) processPartition(ctx context.Context, p *partition, fetched *
 		c.config.Observe(p.topic.Name, p.topic.Source, p.number, &batch, lag, time.Since(start))
 	}
 	return nil
+}
+
+// maxLinks bounds the links of a batch's span.
+const maxLinks = 32
+
+// span starts the span of a batch, so that the writes to Redis and Postgres are below it
+// and it leads back to the producers of its first records.
+func (c *Consumer) span(ctx context.Context, p *partition, records []*kgo.Record, batch *Batch) (context.Context, func(error)) {
+	if c.config.Tracer == nil {
+		return ctx, func(error) {}
+	}
+	var links []trace.Link
+	for _, r := range records[:min(len(records), maxLinks)] {
+		if r.Context == nil {
+			continue
+		}
+		if link := trace.LinkFromContext(r.Context); link.SpanContext.IsValid() {
+			links = append(links, link)
+		}
+	}
+	ctx, span := c.config.Tracer.Start(ctx, "ingest "+p.topic.Source, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithLinks(links...),
+		trace.WithAttributes(attribute.String("messaging.destination.name", p.topic.Name),
+			attribute.Int("messaging.destination.partition.id", int(p.number)), attribute.Int64("messaging.kafka.offset", batch.From),
+			attribute.Int("messaging.batch.message_count", len(records))))
+	return ctx, func(err error) {
+		if err != nil {
+			span.RecordError(err)
+			span.SetStatus(codes.Error, "the batch is read again")
+		}
+		span.End()
+	}
 }
 
 // decode decodes the records that are not processed yet.

@@ -383,7 +383,7 @@ func TestOperatorsFindWhatTheyExpect(t *testing.T) {
 	if err := get(t, admin+"/metrics", &body); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"onehop_ingest_records_total", "onehop_ingest_lag_records", "onehop_ingest_freshness_seconds", "onehop_ingest_batch_records", "onehop_redis_seconds", "onehop_postgres_seconds"} {
+	for _, name := range []string{"onehop_ingest_records_total", "onehop_ingest_lag_records", "onehop_ingest_freshness_seconds", "onehop_ingest_batch_records", "onehop_ingest_view_newest_event_seconds", "onehop_redis_seconds", "onehop_postgres_seconds"} {
 		if !strings.Contains(body, name) {
 			t.Errorf("/metrics of ingest has no %s", name)
 		}

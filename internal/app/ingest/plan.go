@@ -35,7 +35,7 @@ func (s *service) plan(ctx context.Context, versions []*featurestore.Catalog) (*
 		p.keepsOld = p.keepsOld || keepsOld
 		topic := stream.Topic{Name: source.Topic, Source: source.Name, Versions: sourceVersions(versions, source.Name)}
 		topic.NewWorker = func(id ingest.PartitionID) stream.Worker {
-			return &onlineWorker{service: s, source: source, id: id, partition: ingest.NewPartition(s.Store, id, views, cache)}
+			return &onlineWorker{service: s, source: source, id: id, views: views, partition: ingest.NewPartition(s.Store, id, views, cache)}
 		}
 		if len(views) > 0 {
 			p.online = append(p.online, topic)
