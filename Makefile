@@ -15,7 +15,8 @@ setup: ## find or install what tests and the demo need
 
 demo: ## real events to recommendations; KEEP=1 leaves it running, JSON=1 prints JSON
 	@scripts/setup.sh demo >&2
-	@go run ./examples/movielens/demo $(if $(KEEP),--keep) $(if $(JSON),--json)
+	@mkdir -p bin && go build -o bin/demo ./examples/movielens/demo
+	@bin/demo $(if $(KEEP),--keep) $(if $(JSON),--json)
 
 test: setup ## unit, property and integration tests, with the race detector
 	$(WITH) $(TOOL) gotestsum --format pkgname -- -race -timeout 9m -p 2 ./...

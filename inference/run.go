@@ -33,9 +33,9 @@ type Request struct {
 type Result struct {
 	// Scores has one score for each candidate.
 	Scores []float32
-	// ReadTime is the time of the read, and Oldest the event time of the least fresh
-	// row that was found, 0 if none was; in microseconds.
-	ReadTime, Oldest int64
+	// ReadTime is the time of the read, and Newest the time of the newest event of the
+	// rows that were found, 0 if none was; in microseconds.
+	ReadTime, Newest int64
 	// Statuses counts the values read by status.
 	Statuses [8]uint32
 	// Assemble and Run are the times from rows to input, and of the model.
@@ -84,16 +84,14 @@ func (h *Hop) RowCount(view, candidates int) int {
 }
 
 func (h *Hop) readTime(req *Request, res *Result) {
-	res.ReadTime, res.Oldest = req.Now, 0
+	res.ReadTime, res.Newest = req.Now, 0
 	at := 0
 	for i := range h.Plan.Views {
 		reader := h.Plan.Views[i].Reader
 		for range h.RowCount(i, req.Candidates) {
 			newest := reader.Newest(req.Rows.Row(at))
 			res.ReadTime = fold.ReadTime(res.ReadTime, newest)
-			if newest > 0 && (res.Oldest == 0 || newest < res.Oldest) {
-				res.Oldest = newest
-			}
+			res.Newest = max(res.Newest, newest)
 			at++
 		}
 	}

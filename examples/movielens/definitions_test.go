@@ -3,11 +3,13 @@
 package movielens_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/onehop/onehop/examples/movielens/events"
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/definition"
 	"github.com/onehop/onehop/featurestore/plan"
@@ -27,7 +29,8 @@ func load(t *testing.T) *featurestore.Catalog {
 }
 
 // TestGeneratedRecordsFillEveryField decodes a generated record of each source by its
-// definition: no field may stay null, or a view would be empty.
+// definition: no field may stay null, or a view would be empty. Only the fields of
+// genres may: few movies are of all.
 func TestGeneratedRecordsFillEveryField(t *testing.T) {
 	catalog := load(t)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMicro()
@@ -50,7 +53,7 @@ func TestGeneratedRecordsFillEveryField(t *testing.T) {
 			t.Fatalf("%s: %s: %v", source, record, err)
 		}
 		for i, v := range event.Values {
-			if v.IsNull() {
+			if v.IsNull() && !slices.Contains(events.Genres, s.Fields[i].Name) {
 				t.Errorf("%s: %s leaves the field %q null", source, record, s.Fields[i].Name)
 			}
 		}

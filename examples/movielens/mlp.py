@@ -6,7 +6,7 @@ import numpy as np
 
 BATCH = 256
 PATIENCE = 6  # epochs without a better validation loss
-WEIGHT_DECAY = 1e-4
+WEIGHT_DECAY = 3e-3
 CLIP = 6.0  # standard deviations; a live value far from all training data must not decide alone
 
 

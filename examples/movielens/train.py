@@ -53,13 +53,16 @@ def main(arguments=None):
         "onnx_bytes": len(model),
         "onnx_difference": difference,
     }
+    mean_rating = evaluate.mean_rating(test)
+    if mean_rating is not None:
+        metrics["test"]["mean_rating"] = evaluate.report(mean_rating, test)
     out = pathlib.Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "model.onnx").write_bytes(model)
     (out / "model.yaml").write_text(export.to_yaml(options.model, table.columns, defaults, metrics), encoding="utf-8")
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     for name, report in metrics["test"].items():
-        print(f"{name:10}  AUC {report['auc']:.4f}  NDCG@10 {report['ndcg_at_10']:.4f}  ({report['users']} users)")
+        print(f"{name:11}  AUC {report['auc']:.4f}  NDCG@10 {report['ndcg_at_10']:.4f}  ({report['users']} users)")
     print(f"wrote {out}: {len(model)} bytes, {epochs} epochs")
     return metrics
 

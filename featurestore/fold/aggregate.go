@@ -25,17 +25,17 @@ type aggregate struct {
 
 	// partials and read make a tiled aggregate: what the tiles keep of a field of
 	// type t, and the value of the tiles [lo, n), given the packed columns of those
-	// partials in the same order.
+	// partials in the same order, written to a cell.
 	partials func(t featurestore.Type) []partialKind
-	read     func(t featurestore.Type, columns []column, lo, n int) (featurestore.Value, featurestore.Status)
+	read     func(t featurestore.Type, columns columnSet, lo, n int, cell *featurestore.Cell)
 
-	// keep makes a kept aggregate: its state in a row for the feature's own field
-	// and bound, and readKept its value of the packed state in [start, t).
+	// keep makes a kept aggregate: its state in a row for the feature's own field and
+	// bound, and readKept its value of the packed state in [start, t), written to a cell.
+	// latest has neither: the latest values of all features stand together in a row.
 	keep func(field, n int, t featurestore.Type) kept
-	// keptBytes is the most bytes that a kept aggregate packs for values that take
-	// value bytes each.
+	// keptBytes is the most bytes of the packed state, for values of at most so many.
 	keptBytes func(n, value int) int
-	readKept  func(packed []byte, t featurestore.Type, start int64) (featurestore.Value, featurestore.Status, error)
+	readKept  func(packed []byte, t featurestore.Type, start int64, cell *featurestore.Cell) error
 }
 
 type need uint8

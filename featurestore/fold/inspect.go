@@ -60,28 +60,19 @@ func (p *Program) Inspect(row []byte) (*Inspection, error) {
 		return nil, err
 	}
 	in := &Inspection{Newest: s.newest, Stamp: Stamp(row), Fingerprint: p.fingerprint}
-	for i, k := range s.kept {
-		feature := p.keptFeature(i)
-		kept := KeptInspection{Feature: feature.Name, Aggregate: feature.Aggregate}
-		if k, ok := k.(interface{ inspect() []KeptEntry }); ok {
-			kept.Entries = k.inspect()
+	for _, k := range s.kept {
+		if k, ok := k.(interface{ inspect() []KeptInspection }); ok {
+			in.Kept = append(in.Kept, k.inspect()...)
 		}
-		in.Kept = append(in.Kept, kept)
+	}
+	for i, k := range p.kept {
+		kept := &in.Kept[len(p.latest)+i]
+		kept.Feature, kept.Aggregate = k.feature.Name, k.feature.Aggregate
 	}
 	for _, t := range s.sets {
 		in.Tiles = append(in.Tiles, p.inspectTiles(t))
 	}
 	return in, nil
-}
-
-// keptFeature is the feature of a kept section.
-func (p *Program) keptFeature(section int) *featurestore.Feature {
-	for i, column := range p.view.Columns() {
-		if p.outputs[i].section == section {
-			return &p.view.Features[column.Feature]
-		}
-	}
-	return &featurestore.Feature{}
 }
 
 func (p *Program) inspectTiles(t *tiles) TilesInspection {
@@ -121,14 +112,20 @@ func (p *Program) partialName(spec partialSpec) string {
 	return name + "(" + p.source.Fields[spec.field].Name + ")"
 }
 
-func (l *latest) inspect() []KeptEntry { return []KeptEntry{{Value: l.value.Clone()}} }
+func (l *latest) inspect() []KeptInspection {
+	kept := make([]KeptInspection, len(l.specs))
+	for i, s := range l.specs {
+		kept[i] = KeptInspection{Feature: s.feature.Name, Aggregate: s.feature.Aggregate, Entries: []KeptEntry{{Value: l.values[i].Clone()}}}
+	}
+	return kept
+}
 
-func (l *lastN) inspect() []KeptEntry {
+func (l *lastN) inspect() []KeptInspection {
 	entries := make([]KeptEntry, len(l.entries))
 	for i, e := range l.entries {
 		entries[i] = KeptEntry{Value: e.value.Clone(), At: e.at}
 	}
-	return entries
+	return []KeptInspection{{Entries: entries}}
 }
 
 func (c *counts) inspect(i int) featurestore.Value { return featurestore.IntValue(c.tiles[i]) }

@@ -83,7 +83,7 @@ func TestInspectKnowsEveryAggregate(t *testing.T) {
 		}
 	}
 	for _, k := range p.NewState().kept {
-		if _, ok := k.(interface{ inspect() []KeptEntry }); !ok {
+		if _, ok := k.(interface{ inspect() []KeptInspection }); !ok {
 			t.Errorf("%T cannot be inspected", k)
 		}
 	}

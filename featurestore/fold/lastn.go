@@ -99,7 +99,7 @@ func eachLast(src []byte, t featurestore.Type, yield func(lastEntry) bool) error
 	return nil
 }
 
-func readLastN(packed []byte, t featurestore.Type, start int64) (featurestore.Value, featurestore.Status, error) {
+func readLastN(packed []byte, t featurestore.Type, start int64, cell *featurestore.Cell) error {
 	list := []featurestore.Value{}
 	err := eachLast(packed, t, func(e lastEntry) bool {
 		if e.at.Time < start {
@@ -108,7 +108,8 @@ func readLastN(packed []byte, t featurestore.Type, start int64) (featurestore.Va
 		list = append(list, e.value)
 		return true
 	})
-	return featurestore.ListValue(t, list), featurestore.Present, err
+	cell.Value, cell.Status = featurestore.ListValue(t, list), featurestore.Present
+	return err
 }
 
 // appendPosition packs a position: event time, then uvarint partition, offset, index.

@@ -1,10 +1,6 @@
 package fold
 
-import (
-	"math"
-
-	"github.com/onehop/onehop/featurestore"
-)
+import "github.com/onehop/onehop/featurestore"
 
 // meanAggregate is the sum of a field's values over their number; null when there
 // are none.
@@ -13,20 +9,15 @@ var meanAggregate = aggregate{
 	field:    required,
 	result:   numberOnly("mean", func(featurestore.Type) featurestore.Type { return featurestore.Float64 }),
 	partials: sumPartials,
-	read: func(t featurestore.Type, columns []column, lo, n int) (featurestore.Value, featurestore.Status) {
+	read: func(t featurestore.Type, columns columnSet, lo, n int, cell *featurestore.Cell) {
 		count := columns[0].sumInts(lo, n)
-		if count == 0 {
-			return featurestore.Value{}, featurestore.Null
+		switch {
+		case count == 0:
+			setNull(cell, featurestore.Null)
+		case t == featurestore.Int64:
+			setFinite(cell, sumWides(columns[1], lo, n).float()/float64(count))
+		default:
+			setFinite(cell, sumFloats(columns[1], columns[2], lo, n)/float64(count))
 		}
-		var sum float64
-		if t == featurestore.Int64 {
-			sum = sumWides(columns[1], lo, n).float()
-		} else {
-			sum = sumFloats(columns[1], columns[2], lo, n)
-		}
-		if math.IsInf(sum, 0) || math.IsNaN(sum) {
-			return featurestore.Value{}, featurestore.Overflow
-		}
-		return featurestore.FloatValue(sum / float64(count)), featurestore.Present
 	},
 }

@@ -1,6 +1,10 @@
 package fold
 
-import "github.com/onehop/onehop/featurestore"
+import (
+	"bytes"
+
+	"github.com/onehop/onehop/featurestore"
+)
 
 // minAggregate and maxAggregate are the least and the greatest of a field's
 // values; null when there are none.
@@ -10,14 +14,14 @@ var (
 		field:    required,
 		result:   numberOnly("min", sameType),
 		partials: extremePartials(intMinPartial, floatMinPartial),
-		read:     readExtreme(less[int64], less[float64]),
+		read:     readExtreme(-1),
 	}
 	maxAggregate = aggregate{
 		windows:  required,
 		field:    required,
 		result:   numberOnly("max", sameType),
 		partials: extremePartials(intMaxPartial, floatMaxPartial),
-		read:     readExtreme(greater[int64], greater[float64]),
+		read:     readExtreme(1),
 	}
 )
 
@@ -32,33 +36,90 @@ func extremePartials(ints, floats partialKind) func(featurestore.Type) []partial
 	}
 }
 
-func readExtreme(betterInt func(a, b int64) bool, betterFloat func(a, b float64) bool) func(featurestore.Type, []column, int, int) (featurestore.Value, featurestore.Status) {
-	return func(t featurestore.Type, columns []column, lo, n int) (featurestore.Value, featurestore.Status) {
-		if t == featurestore.Int64 {
-			v, ok := extremeOf(columns, lo, n, column.int, betterInt)
-			return presentOrNull(featurestore.IntValue(v), ok)
+func readExtreme(sign float64) func(featurestore.Type, columnSet, int, int, *featurestore.Cell) {
+	return func(t featurestore.Type, columns columnSet, lo, n int, cell *featurestore.Cell) {
+		counts, values := &columns[0], &columns[1]
+		switch {
+		case values.enc <= encInt8: // small integers, of either type
+			v, some := smallExtreme(counts, values, lo, n, sign > 0)
+			setExtreme(cell, t, v, float64(v), some)
+		case t == featurestore.Int64:
+			v, some := intExtreme(counts, values, lo, n, sign > 0)
+			setExtreme(cell, t, v, 0, some)
+		default:
+			v, some := floatExtreme(counts, values, lo, n, sign)
+			setExtreme(cell, t, 0, v, some)
 		}
-		v, ok := extremeOf(columns, lo, n, column.float, betterFloat)
-		return presentOrNull(featurestore.FloatValue(v), ok)
 	}
 }
 
-func extremeOf[T any](columns []column, lo, n int, get func(column, int) T, better func(a, b T) bool) (best T, some bool) {
-	counts, values := columns[0], columns[1]
+func setExtreme(cell *featurestore.Cell, t featurestore.Type, i int64, f float64, some bool) {
+	switch {
+	case !some:
+		setNull(cell, featurestore.Null)
+	case t == featurestore.Int64:
+		setInt(cell, i)
+	default:
+		setFloat(cell, f)
+	}
+}
+
+func intExtreme(counts, values *column, lo, n int, greatest bool) (best int64, some bool) {
 	for i := lo; i < n; i++ {
 		if counts.int(i) == 0 {
 			continue
 		}
-		if v := get(values, i); !some || better(v, best) {
+		if v := values.int(i); !some || greatest && v > best || !greatest && v < best {
 			best, some = v, true
 		}
 	}
 	return best, some
 }
 
-func presentOrNull(v featurestore.Value, some bool) (featurestore.Value, featurestore.Status) {
-	if !some {
-		return featurestore.Value{}, featurestore.Null
+func floatExtreme(counts, values *column, lo, n int, sign float64) (best float64, some bool) {
+	for i := lo; i < n; i++ {
+		if counts.int(i) == 0 {
+			continue
+		}
+		if v := values.float(i); !some || v*sign > best*sign {
+			best, some = v, true
+		}
 	}
-	return v, featurestore.Present
+	return best, some
+}
+
+// smallExtreme is the least or greatest of a column of numbers in a byte each, or of
+// zeros.
+func smallExtreme(counts, values *column, lo, n int, greatest bool) (best int64, some bool) {
+	if lo < n && counts.enc == encInt8 && values.enc == encInt8 && bytes.IndexByte(counts.data[lo:n], 0) < 0 {
+		return denseExtreme(values.data[lo:n], greatest), true
+	}
+	for i := lo; i < n; i++ {
+		if counts.enc == encInt8 && counts.data[i] == 0 || counts.enc != encInt8 && counts.int(i) == 0 {
+			continue
+		}
+		var v int64
+		if values.enc == encInt8 {
+			v = int64(int8(values.data[i]))
+		}
+		if !some || greatest && v > best || !greatest && v < best {
+			best, some = v, true
+		}
+	}
+	return best, some
+}
+
+// denseExtreme is the least or greatest of signed bytes, of which there is one at least.
+func denseExtreme(values []byte, greatest bool) int64 {
+	best := int8(values[0])
+	if greatest {
+		for _, v := range values[1:] {
+			best = max(best, int8(v))
+		}
+		return int64(best)
+	}
+	for _, v := range values[1:] {
+		best = min(best, int8(v))
+	}
+	return int64(best)
 }

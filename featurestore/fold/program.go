@@ -21,8 +21,9 @@ type Program struct {
 	view        *featurestore.View
 	source      *featurestore.Source
 	fingerprint uint64
-	ttl         int64 // µs, 0 for never
-	retention   int64 // µs, 0 for never
+	ttl         int64        // µs, 0 for never
+	retention   int64        // µs, 0 for never
+	latest      []latestSpec // one section for all of them, if there are any
 	kept        []keptSpec
 	sets        []*tileSet
 	outputs     []output // one for each column of the view
@@ -35,11 +36,14 @@ type keptSpec struct {
 	n     int
 	typ   featurestore.Type // of the field
 	text  int               // the bound of the field's text, see MaxRowBytes
+
+	feature *featurestore.Feature
 }
 
 // output says how a column is read: from which section, by which aggregate.
 type output struct {
-	section int // kept values first, then tile sets
+	section int // the latest values, then other kept values, then tile sets
+	at      int // within the latest values, or the other kept values
 	agg     *aggregate
 	window  featurestore.Window
 	typ     featurestore.Type // of the field
@@ -92,10 +96,15 @@ func (p *Program) compile(f *featurestore.Feature, source *featurestore.Source) 
 		windows = []featurestore.Window{{}}
 	}
 	outputs := make([]output, len(windows))
-	if agg.keep != nil {
-		p.kept = append(p.kept, keptSpec{agg: agg, field: field, n: f.N, typ: typ, text: text})
+	switch {
+	case agg == &latestAggregate:
+		p.latest = append(p.latest, latestSpec{field: field, typ: typ, text: text, feature: f})
+		outputs[0] = output{agg: agg, typ: typ, at: len(p.latest) - 1}
+		return outputs
+	case agg.keep != nil:
+		p.kept = append(p.kept, keptSpec{agg: agg, field: field, n: f.N, typ: typ, text: text, feature: f})
 		for i, w := range windows {
-			outputs[i] = output{section: len(p.kept) - 1, agg: agg, window: w, typ: typ}
+			outputs[i] = output{agg: agg, window: w, typ: typ, at: len(p.kept) - 1}
 		}
 		return outputs
 	}
@@ -144,9 +153,14 @@ func (p *Program) sortSets(features [][]output) {
 	slices.SortFunc(p.sets, func(a, b *tileSet) int { return cmp.Compare(a.hop, b.hop) })
 	for _, outputs := range features {
 		for i := range outputs {
-			if outputs[i].agg.keep == nil {
-				at := slices.IndexFunc(p.sets, func(s *tileSet) bool { return s.hop == outputs[i].window.Hop })
-				outputs[i].section = len(p.kept) + at
+			switch o := &outputs[i]; {
+			case o.agg == &latestAggregate:
+				o.section = 0
+			case o.agg.keep != nil:
+				o.section = p.firstKept() + o.at
+			default:
+				at := slices.IndexFunc(p.sets, func(s *tileSet) bool { return s.hop == o.window.Hop })
+				o.section = p.firstSet() + at
 			}
 		}
 	}
@@ -175,8 +189,15 @@ func (p *Program) hash(source *featurestore.Source) uint64 {
 	return xxhash.Sum64String(b.String())
 }
 
-// sections is the number of kept values and tile sets of a row.
-func (p *Program) sections() int { return len(p.kept) + len(p.sets) }
+// sections is the number of sections of a row: one for all latest values, if there are
+// any, one for each other kept value, one for each tile set.
+func (p *Program) sections() int { return p.firstSet() + len(p.sets) }
+
+// firstKept is the section of the first kept value that is not a latest value.
+func (p *Program) firstKept() int { return min(len(p.latest), 1) }
+
+// firstSet is the section of the first tile set.
+func (p *Program) firstSet() int { return p.firstKept() + len(p.kept) }
 
 // Retention is how long after its newest event a row is kept, in microseconds; 0
 // is forever.

@@ -7,26 +7,44 @@ import (
 	"github.com/onehop/onehop/featurestore"
 )
 
-// maxColumns is the most columns a tile set may have for a Reader.
+// maxColumns is the most columns that a tile set may have.
 const maxColumns = 64
+
+// columnSet holds the columns that one aggregate reads, in the order of its partials. It
+// is passed by value, so that nothing escapes to the heap.
+type columnSet [3]column
 
 // Reader reads chosen columns of a view straight from packed rows. It is immutable
 // and safe for concurrent use.
 type Reader struct {
 	program  *Program
 	cells    int
-	sections [][]target // for each section, which outputs to read and where they go
+	sections []wanted // for each section of a row, what is read from it
 }
 
+// wanted is what a reader wants of one section.
+type wanted struct {
+	targets []target
+	// windows are the different windows of the targets, and of a tile set columns is
+	// how many of the packed columns must be looked at.
+	windows []featurestore.Window
+	columns int
+	// latest says, for each of the latest values up to the last wanted one, which cell
+	// it goes to, or −1.
+	latest []int
+}
+
+// target is one output: how to read it, and which cell it goes to.
 type target struct {
 	output
-	cell int
+	window int // of wanted.windows
+	cell   int
 }
 
 // Reader makes a reader for columns of the view, in the order in which their cells
 // will be written. It fails when the view has no such column.
 func (p *Program) Reader(columns []string) (*Reader, error) {
-	r := &Reader{program: p, cells: len(columns), sections: make([][]target, p.sections())}
+	r := &Reader{program: p, cells: len(columns), sections: make([]wanted, p.sections())}
 	all := p.view.Columns()
 	for i, name := range columns {
 		at := slices.IndexFunc(all, func(c featurestore.Column) bool { return c.Name == name })
@@ -34,7 +52,22 @@ func (p *Program) Reader(columns []string) (*Reader, error) {
 			return nil, featurestore.Errorf(featurestore.Unknown, "view %q has no feature %q", p.view.Name, name)
 		}
 		out := p.outputs[at]
-		r.sections[out.section] = append(r.sections[out.section], target{output: out, cell: i})
+		w := &r.sections[out.section]
+		if out.agg == &latestAggregate {
+			for len(w.latest) <= out.at {
+				w.latest = append(w.latest, -1)
+			}
+			w.latest[out.at] = i
+			continue
+		}
+		window := slices.Index(w.windows, out.window)
+		if window < 0 {
+			window, w.windows = len(w.windows), append(w.windows, out.window)
+		}
+		for _, c := range out.columns {
+			w.columns = max(w.columns, c+1)
+		}
+		w.targets = append(w.targets, target{output: out, window: window, cell: i})
 	}
 	return r, nil
 }
@@ -75,18 +108,20 @@ func (r *Reader) Read(row []byte, t int64, cells []featurestore.Cell) error {
 		fill(cells, featurestore.Expired, newest.Time)
 		return nil
 	}
-	for i, targets := range r.sections {
+	for i := range r.sections {
+		want := &r.sections[i]
 		var packed []byte
 		if packed, body, err = nextSection(body); err != nil {
 			return fmt.Errorf("view %q: %w", r.program.view.Name, err)
 		}
-		if len(targets) == 0 {
-			continue
-		}
-		if i < len(r.program.kept) {
-			err = readKept(packed, t, newest.Time, targets, cells)
-		} else {
-			err = readTiles(r.program.sets[i-len(r.program.kept)], packed, t, newest.Time, targets, cells)
+		switch {
+		case len(want.latest) > 0:
+			err = readLatest(packed, r.program.latest, want.latest, newest.Time, cells)
+		case len(want.targets) == 0:
+		case i < r.program.firstSet():
+			err = readKept(packed, t, newest.Time, want.targets, cells)
+		default:
+			err = readTiles(r.program.sets[i-r.program.firstSet()], packed, t, newest.Time, want, cells)
 		}
 		if err != nil {
 			return fmt.Errorf("view %q: %w", r.program.view.Name, err)
@@ -98,34 +133,50 @@ func (r *Reader) Read(row []byte, t int64, cells []featurestore.Cell) error {
 func readKept(packed []byte, t, newest int64, targets []target, cells []featurestore.Cell) error {
 	for i := range targets {
 		o := &targets[i]
-		v, status, err := o.agg.readKept(packed, o.typ, o.window.Start(t))
-		if err != nil {
+		cell := &cells[o.cell]
+		if err := o.agg.readKept(packed, o.typ, o.output.window.Start(t), cell); err != nil {
 			return err
 		}
-		cells[o.cell] = featurestore.Cell{Value: v, Status: status, EventTime: newest}
+		cell.EventTime = newest
 	}
 	return nil
 }
 
-func readTiles(set *tileSet, packed []byte, t, newest int64, targets []target, cells []featurestore.Cell) error {
+// fewColumns and fewWindows are room on the stack; only sections with more allocate.
+const fewColumns, fewWindows = 8, 8
+
+func readTiles(set *tileSet, packed []byte, t, newest int64, want *wanted, cells []featurestore.Cell) error {
 	head, rest, err := set.open(packed)
 	if err != nil {
 		return err
 	}
-	var all, chosen [maxColumns]column
-	for i := range set.specs {
+	var columnRoom [fewColumns]column
+	all := columnRoom[:]
+	if want.columns > len(all) {
+		all = make([]column, want.columns)
+	}
+	for i := range want.columns {
 		if all[i], rest, err = set.column(rest, head.n); err != nil {
 			return err
 		}
 	}
-	for i := range targets {
-		o := &targets[i]
-		lo := head.since(set.index(o.window.Start(t)))
+	var firstRoom [fewWindows]int
+	first := firstRoom[:]
+	if len(want.windows) > len(first) {
+		first = make([]int, len(want.windows))
+	}
+	for i := range want.windows {
+		first[i] = head.since(set.index(want.windows[i].Start(t)))
+	}
+	for i := range want.targets {
+		o := &want.targets[i]
+		var chosen columnSet
 		for j, c := range o.columns {
 			chosen[j] = all[c]
 		}
-		v, status := o.agg.read(o.typ, chosen[:len(o.columns)], lo, head.n)
-		cells[o.cell] = featurestore.Cell{Value: v, Status: status, EventTime: newest}
+		cell := &cells[o.cell]
+		o.agg.read(o.typ, chosen, first[o.window], head.n, cell)
+		cell.EventTime = newest
 	}
 	return nil
 }

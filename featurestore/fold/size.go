@@ -27,6 +27,13 @@ const maxPositionBytes = 8 + 5 + 9 + 5
 // [CountedElements].
 func (p *Program) MaxRowBytes() int {
 	total := headerBytes + maxPositionBytes
+	latest := 0
+	for _, l := range p.latest {
+		latest += maxValueBytes(l.typ, l.text)
+	}
+	if len(p.latest) > 0 {
+		total += sectionBytes(latest)
+	}
 	for _, k := range p.kept {
 		total += sectionBytes(k.agg.keptBytes(k.n, maxValueBytes(k.typ, k.text)))
 	}

@@ -30,6 +30,9 @@ type State struct {
 // NewState is the state of an entity of which nothing is known.
 func (p *Program) NewState() *State {
 	s := &State{program: p}
+	if len(p.latest) > 0 {
+		s.kept = append(s.kept, newLatest(p.latest))
+	}
 	for _, k := range p.kept {
 		s.kept = append(s.kept, k.agg.keep(k.field, k.n, k.typ))
 	}

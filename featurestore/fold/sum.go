@@ -1,10 +1,6 @@
 package fold
 
-import (
-	"math"
-
-	"github.com/onehop/onehop/featurestore"
-)
+import "github.com/onehop/onehop/featurestore"
 
 // sumAggregate adds a field's values. Over integers it is exact and says OVERFLOW
 // when the sum does not fit; over floats it is compensated. A window without values
@@ -14,14 +10,18 @@ var sumAggregate = aggregate{
 	field:    required,
 	result:   numberOnly("sum", sameType),
 	partials: sumPartials,
-	read: func(t featurestore.Type, columns []column, lo, n int) (featurestore.Value, featurestore.Status) {
+	read: func(t featurestore.Type, columns columnSet, lo, n int, cell *featurestore.Cell) {
 		switch {
 		case columns[0].sumInts(lo, n) == 0:
-			return featurestore.Value{}, featurestore.Null
+			setNull(cell, featurestore.Null)
 		case t == featurestore.Int64:
-			return readIntSum(columns[1], lo, n)
+			if v, ok := sumWides(columns[1], lo, n).int(); ok {
+				setInt(cell, v)
+			} else {
+				setNull(cell, featurestore.Overflow)
+			}
 		default:
-			return readFloatSum(columns[1], columns[2], lo, n)
+			setFinite(cell, sumFloats(columns[1], columns[2], lo, n))
 		}
 	},
 }
@@ -31,21 +31,6 @@ func sumPartials(t featurestore.Type) []partialKind {
 		return []partialKind{countPartial, intSumPartial}
 	}
 	return []partialKind{countPartial, floatSumPartial, floatLostPartial}
-}
-
-func readIntSum(sums column, lo, n int) (featurestore.Value, featurestore.Status) {
-	if v, ok := sumWides(sums, lo, n).int(); ok {
-		return featurestore.IntValue(v), featurestore.Present
-	}
-	return featurestore.Value{}, featurestore.Overflow
-}
-
-func readFloatSum(sums, lost column, lo, n int) (featurestore.Value, featurestore.Status) {
-	v := sumFloats(sums, lost, lo, n)
-	if math.IsInf(v, 0) || math.IsNaN(v) {
-		return featurestore.Value{}, featurestore.Overflow
-	}
-	return featurestore.FloatValue(v), featurestore.Present
 }
 
 func sumWides(sums column, lo, n int) wide {

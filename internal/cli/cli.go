@@ -33,6 +33,7 @@ type root struct {
 	Apply    applyCommand    `cmd:"" help:"Apply definitions."`
 	Inspect  inspectCommand  `cmd:"" help:"Show what is stored of an entity, decoded."`
 	Generate generateCommand `cmd:"" help:"Invent a stream of movie ratings."`
+	Bench    benchCommand    `cmd:"" help:"Measure Onehop beside its floor, with servers of its own."`
 	Setup    setupCommand    `cmd:"" help:"Fetch what Onehop uses but does not contain."`
 	Health   healthCommand   `cmd:"" help:"Ask a service whether it is well."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`

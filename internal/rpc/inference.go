@@ -207,8 +207,8 @@ func (c *hopCall) respond(hop *inference.Hop, req *onehopv1.GetFeaturesAndPredic
 	for i, at := range res.Indexes {
 		res.Scores[i] = scores[at]
 	}
-	if c.result.Oldest > 0 {
-		res.FreshnessUs = c.result.ReadTime - c.result.Oldest
+	if c.result.Newest > 0 {
+		res.FreshnessUs = c.result.ReadTime - c.result.Newest
 	}
 	for status, n := range c.result.Statuses {
 		if n > 0 {

@@ -21,6 +21,14 @@ import (
 // maxMessage bounds a request's size on the wire and after decompression.
 const maxMessage = 16 << 20
 
+// compressFrom is the size, in bytes, from which on answers are compressed for callers
+// who take that. A ranker's answer is a kilobyte or two, and compressing it would take
+// longer than everything else in the call.
+const compressFrom = 64 << 10
+
+// CompressionOption says from which size on answers are compressed.
+func CompressionOption() connect.HandlerOption { return connect.WithCompressMinBytes(compressFrom) }
+
 // Options are the handler options that every service shares: errors become codes,
 // messages are validated, requests are measured and, with a collector, traced.
 func Options(t *telemetry.Telemetry) ([]connect.HandlerOption, error) {
@@ -33,7 +41,7 @@ func Options(t *telemetry.Telemetry) ([]connect.HandlerOption, error) {
 		}
 		interceptors = append([]connect.Interceptor{tracing}, interceptors...)
 	}
-	return []connect.HandlerOption{connect.WithInterceptors(interceptors...), connect.WithReadMaxBytes(maxMessage)}, nil
+	return []connect.HandlerOption{connect.WithInterceptors(interceptors...), connect.WithReadMaxBytes(maxMessage), CompressionOption()}, nil
 }
 
 // Mux is a service's public handler: its RPCs, gRPC health and reflection, and the

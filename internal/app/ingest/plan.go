@@ -47,11 +47,15 @@ func (s *service) plan(ctx context.Context, versions []*featurestore.Catalog) (*
 	return p, nil
 }
 
+// makeTopics makes the topics that are not there yet. They keep their records: a view
+// is filled from the start of its topic, and the broker would delete a replay of the
+// past by its old timestamps.
 func (s *service) makeTopics(ctx context.Context, source *featurestore.Source) error {
-	if err := stream.EnsureTopic(ctx, s.kafka, source.Topic, s.config.Partitions, nil); err != nil {
+	keep := map[string]string{"retention.ms": "-1"}
+	if err := stream.EnsureTopic(ctx, s.kafka, source.Topic, s.config.Partitions, keep); err != nil {
 		return fmt.Errorf("source %q: %w", source.Name, err)
 	}
-	return stream.EnsureTopic(ctx, s.kafka, stream.DeadLetterTopic(source), 1, map[string]string{"retention.ms": "-1"})
+	return stream.EnsureTopic(ctx, s.kafka, stream.DeadLetterTopic(source), 1, keep)
 }
 
 // sourceVersions lists the definitions that a source has had, oldest first.

@@ -145,8 +145,8 @@ type GetFeaturesAndPredictResponse struct {
 	Scores []float32 `protobuf:"fixed32,4,rep,packed,name=scores,proto3" json:"scores,omitempty"`
 	// The time of the read, in microseconds since 1970 UTC.
 	ReadTimeUs int64 `protobuf:"varint,5,opt,name=read_time_us,json=readTimeUs,proto3" json:"read_time_us,omitempty"`
-	// How old the newest event of the least fresh row read is, in microseconds; 0
-	// when no row was found.
+	// How old the newest event behind any of the values is, in microseconds; 0 when
+	// no row was found. With return_features each value has its own event time.
 	FreshnessUs int64 `protobuf:"varint,6,opt,name=freshness_us,json=freshnessUs,proto3" json:"freshness_us,omitempty"`
 	// How many of the values read had each status; by status name.
 	StatusCounts map[string]uint32 `protobuf:"bytes,7,rep,name=status_counts,json=statusCounts,proto3" json:"status_counts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`

@@ -1,0 +1,93 @@
+// Package bench measures Onehop beside its floor: what the parts that it cannot do
+// without would take on their own, measured in the same run and interleaved with it, so
+// that a noisy machine spoils both alike. onehop bench runs it.
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// percentile is the p-th percentile, p in [0, 1], of durations, in microseconds.
+func percentile(times []time.Duration, p float64) float64 {
+	if len(times) == 0 {
+		return 0
+	}
+	sorted := slices.Clone(times)
+	slices.Sort(sorted)
+	at := int(p * float64(len(sorted)-1))
+	return float64(sorted[at].Nanoseconds()) / 1e3
+}
+
+// timed is one thing to measure.
+type timed struct {
+	name string
+	do   func(context.Context) error
+}
+
+// interleave does all things in turn for a while and returns the times of each.
+func interleave(ctx context.Context, things []timed, warmup int, d time.Duration) ([][]time.Duration, error) {
+	times := make([][]time.Duration, len(things))
+	for range warmup {
+		for _, thing := range things {
+			if err := thing.do(ctx); err != nil {
+				return nil, fmt.Errorf("%s: %w", thing.name, err)
+			}
+		}
+	}
+	for start := time.Now(); time.Since(start) < d; {
+		for i, thing := range things {
+			before := time.Now()
+			if err := thing.do(ctx); err != nil {
+				return nil, fmt.Errorf("%s: %w", thing.name, err)
+			}
+			times[i] = append(times[i], time.Since(before))
+		}
+	}
+	return times, nil
+}
+
+// throughput does a thing from several goroutines for a while and returns how often a
+// second it was done.
+func throughput(ctx context.Context, thing timed, concurrency int, d time.Duration) (float64, error) {
+	group, ctx := errgroup.WithContext(ctx)
+	counts := make([]int, concurrency)
+	start := time.Now()
+	for i := range concurrency {
+		group.Go(func() error {
+			for time.Since(start) < d {
+				if err := thing.do(ctx); err != nil {
+					return fmt.Errorf("%s: %w", thing.name, err)
+				}
+				counts[i]++
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return 0, err
+	}
+	total := 0
+	for _, n := range counts {
+		total += n
+	}
+	return float64(total) / time.Since(start).Seconds(), nil
+}
+
+// table prints rows of cells, the first one a heading.
+func table(w io.Writer, rows [][]string) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		for _, cell := range row {
+			fmt.Fprintf(t, "%s\t", cell)
+		}
+		fmt.Fprintln(t)
+	}
+	_ = t.Flush()
+}

@@ -1,0 +1,99 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+)
+
+// HopOptions configure [Hop].
+type HopOptions struct {
+	// Duration of each phase; 0 means 5 s.
+	Duration time.Duration
+	// Library is ONNX Runtime's shared library; empty for the usual places.
+	Library string
+	// Progress takes lines about what is being done.
+	Progress io.Writer
+}
+
+// HopResult is what [Hop] measures. Times are in microseconds.
+type HopResult struct {
+	P50     float64 `json:"p50_us"`
+	P99     float64 `json:"p99_us"`
+	Floor   float64 `json:"floor_p50_us"`
+	Ratio   float64 `json:"ratio_p50"`
+	QPS     float64 `json:"qps_c16"`
+	QPSBase float64 `json:"floor_qps_c16"`
+	// The parts of the floor.
+	EchoP50 float64 `json:"floor_echo_p50_us"`
+	ReadP50 float64 `json:"floor_mget_p50_us"`
+	RunP50  float64 `json:"floor_onnx_p50_us"`
+	// What was read.
+	Columns    int     `json:"columns"`
+	Windows    int     `json:"window_columns"`
+	Candidates int     `json:"candidates"`
+	RowBytes   float64 `json:"row_bytes_mean"`
+	Calls      int     `json:"calls"`
+	Runtime    string  `json:"onnxruntime"`
+}
+
+// Hop measures GetFeaturesAndPredict over loopback: one user and 100 items, 64 columns of
+// which 24 are window reads over up to 20 live tiles, a three-layer ranker. The floor is
+// an empty Connect RPC with messages of the same sizes, one MGET of the same keys and
+// one run of the same batch, each on its own and added up; for throughput the harmonic
+// sum.
+func Hop(ctx context.Context, o HopOptions) (*HopResult, error) {
+	if o.Duration == 0 {
+		o.Duration = 5 * time.Second
+	}
+	if o.Progress == nil {
+		o.Progress = io.Discard
+	}
+	fmt.Fprintln(o.Progress, "starting Redis, Postgres and the inference service, and folding events into rows")
+	h, err := startHop(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer h.stop()
+	things := []timed{
+		{"GetFeaturesAndPredict", h.call}, {"empty RPC", h.echo}, {"MGET", h.mget}, {"ONNX run", h.runModel},
+	}
+	fmt.Fprintf(o.Progress, "one caller, interleaved with the floor, for %s\n", o.Duration)
+	times, err := interleave(ctx, things, 200, o.Duration)
+	if err != nil {
+		return nil, err
+	}
+	r := &HopResult{
+		P50: percentile(times[0], .5), P99: percentile(times[0], .99), EchoP50: percentile(times[1], .5),
+		ReadP50: percentile(times[2], .5), RunP50: percentile(times[3], .5), Columns: hopColumns, Windows: hopWindows,
+		Candidates: hopItems, RowBytes: h.rowBytes, Calls: len(times[0]), Runtime: h.runtimeVersion(),
+	}
+	r.Floor = r.EchoP50 + r.ReadP50 + r.RunP50
+	r.Ratio = r.P50 / r.Floor
+	qps := make([]float64, len(things))
+	for i, thing := range things {
+		fmt.Fprintf(o.Progress, "16 callers: %s, for %s\n", thing.name, o.Duration/2)
+		if qps[i], err = throughput(ctx, thing, 16, o.Duration/2); err != nil {
+			return nil, err
+		}
+	}
+	r.QPS, r.QPSBase = qps[0], 1/(1/qps[1]+1/qps[2]+1/qps[3])
+	return r, nil
+}
+
+// Write prints the result for a person.
+func (r *HopResult) Write(w io.Writer) {
+	us := func(v float64) string { return fmt.Sprintf("%.0f µs", v) }
+	fmt.Fprintf(w, "1 user + %d items, %d columns of which %d are windows, rows of %.0f bytes, ONNX Runtime %s, %d calls\n\n",
+		r.Candidates, r.Columns, r.Windows, r.RowBytes, r.Runtime, r.Calls)
+	table(w, [][]string{
+		{"", "p50", "p99", "16 callers"},
+		{"GetFeaturesAndPredict", us(r.P50), us(r.P99), fmt.Sprintf("%.0f/s", r.QPS)},
+		{"floor", us(r.Floor), "", fmt.Sprintf("%.0f/s", r.QPSBase)},
+		{"  empty RPC", us(r.EchoP50)},
+		{"  MGET", us(r.ReadP50)},
+		{"  ONNX run", us(r.RunP50)},
+		{"ratio", fmt.Sprintf("%.2f", r.Ratio), "", fmt.Sprintf("%.2f", r.QPS/r.QPSBase)},
+	})
+}

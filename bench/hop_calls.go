@@ -1,0 +1,99 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/onehop/onehop/featurestore"
+	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
+)
+
+// draw is one call's entities: made before anything is measured, with the keys of its
+// rows.
+type draw struct {
+	user  int64
+	items []int64
+	args  []any // of MGET
+}
+
+// makeDraws draws the users and candidates of the calls.
+func makeDraws(n int) []draw {
+	random := rand.New(rand.NewPCG(3, 4))
+	draws := make([]draw, n)
+	for i := range draws {
+		d := &draws[i]
+		d.user = int64(random.IntN(hopUsers))
+		for range hopItems {
+			d.items = append(d.items, int64(random.IntN(hopCatalog)))
+		}
+		keys := hopKeys(d.user, d.items)
+		d.args = append(d.args, "MGET")
+		for j := range keys {
+			d.args = append(d.args, &keys[j])
+		}
+	}
+	return draws
+}
+
+// next is the entities of the next call.
+func (h *hopStack) next() *draw { return &h.draws[int(h.calls.Add(1))%len(h.draws)] }
+
+func (h *hopStack) request() *onehopv1.GetFeaturesAndPredictRequest {
+	d := h.next()
+	return &onehopv1.GetFeaturesAndPredictRequest{
+		Model:      "ranker",
+		Entities:   map[string]*onehopv1.Values{"user_id": {Int64: []int64{d.user}}},
+		Candidates: map[string]*onehopv1.Values{"item_id": {Int64: d.items}},
+		Request:    map[string]*onehopv1.Values{"hour": {Double: []float64{12}}},
+	}
+}
+
+func (h *hopStack) call(ctx context.Context) error {
+	res, err := h.client.GetFeaturesAndPredict(ctx, h.request())
+	if err == nil && len(res.GetScores()) != hopItems {
+		err = fmt.Errorf("%d scores", len(res.GetScores()))
+	}
+	return err
+}
+
+func (h *hopStack) echo(ctx context.Context) error {
+	_, err := h.floor.GetFeaturesAndPredict(ctx, h.request())
+	return err
+}
+
+// hopKeys are the keys that a call reads.
+func hopKeys(user int64, items []int64) []string {
+	var keys []string
+	row := func(view string, id int64) {
+		key := strconv.FormatInt(id, 10)
+		keys = append(keys, fmt.Sprintf("{bench:%s@1/%d}:%s", view, featurestore.Bucket([]byte(key)), key))
+	}
+	row("user_stats", user)
+	row("user_profile", user)
+	for _, view := range []string{"item_stats", "item_profile"} {
+		for _, id := range items {
+			row(view, id)
+		}
+	}
+	return keys
+}
+
+// mget reads the rows of a call in the quickest way that the client has: the reply is
+// written to a buffer that is used again, and not looked at.
+func (h *hopStack) mget(ctx context.Context) error {
+	buffer := h.buffers.Get().(*bytes.Buffer)
+	defer h.buffers.Put(buffer)
+	buffer.Reset()
+	return h.redis.Process(ctx, redis.NewRawWriteToCmd(ctx, buffer, h.next().args...))
+}
+
+func (h *hopStack) runModel(ctx context.Context) error {
+	b := <-h.batches
+	defer func() { h.batches <- b }()
+	return h.session.Run(ctx, b, hopItems)
+}

@@ -1,0 +1,120 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/stream"
+)
+
+// floor does both halves of the floor side by side.
+func (s *ingestStack) floor(ctx context.Context, r *IngestResult) error {
+	if err := s.redis.FlushAll(ctx).Err(); err != nil {
+		return fmt.Errorf("emptying Redis: %w", err)
+	}
+	const table = `CREATE TABLE bench_floor (event_time timestamptz, record_time timestamptz, topic_id uuid,
+		kafka_partition integer, kafka_offset bigint, event_index integer, f_user_id bigint, f_movie_id bigint, f_rating double precision)`
+	if _, err := s.pool.Exec(ctx, table); err != nil {
+		return fmt.Errorf("making the floor's table: %w", err)
+	}
+	rowsPerEvent := float64(r.RowsWritten) / float64(r.Events)
+	row := make([]byte, int(r.RowBytes))
+	start := time.Now()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		owed := 0.0
+		err := s.consume(ctx, r.Events, func(events []featurestore.Event) error {
+			owed += rowsPerEvent * float64(len(events))
+			n := int(owed)
+			owed -= float64(n)
+			return s.setRows(ctx, row, n)
+		})
+		r.FloorOnline = perSecond(r.Events, start)
+		return err
+	})
+	group.Go(func() error {
+		err := s.consume(ctx, r.Events, func(events []featurestore.Event) error { return s.copyRows(ctx, events) })
+		r.FloorHistory = perSecond(r.Events, start)
+		return err
+	})
+	return group.Wait()
+}
+
+// consume reads the topic from its start and decodes as the service does, in batches of
+// the same size.
+func (s *ingestStack) consume(ctx context.Context, events int, do func([]featurestore.Event) error) error {
+	source := &s.catalog.Sources[0]
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.ConsumeTopics(source.Topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxBytes(16<<20), kgo.FetchMaxPartitionBytes(4<<20))
+	if err != nil {
+		return fmt.Errorf("the Kafka client: %w", err)
+	}
+	defer client.Close()
+	decoder := stream.NewDecoder([]stream.Version{{Source: source}})
+	for done := 0; done < events; {
+		fetches := client.PollRecords(ctx, 20_000)
+		if err := fetches.Err0(); err != nil {
+			return fmt.Errorf("consuming: %w", err)
+		}
+		var batch []featurestore.Event
+		fetches.EachRecord(func(r *kgo.Record) {
+			e := featurestore.Event{
+				Position:   featurestore.Position{Partition: r.Partition, Offset: r.Offset},
+				RecordTime: r.Timestamp.UnixMicro(),
+			}
+			if decoder.Decode(r.Value, &e) == nil {
+				batch = append(batch, e)
+			}
+			done++
+		})
+		if err := do(batch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setRows writes rows by pipelined SET.
+func (s *ingestStack) setRows(ctx context.Context, row []byte, n int) error {
+	const pipeline = 2000
+	for n > 0 {
+		part := min(n, pipeline)
+		_, err := s.redis.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+			for range part {
+				pipe.Set(ctx, "{bench:floor@1/1}:"+strconv.Itoa(rand.IntN(25_000)), row, 0)
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("writing rows: %w", err)
+		}
+		n -= part
+	}
+	return nil
+}
+
+// copyRows copies history rows to a table without indexes.
+func (s *ingestStack) copyRows(ctx context.Context, events []featurestore.Event) error {
+	columns := []string{"event_time", "record_time", "topic_id", "kafka_partition", "kafka_offset", "event_index", "f_user_id", "f_movie_id", "f_rating"}
+	row := make([]any, len(columns))
+	_, err := s.pool.CopyFrom(ctx, pgx.Identifier{"bench_floor"}, columns, pgx.CopyFromSlice(len(events), func(i int) ([]any, error) {
+		e := &events[i]
+		row[0], row[1], row[2] = time.UnixMicro(e.Time), time.UnixMicro(e.RecordTime), [16]byte(s.topicID)
+		row[3], row[4], row[5] = e.Partition, e.Offset, e.Index
+		row[6], row[7], row[8] = e.Values[0].Int(), e.Values[1].Int(), e.Values[2].Float()
+		return row, nil
+	}))
+	if err != nil {
+		return fmt.Errorf("copying rows: %w", err)
+	}
+	return nil
+}

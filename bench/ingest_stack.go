@@ -1,0 +1,216 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/definition"
+	"github.com/onehop/onehop/featurestore/online"
+	"github.com/onehop/onehop/featurestore/registry"
+	"github.com/onehop/onehop/featurestore/stream"
+	"github.com/onehop/onehop/internal/app"
+	"github.com/onehop/onehop/internal/app/ingest"
+	"github.com/onehop/onehop/internal/config"
+	"github.com/onehop/onehop/internal/generate"
+	"github.com/onehop/onehop/internal/servers"
+	"github.com/onehop/onehop/migrations"
+)
+
+const ingestPartitions = 4
+
+const ingestDefinitions = `
+namespace: bench
+entities:
+  - {name: user, keys: [{name: user_id, type: int64}]}
+  - {name: movie, keys: [{name: movie_id, type: int64}]}
+sources:
+  - name: ratings
+    format: json
+    event_time: {field: event_time, unit: us}
+    fields:
+      - {name: user_id, type: int64, required: true}
+      - {name: movie_id, type: int64, required: true}
+      - {name: rating, type: float64, required: true}
+views:
+  - name: user_ratings
+    entity: user
+    source: ratings
+    features:
+      - {name: count, aggregate: count, windows: [1h, 1d, 7d]}
+      - {name: mean, aggregate: mean, field: rating, windows: [1h, 1d, 7d]}
+  - name: movie_ratings
+    entity: movie
+    source: ratings
+    features:
+      - {name: count, aggregate: count, windows: [1h, 1d, 7d]}
+      - {name: mean, aggregate: mean, field: rating, windows: [1h, 1d, 7d]}
+`
+
+// ingestStack is everything that [Ingest] measures.
+type ingestStack struct {
+	closers     []func()
+	brokers     []string
+	kafkaKind   string
+	redisURL    string
+	postgresURL string
+	kafka       *kgo.Client
+	redis       redis.UniversalClient
+	store       *online.Store
+	pool        *pgxpool.Pool
+	catalog     *featurestore.Catalog
+	topicID     featurestore.TopicID
+	ends        map[int32]int64
+	cancel      context.CancelFunc
+	done        chan error
+}
+
+func (s *ingestStack) stop() {
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		s.closers[i]()
+	}
+}
+
+func (s *ingestStack) onStop(f func()) { s.closers = append(s.closers, f) }
+
+func startIngest(ctx context.Context) (_ *ingestStack, err error) {
+	s := &ingestStack{}
+	defer func() {
+		if err != nil {
+			s.stop()
+		}
+	}()
+	if err := s.servers(ctx); err != nil {
+		return nil, err
+	}
+	if s.kafka, err = kgo.NewClient(kgo.SeedBrokers(s.brokers...)); err != nil {
+		return nil, err
+	}
+	s.onStop(s.kafka.Close)
+	if s.redis, err = online.Connect(s.redisURL); err != nil {
+		return nil, err
+	}
+	s.onStop(func() { _ = s.redis.Close() })
+	if s.store, err = online.Open(ctx, s.redis); err != nil {
+		return nil, err
+	}
+	if s.pool, err = app.OpenPool(ctx, s.postgresURL, nil); err != nil {
+		return nil, err
+	}
+	s.onStop(s.pool.Close)
+	if _, err := migrations.Up(ctx, s.pool); err != nil {
+		return nil, err
+	}
+	catalog, err := definition.Parse([]definition.File{{Name: "bench.yaml", Text: []byte(ingestDefinitions)}})
+	if err != nil {
+		return nil, err
+	}
+	s.catalog, err = registry.New(s.pool, "bench").Apply(ctx, catalog, time.Now().Add(-time.Minute))
+	return s, err
+}
+
+// servers starts real servers; Kafka falls back to a broker in this process where there
+// is no JDK.
+func (s *ingestStack) servers(ctx context.Context) error {
+	k, err := servers.Kafka(ctx, servers.Options{})
+	switch {
+	case err == nil:
+		s.brokers, s.kafkaKind = []string{k.Addr()}, "Apache Kafka "+k.Version()
+		s.onStop(func() { _ = k.Stop() })
+	case errors.Is(err, servers.ErrNotInstalled):
+		cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+		if err != nil {
+			return fmt.Errorf("starting kfake: %w", err)
+		}
+		s.brokers, s.kafkaKind = cluster.ListenAddrs(), "kfake, in this process"
+		s.onStop(cluster.Close)
+	default:
+		return err
+	}
+	r, err := servers.Redis(ctx, servers.Options{})
+	if err != nil {
+		return err
+	}
+	s.onStop(func() { _ = r.Stop() })
+	p, err := servers.Postgres(ctx, servers.Options{})
+	if err != nil {
+		return err
+	}
+	s.onStop(func() { _ = p.Stop() })
+	s.redisURL, s.postgresURL = r.URL(), p.URL()
+	return nil
+}
+
+// produce fills the topic and notes where it ends.
+func (s *ingestStack) produce(ctx context.Context, events int) error {
+	topic := s.catalog.Sources[0].Topic
+	if err := stream.EnsureTopic(ctx, s.kafka, topic, ingestPartitions, map[string]string{"retention.ms": "-1"}); err != nil {
+		return err
+	}
+	// As many arrivals as make the stream end about now.
+	const rate = 5
+	start := time.Now().Add(-time.Duration(float64(events) / rate * float64(time.Second)))
+	g := generate.New(generate.Options{Seed: 1, Users: 20_000, Items: 5_000, Rate: rate, Start: start, Late: .02, Duplicate: .01})
+	if _, err := generate.ToKafka(ctx, s.kafka, g, generate.KafkaOptions{Topic: topic, Count: events}); err != nil {
+		return err
+	}
+	return s.noteEnds(ctx, topic)
+}
+
+func (s *ingestStack) noteEnds(ctx context.Context, topic string) error {
+	admin := kadm.NewClient(s.kafka)
+	ends, err := admin.ListEndOffsets(ctx, topic)
+	if err != nil {
+		return fmt.Errorf("asking Kafka where the topic ends: %w", err)
+	}
+	meta, err := admin.Metadata(ctx, topic)
+	if err != nil {
+		return fmt.Errorf("asking Kafka for the topic: %w", err)
+	}
+	s.topicID, s.ends = featurestore.TopicID(meta.Topics[topic].ID), map[int32]int64{}
+	ends.Each(func(o kadm.ListedOffset) { s.ends[o.Partition] = o.Offset })
+	return nil
+}
+
+// startService starts the ingest service and returns when it listens.
+func (s *ingestStack) startService(ctx context.Context) error {
+	ctx, s.cancel = context.WithCancel(ctx)
+	s.done = make(chan error, 1)
+	started := make(chan struct{})
+	go func() {
+		s.done <- ingest.Run(ctx, ingest.Config{
+			Common: config.Common{
+				Namespace: "bench", Redis: s.redisURL, Postgres: s.postgresURL, AdminListen: "127.0.0.1:0",
+				StartupTimeout: 30 * time.Second, DrainTimeout: 5 * time.Second, LogLevel: "warn",
+			},
+			Kafka: config.Kafka{Kafka: s.brokers}, CacheMB: 64, Heartbeat: 3 * time.Second, MaxRecords: 20_000,
+			Partitions: ingestPartitions, Log: io.Discard, Started: func(string) { close(started) },
+		})
+	}()
+	s.onStop(func() { _ = s.stopService() })
+	select {
+	case <-started:
+		return nil
+	case err := <-s.done:
+		s.done <- err
+		return fmt.Errorf("the ingest service: %w", err)
+	}
+}
+
+func (s *ingestStack) stopService() error {
+	if s.cancel == nil {
+		return nil
+	}
+	s.cancel()
+	s.cancel = nil
+	return <-s.done
+}

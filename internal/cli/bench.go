@@ -1,0 +1,59 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/onehop/onehop/bench"
+)
+
+// benchCommand measures.
+type benchCommand struct {
+	Hop    benchHopCommand    `cmd:"" help:"GetFeaturesAndPredict: 1 user, 100 items, 64 columns, beside its floor."`
+	Ingest benchIngestCommand `cmd:"" help:"The ingest service: two views of three windows, beside its floor."`
+}
+
+type benchHopCommand struct {
+	Duration    time.Duration `default:"5s" help:"How long each phase takes."`
+	ONNXRuntime string        `name:"onnxruntime" env:"ONEHOP_ONNXRUNTIME" placeholder:"FILE" help:"ONNX Runtime's shared library; without it the system's, or the one that onehop setup fetched."`
+	JSON        bool          `help:"Print one JSON object."`
+}
+
+// Run runs the command.
+func (c *benchHopCommand) Run(ctx context.Context, s Streams) error {
+	r, err := bench.Hop(ctx, bench.HopOptions{Duration: c.Duration, Library: c.ONNXRuntime, Progress: s.Err})
+	if err != nil {
+		return err
+	}
+	return writeResult(s.Out, c.JSON, r)
+}
+
+type benchIngestCommand struct {
+	Events int  `default:"400000" help:"How many events are ingested."`
+	Probes int  `default:"200" help:"How many single events are followed from Kafka to Redis."`
+	JSON   bool `help:"Print one JSON object."`
+}
+
+// Run runs the command.
+func (c *benchIngestCommand) Run(ctx context.Context, s Streams) error {
+	r, err := bench.Ingest(ctx, bench.IngestOptions{Events: c.Events, Probes: c.Probes, Progress: s.Err})
+	if err != nil {
+		return err
+	}
+	return writeResult(s.Out, c.JSON, r)
+}
+
+// writeResult prints a result for a person or as one JSON object.
+func writeResult(w io.Writer, asJSON bool, result interface{ Write(w io.Writer) }) error {
+	if !asJSON {
+		result.Write(w)
+		return nil
+	}
+	if err := json.NewEncoder(w).Encode(result); err != nil {
+		return fmt.Errorf("printing the result: %w", err)
+	}
+	return nil
+}
