@@ -49,8 +49,9 @@ ENTRYPOINT ["/usr/local/bin/ingest"]
 
 FROM base AS serve
 COPY --from=build /out/serve /usr/local/bin/serve
-ENV ONEHOP_LISTEN=:8081
-EXPOSE 8081
+ENV ONEHOP_LISTEN=:8081 \
+    ONEHOP_ADMIN_LISTEN=:9081
+EXPOSE 8081 9081
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=6 \
     CMD ["/usr/local/bin/onehop", "health", "http://127.0.0.1:8081/readyz"]
 ENTRYPOINT ["/usr/local/bin/serve"]
@@ -64,9 +65,10 @@ RUN ln -s onnxruntime/libonnxruntime.so.1 /usr/lib/libonnxruntime.so.1 \
 USER onehop
 COPY --from=build /out/infer /usr/local/bin/infer
 ENV ONEHOP_LISTEN=:8082 \
+    ONEHOP_ADMIN_LISTEN=:9082 \
     ONEHOP_ONNXRUNTIME=/usr/lib/libonnxruntime.so.1 \
     ONEHOP_MODELS=/models
-EXPOSE 8082
+EXPOSE 8082 9082
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=6 \
     CMD ["/usr/local/bin/onehop", "health", "http://127.0.0.1:8082/readyz"]
 ENTRYPOINT ["/usr/local/bin/infer"]

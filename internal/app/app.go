@@ -88,7 +88,7 @@ func (b *Base) connectPostgres(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	err = retry(ctx, func() error {
+	err = b.retry(ctx, "Postgres", func() error {
 		_, err := migrations.Up(ctx, pool)
 		return err
 	})
@@ -131,7 +131,7 @@ func (b *Base) connectRedis(ctx context.Context) error {
 			return fmt.Errorf("tracing Redis: %w", err)
 		}
 	}
-	err = retry(ctx, func() error {
+	err = b.retry(ctx, "Redis", func() error {
 		b.Store, err = online.Open(ctx, client)
 		return err
 	})
@@ -141,13 +141,18 @@ func (b *Base) connectRedis(ctx context.Context) error {
 	return nil
 }
 
-// retry calls f until it succeeds or the context ends, and returns f's last error.
-func retry(ctx context.Context, f func() error) error {
+// retry calls f until it succeeds or the context ends, and returns f's last error. It
+// says once what it waits for: a start that hangs in silence tells nobody anything.
+func (b *Base) retry(ctx context.Context, server string, f func() error) error {
 	pause := 50 * time.Millisecond
-	for {
+	for said := false; ; {
 		err := f()
 		if err == nil || ctx.Err() != nil {
 			return err
+		}
+		if !said && pause > 500*time.Millisecond {
+			b.Log.Warn("waiting for a server that cannot be used yet", "server", server, "error", err)
+			said = true
 		}
 		timer := time.NewTimer(pause)
 		select {

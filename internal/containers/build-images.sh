@@ -19,7 +19,10 @@ mirror=$(apt-get indextargets --format '$(SITE) $(CODENAME)' | sed -n "s/ $suite
 say() { echo "build-images.sh: $*" >&2; }
 
 [ "$(id -u)" = 0 ] || { say "needs root, for debootstrap"; exit 1; }
-command -v debootstrap >/dev/null || DEBIAN_FRONTEND=noninteractive apt-get install -y debootstrap >&2
+command -v debootstrap >/dev/null || {
+	apt-get update -qq >&2 || true
+	DEBIAN_FRONTEND=noninteractive apt-get install -y debootstrap >&2
+}
 mkdir -p "$cache"
 exec 9>"$cache/lock"
 flock -w 900 9 || { say "another build holds $cache/lock"; exit 1; }

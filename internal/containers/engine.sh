@@ -4,6 +4,7 @@
 #	eval "$(internal/containers/engine.sh)"      use the engine that runs, or start one
 #	internal/containers/engine.sh stop           stop the one started here
 #
+# ONEHOP_DOCKER_STARTED=1 is among the commands when the engine was started by this call.
 # Without a running engine it needs root and Debian or Ubuntu; docker.io is installed if dockerd is missing. The engine's
 # data lie in ONEHOP_DOCKER_DIR, by default onehop-docker in the directory for temporary files.
 set -eu
@@ -72,12 +73,14 @@ fi
 if ! command -v dockerd >/dev/null || ! command -v docker >/dev/null; then
 	command -v apt-get >/dev/null || { say "dockerd is not installed, nor is apt-get: install Docker"; exit 1; }
 	say "installing docker.io"
+	apt-get update -qq >&2 || true # without lists, or with old ones, there is nothing to install from
 	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends docker.io iptables >&2
 fi
 for driver in overlay2 vfs; do # vfs works where overlays can't be stacked, such as in a container.
 	if start $driver; then
 		say "started an engine with storage driver $driver in $dir"
 		exports "unix://$socket"
+		echo "export ONEHOP_DOCKER_STARTED=1"
 		exit
 	fi
 	say "dockerd with storage driver $driver didn't come up:"
