@@ -20,7 +20,7 @@ demo: ## real events to recommendations; KEEP=1 leaves it running, JSON=1 prints
 
 test: setup ## unit, property and integration tests, with the race detector
 	$(WITH) bash -c '$(TOOL) gotestsum --format pkgname -- -race -timeout 9m -p 2 ./... && \
-	  go test -count 1 -run Allocates ./featurestore/online ./featurestore/fold'
+	  go test -count 1 -run Allocates ./featurestore/online ./featurestore/fold ./inference'
 
 test-containers: ## the integration suite again, with everything in containers
 	@scripts/test-containers.sh

@@ -35,10 +35,7 @@ func (c *Consumer) processPartition(ctx context.Context, p *partition, fetched *
 	if batch.To <= p.next {
 		return nil
 	}
-	ctx, end := c.span(ctx, p, fetched.Records, &batch)
-	err := p.worker.Process(ctx, batch)
-	end(err)
-	if err != nil {
+	if err := c.work(ctx, p, fetched.Records, batch); err != nil {
 		return c.failed(ctx, p, err)
 	}
 	p.next, p.pause = batch.To, 0
@@ -52,11 +49,11 @@ func (c *Consumer) processPartition(ctx context.Context, p *partition, fetched *
 // maxLinks bounds the links of a batch's span.
 const maxLinks = 32
 
-// span starts the span of a batch, so that the writes to Redis and Postgres are below it
-// and it leads back to the producers of its first records.
-func (c *Consumer) span(ctx context.Context, p *partition, records []*kgo.Record, batch *Batch) (context.Context, func(error)) {
+// work gives a batch to the worker, where there is a tracer in a span: the writes to Redis
+// and Postgres are below it, and it leads back to the producers of its first records.
+func (c *Consumer) work(ctx context.Context, p *partition, records []*kgo.Record, batch Batch) error {
 	if c.config.Tracer == nil {
-		return ctx, func(error) {}
+		return p.worker.Process(ctx, batch)
 	}
 	var links []trace.Link
 	for _, r := range records[:min(len(records), maxLinks)] {
@@ -71,13 +68,13 @@ func (c *Consumer) span(ctx context.Context, p *partition, records []*kgo.Record
 		trace.WithAttributes(attribute.String("messaging.destination.name", p.topic.Name),
 			attribute.Int("messaging.destination.partition.id", int(p.number)), attribute.Int64("messaging.kafka.offset", batch.From),
 			attribute.Int("messaging.batch.message_count", len(records))))
-	return ctx, func(err error) {
-		if err != nil {
-			span.RecordError(err)
-			span.SetStatus(codes.Error, "the batch is read again")
-		}
-		span.End()
+	defer span.End()
+	err := p.worker.Process(ctx, batch)
+	if err != nil {
+		span.RecordError(err)
+		span.SetStatus(codes.Error, "the batch is read again")
 	}
+	return err
 }
 
 // decode decodes the records that are not processed yet.
