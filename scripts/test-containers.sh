@@ -59,11 +59,11 @@ else
   options=(--build-arg "RUNTIME_IMAGE=$ONEHOP_IMAGE_RUNTIME")
 fi
 for service in ingest serve infer; do
-  docker build "${options[@]}" --target "$service" --tag "onehop-test/$service" "$context" >"$work/build.log" 2>&1 || {
+  docker build ${options[@]+"${options[@]}"} --target "$service" --tag "onehop-test/$service" "$context" >"$work/build.log" 2>&1 || {
     cat "$work/build.log" >&2
     exit 1
   }
-  export "ONEHOP_IMAGE_${service^^}=onehop-test/$service"
+  export "ONEHOP_IMAGE_$(echo "$service" | tr '[:lower:]' '[:upper:]')=onehop-test/$service"
 done
 say "the images are built"
 

@@ -72,6 +72,7 @@ func (s *stack) start(t *testing.T, definitions string) (ingest testcontainers.C
 
 // run starts a service from its image. It is on the host's network, so that it reaches
 // Kafka at the address that the broker tells everybody: the one that this test uses.
+// (Docker Desktop has host networking in its settings.)
 func (s *stack) run(t *testing.T, name, listen, variable string, files ...testcontainers.ContainerFile) testcontainers.Container {
 	t.Helper()
 	begin := time.Now()
