@@ -60,7 +60,7 @@ func (c *Consumer) work(ctx context.Context, p *partition, records []*kgo.Record
 		if r.Context == nil {
 			continue
 		}
-		if link := trace.LinkFromContext(r.Context); link.SpanContext.IsValid() {
+		if link := trace.LinkFromContext(r.Context); link.SpanContext.IsValid() { //nolint:contextcheck // the record carries the context of its producer
 			links = append(links, link)
 		}
 	}
