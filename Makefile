@@ -19,7 +19,8 @@ demo: ## real events to recommendations; KEEP=1 leaves it running, JSON=1 prints
 	@bin/demo $(if $(KEEP),--keep) $(if $(JSON),--json)
 
 test: setup ## unit, property and integration tests, with the race detector
-	$(WITH) $(TOOL) gotestsum --format pkgname -- -race -timeout 9m -p 2 ./...
+	$(WITH) bash -c '$(TOOL) gotestsum --format pkgname -- -race -timeout 9m -p 2 ./... && \
+	  go test -count 1 -run Allocates ./featurestore/online ./featurestore/fold ./inference'
 
 test-containers: ## the integration suite again, with everything in containers
 	@scripts/test-containers.sh

@@ -195,7 +195,10 @@ func (h *hopStack) service(ctx context.Context, redisURL, postgresURL, models, l
 			Log: io.Discard, Started: func(public, _ string) { started <- public },
 		})
 	}()
-	h.onStop(func() { cancel(); <-done })
+	h.onStop(func() {
+		cancel()
+		drop(<-done)
+	})
 	var address string
 	select {
 	case address = <-started:
@@ -233,7 +236,10 @@ func (h *hopStack) echoServer(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, time.Second) }()
-	h.onStop(func() { cancel(); <-done })
+	h.onStop(func() {
+		cancel()
+		drop(<-done)
+	})
 	h.floor = h.connect(s.Addr())
 	return nil
 }
@@ -247,3 +253,6 @@ type echoHandler struct {
 func (e *echoHandler) GetFeaturesAndPredict(context.Context, *onehopv1.GetFeaturesAndPredictRequest) (*onehopv1.GetFeaturesAndPredictResponse, error) {
 	return e.answer, nil
 }
+
+// drop ignores the error with which a server of the benchmark ends.
+func drop(error) {}

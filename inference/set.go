@@ -100,9 +100,10 @@ func (s *Set) Refresh() error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	changed := len(versions) != len(s.loaded)
+	changed, found := false, map[string]bool{}
 	for _, v := range versions {
 		key := fmt.Sprintf("%s/%d", v.Model, v.Number)
+		found[key] = true
 		if old := s.loaded[key]; old != nil && old.version.SHA256 == v.SHA256 && old.version.SpecSHA256 == v.SpecSHA256 && (v.Err == nil) == (old.version.Err == nil) {
 			continue
 		}
@@ -114,9 +115,16 @@ func (s *Set) Refresh() error {
 		} else {
 			s.log.Info("model version loaded", "model", v.Model, "version", v.Number, "sha256", v.SHA256)
 		}
-		// A version that was replaced in place is left to requests under way; its memory
-		// goes with the process.
 		s.loaded[key] = e
+	}
+	// A version that was replaced in place or removed is left to the requests under way;
+	// its memory goes with the process.
+	for key := range s.loaded {
+		if !found[key] {
+			delete(s.loaded, key)
+			changed = true
+			s.log.Info("model version removed", "version", key)
+		}
 	}
 	if changed {
 		s.rebuild()

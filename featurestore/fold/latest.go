@@ -78,15 +78,16 @@ func readLatest(packed []byte, specs []latestSpec, places []int, newest int64, c
 	return nil
 }
 
+// skipValue passes over a packed value.
 func skipValue(packed []byte, t featurestore.Type) (rest []byte, err error) {
-	if n := len(packed); n > 0 && !t.IsList() && t != featurestore.String && t != featurestore.Bytes {
-		if packed[0] == tagNull {
-			return packed[1:], nil
-		}
-		_, rest, err := nextColumn(packed, 1)
+	if !t.IsList() || len(packed) == 0 || packed[0] == tagNull {
+		_, rest, err = readValue(packed, t)
 		return rest, err
 	}
-	_, rest, err = readValue(packed, t)
+	n, rest, err := uvarint(packed[1:])
+	for i := uint64(0); err == nil && i < n; i++ {
+		rest, err = skipValue(rest, t.Elem())
+	}
 	return rest, err
 }
 

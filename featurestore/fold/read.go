@@ -143,7 +143,7 @@ func readKept(packed []byte, t, newest int64, targets []target, cells []features
 }
 
 // fewColumns and fewWindows are room on the stack; only sections with more allocate.
-const fewColumns, fewWindows = 8, 8
+const fewColumns, fewWindows = 16, 8
 
 func readTiles(set *tileSet, packed []byte, t, newest int64, want *wanted, cells []featurestore.Cell) error {
 	head, rest, err := set.open(packed)

@@ -106,7 +106,7 @@ func TestReadReturnsRowsAndMarkers(t *testing.T) {
 // TestReadAllocatesNothingForARow is a promise of the hot path.
 func TestReadAllocatesNothingForARow(t *testing.T) {
 	if raceEnabled {
-		t.Skip("the race detector allocates by itself; the same test runs without it in make bench")
+		t.Skip("the race detector allocates by itself; make test runs this test once more without it")
 	}
 	store := open(t, testenv.Redis(t))
 	view := &View{prefix: "{" + testenv.Namespace(t) + ":v@1"}
@@ -141,8 +141,10 @@ func TestRowsExpireAfterTheirRetention(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := time.Now().Add(time.Hour)
-	c := ingest.Commit{View: view, Bucket: 0, Partition: ingest.PartitionID{Topic: storetest.Topic}, Expect: 0, Next: 1,
-		Rows: []ingest.RowWrite{{Key: []byte("x"), Row: []byte("12345678row"), Expire: at.UnixMicro()}}}
+	c := ingest.Commit{
+		View: view, Bucket: 0, Partition: ingest.PartitionID{Topic: storetest.Topic}, Expect: 0, Next: 1,
+		Rows: []ingest.RowWrite{{Key: []byte("x"), Row: []byte("12345678row"), Expire: at.UnixMicro()}},
+	}
 	outcomes, err := store.Commit(t.Context(), []ingest.Commit{c})
 	if err != nil || outcomes[0].Moved || len(outcomes[0].Changed) > 0 {
 		t.Fatalf("%+v, %v", outcomes, err)

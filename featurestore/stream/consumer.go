@@ -9,6 +9,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/ingest"
@@ -63,6 +64,9 @@ type ConsumerConfig struct {
 	// Heartbeat is the pause between heartbeats; 0 means 3 s.
 	Heartbeat time.Duration
 	Log       *slog.Logger
+	// Tracer, when set, makes a span of every batch, linked to the spans that produced
+	// its first records.
+	Tracer trace.Tracer
 	// Observe, when set, is told of every batch processed.
 	Observe func(topic, source string, partition int32, batch *Batch, lag int64, took time.Duration)
 }
@@ -122,6 +126,9 @@ func NewConsumer(config ConsumerConfig) (*Consumer, error) {
 	close(c.made)
 	return c, nil
 }
+
+// Close leaves the group and closes the client of a consumer that was never run.
+func (c *Consumer) Close() { c.client.CloseAllowingRebalance() }
 
 // Run follows the topics until the context ends, and then commits offsets and leaves
 // the group. It returns nil when the context ended, and an error when going on would

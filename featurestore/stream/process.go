@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/onehop/onehop/featurestore"
@@ -32,7 +35,7 @@ func (c *Consumer) processPartition(ctx context.Context, p *partition, fetched *
 	if batch.To <= p.next {
 		return nil
 	}
-	if err := p.worker.Process(ctx, batch); err != nil {
+	if err := c.work(ctx, p, fetched.Records, batch); err != nil {
 		return c.failed(ctx, p, err)
 	}
 	p.next, p.pause = batch.To, 0
@@ -41,6 +44,37 @@ func (c *Consumer) processPartition(ctx context.Context, p *partition, fetched *
 		c.config.Observe(p.topic.Name, p.topic.Source, p.number, &batch, lag, time.Since(start))
 	}
 	return nil
+}
+
+// maxLinks bounds the links of a batch's span.
+const maxLinks = 32
+
+// work gives a batch to the worker, where there is a tracer in a span: the writes to Redis
+// and Postgres are below it, and it leads back to the producers of its first records.
+func (c *Consumer) work(ctx context.Context, p *partition, records []*kgo.Record, batch Batch) error {
+	if c.config.Tracer == nil {
+		return p.worker.Process(ctx, batch)
+	}
+	var links []trace.Link
+	for _, r := range records[:min(len(records), maxLinks)] {
+		if r.Context == nil {
+			continue
+		}
+		if link := trace.LinkFromContext(r.Context); link.SpanContext.IsValid() { //nolint:contextcheck // the record carries the context of its producer
+			links = append(links, link)
+		}
+	}
+	ctx, span := c.config.Tracer.Start(ctx, "ingest "+p.topic.Source, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithLinks(links...),
+		trace.WithAttributes(attribute.String("messaging.destination.name", p.topic.Name),
+			attribute.Int("messaging.destination.partition.id", int(p.number)), attribute.Int64("messaging.kafka.offset", batch.From),
+			attribute.Int("messaging.batch.message_count", len(records))))
+	defer span.End()
+	err := p.worker.Process(ctx, batch)
+	if err != nil {
+		span.RecordError(err)
+		span.SetStatus(codes.Error, "the batch is read again")
+	}
+	return err
 }
 
 // decode decodes the records that are not processed yet.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -222,4 +223,33 @@ func TestServeStartsWithoutPostgres(t *testing.T) {
 	away.waitReady(t, p, "http://"+at)
 	s.features = "http://" + at
 	s.expectTotals(t, 500)
+}
+
+// TestStartupFailuresSayWhatToDo starts services whose servers are away.
+func TestStartupFailuresSayWhatToDo(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*stack)
+		want   string
+	}{
+		"redis":    {func(s *stack) { s.redis = "redis://:secret@127.0.0.1:1" }, "set --redis"},
+		"postgres": {func(s *stack) { s.postgres, s.snapshot = "postgres://u:secret@127.0.0.1:1/x", "" }, "set --postgres"},
+		"kafka":    {func(s *stack) { s.kafka = []string{"127.0.0.1:1"} }, "set --kafka"},
+		"nonsense": {func(s *stack) { s.redis = "nonsense" }, "--redis: the URL must begin with redis://"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStack(t)
+			s.startup = "2s"
+			c.change(s)
+			p := s.run(t, "ingest", "127.0.0.1:0", "127.0.0.1:0")
+			select {
+			case <-p.done:
+			case <-time.After(20 * time.Second):
+				t.Fatal("ingest still tries after 20 s")
+			}
+			log := p.log.String()
+			if p.err == nil || !strings.Contains(log, c.want) || strings.Contains(log, "secret") {
+				t.Errorf("ended with %v, said:\n%s\nwant something with %s and no password", p.err, log, c.want)
+			}
+		})
+	}
 }

@@ -29,7 +29,7 @@ var binaries = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	build := exec.Command("go", "build", "-race", "-o", dir+"/", "../../cmd/ingest", "../../cmd/serve", "../../cmd/infer") //nolint:noctx // it ends with the test binary
+	build := exec.Command("go", "build", "-race", "-o", dir+"/", "../../cmd/ingest", "../../cmd/serve", "../../cmd/infer")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building the services: %w\n%s", err, out)
 	}
@@ -46,6 +46,7 @@ type stack struct {
 	inference       string
 	snapshot        string
 	instance        string // of ingest; empty for none
+	startup         string // timeout
 	onehop          *onehoptest.Onehop
 }
 
@@ -79,7 +80,7 @@ func newStack(t *testing.T) *stack {
 	t.Helper()
 	return &stack{
 		kafka: testenv.Kafka(t), redis: testenv.Redis(t), postgres: testenv.Postgres(t),
-		namespace: testenv.Namespace(t), snapshot: filepath.Join(t.TempDir(), "definitions.json"),
+		namespace: testenv.Namespace(t), startup: "20s", snapshot: filepath.Join(t.TempDir(), "definitions.json"),
 	}
 }
 
@@ -87,7 +88,7 @@ func newStack(t *testing.T) *stack {
 func (s *stack) environment(listen, admin string) []string {
 	return append(os.Environ(), "ONEHOP_NAMESPACE="+s.namespace, "ONEHOP_KAFKA="+strings.Join(s.kafka, ","),
 		"ONEHOP_REDIS="+s.redis, "ONEHOP_POSTGRES="+s.postgres, "ONEHOP_LISTEN="+listen, "ONEHOP_ADMIN_LISTEN="+admin,
-		"ONEHOP_MODELS="+s.models, "ONEHOP_HEARTBEAT=200ms", "ONEHOP_STARTUP_TIMEOUT=20s", "ONEHOP_SNAPSHOT="+s.snapshot, "ONEHOP_INSTANCE="+s.instance)
+		"ONEHOP_MODELS="+s.models, "ONEHOP_HEARTBEAT=200ms", "ONEHOP_STARTUP_TIMEOUT="+s.startup, "ONEHOP_SNAPSHOT="+s.snapshot, "ONEHOP_INSTANCE="+s.instance)
 }
 
 // run starts a service. Its log is printed when the test fails.

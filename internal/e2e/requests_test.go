@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -80,7 +81,7 @@ var rankWidths = []int{5, 8, 1}
 // writeModel puts a version of the ranker into a repository.
 func writeModel(t *testing.T, models string, version int, artifact []byte, spec string) {
 	t.Helper()
-	dir := filepath.Join(models, "ranker", fmt.Sprint(version))
+	dir := filepath.Join(models, "ranker", strconv.Itoa(version))
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		t.Fatal(err)
 	}
@@ -201,14 +202,14 @@ func TestBadEventsGoToTheDeadLetterTopic(t *testing.T) {
 	now := time.Now()
 	good := visit(1, "de", "x", 4, now)
 	bad := map[string]string{
-		`{"user_id":1`:                                                                "not valid JSON",
-		strings.Replace(good, `:1,`, `:"1",`, 1):                                      `field "user_id"`,
-		strings.Replace(good, `"de"`, `null`, 1):                                      `"country"`,
-		strings.Replace(good, `"x"`, `""`, 1):                                         `"city"`,
-		visit(1, "de", "x", 4, now.Add(-time.Hour*24*30)):                             "before the record",
-		visit(1, "de", "x", 4, time.Unix(now.UnixMilli(), 0)):                         "after the record",
-		strings.Replace(good, fmt.Sprint(now.UnixMilli()), fmt.Sprint(now.Unix()), 1): "before the record",
-		`{"user_id":1,"country":"` + strings.Repeat("k", 2000) + `"}`:                 "part of an entity's key",
+		`{"user_id":1`:                                        "not valid JSON",
+		strings.Replace(good, `:1,`, `:"1",`, 1):              `field "user_id"`,
+		strings.Replace(good, `"de"`, `null`, 1):              `"country"`,
+		strings.Replace(good, `"x"`, `""`, 1):                 `"city"`,
+		visit(1, "de", "x", 4, now.Add(-time.Hour*24*30)):     "before the record",
+		visit(1, "de", "x", 4, time.Unix(now.UnixMilli(), 0)): "after the record",
+		strings.Replace(good, strconv.FormatInt(now.UnixMilli(), 10), strconv.FormatInt(now.Unix(), 10), 1): "before the record",
+		`{"user_id":1,"country":"` + strings.Repeat("k", 2000) + `"}`:                                       "part of an entity's key",
 	}
 	var events []any
 	for record := range bad {
@@ -382,7 +383,7 @@ func TestOperatorsFindWhatTheyExpect(t *testing.T) {
 	if err := get(t, admin+"/metrics", &body); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"onehop_ingest_records_total", "onehop_ingest_lag_records", "onehop_ingest_freshness_seconds", "onehop_ingest_batch_records", "onehop_redis_seconds", "onehop_postgres_seconds"} {
+	for _, name := range []string{"onehop_ingest_records_total", "onehop_ingest_lag_records", "onehop_ingest_freshness_seconds", "onehop_ingest_batch_records", "onehop_ingest_view_newest_event_seconds", "onehop_redis_seconds", "onehop_postgres_seconds"} {
 		if !strings.Contains(body, name) {
 			t.Errorf("/metrics of ingest has no %s", name)
 		}
@@ -400,5 +401,4 @@ func TestOperatorsFindWhatTheyExpect(t *testing.T) {
 	if view, err := client.GetFeatureView(t.Context(), &onehopv1.GetFeatureViewRequest{Name: "user_ratings"}); err != nil || len(view.GetView().GetFeatures()) != 3 {
 		t.Errorf("GetFeatureView: %v, %v", view, err)
 	}
-
 }

@@ -7,6 +7,9 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/online"
 	"github.com/onehop/onehop/featurestore/plan"
@@ -20,6 +23,23 @@ type Inference struct {
 	Store  *online.Store
 	// Now is the clock.
 	Now func() time.Time
+	// Tracer, when set, makes a span of every run of a model.
+	Tracer trace.Tracer
+}
+
+// run runs the model, in a span of its own where there is a tracer.
+func (s *Inference) run(ctx context.Context, hop *inference.Hop, call *hopCall) error {
+	if s.Tracer == nil {
+		return hop.Run(ctx, &call.request, &call.result)
+	}
+	ctx, span := s.Tracer.Start(ctx, "model run", trace.WithAttributes(attribute.String("onehop.model", hop.Model.Name),
+		attribute.Int("onehop.model.version", hop.Model.Number), attribute.Int("onehop.candidates", call.request.Candidates)))
+	defer span.End()
+	err := hop.Run(ctx, &call.request, &call.result)
+	if err != nil {
+		span.RecordError(err)
+	}
+	return err
 }
 
 // hopCall is what one call of GetFeaturesAndPredict needs; it is used again.
@@ -63,7 +83,7 @@ func (s *Inference) GetFeaturesAndPredict(ctx context.Context, req *onehopv1.Get
 	done := s.Now()
 	call.request.Rows, call.request.Now = read, done.UnixMicro()
 	call.result = inference.Result{Scores: call.result.Scores}
-	if err := hop.Run(ctx, &call.request, &call.result); err != nil {
+	if err := s.run(ctx, hop, call); err != nil {
 		return nil, err
 	}
 	res := call.respond(hop, req, read.Filling())

@@ -83,7 +83,7 @@ func Listen(ctx context.Context, address string, handler http.Handler) (*Server,
 	protocols.SetUnencryptedHTTP2(true)
 	return &Server{listener: listener, http: &http.Server{
 		Handler: handler, Protocols: protocols,
-		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute,
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 60 * time.Second, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10,
 	}}, nil
 }
@@ -107,6 +107,8 @@ func (s *Server) Serve(ctx context.Context, drain time.Duration) error {
 	if err != nil {
 		err = fmt.Errorf("requests were still running %s after the signal to stop: %w", drain, errors.Join(err, s.http.Close()))
 	}
-	_ = <-done // http.ErrServerClosed, by now
+	if served := <-done; err == nil && !errors.Is(served, http.ErrServerClosed) {
+		err = served
+	}
 	return err
 }

@@ -14,7 +14,7 @@ import (
 const kafkaVersion = "4.1.0"
 
 // kafkaProject is a Maven project whose only purpose is to name what to fetch.
-const kafkaProject = `<project xmlns="http://maven.apache.org/POM/4.0.0">
+const kafkaProject = `<project>
   <modelVersion>4.0.0</modelVersion>
   <groupId>onehop</groupId>
   <artifactId>kafka</artifactId>

@@ -82,6 +82,9 @@ func run(ctx context.Context, c Config, base *app.Base, models *inference.Set) e
 		return fmt.Errorf("the RPC options: %w", err)
 	}
 	service := &rpc.Inference{Models: models, Store: base.Store, Now: time.Now}
+	if base.Tracing {
+		service.Tracer = base.Tracer.Tracer("onehop/infer")
+	}
 	path, handler := onehopv1connect.NewInferenceServiceHandler(service, options...)
 	public, err := server.Listen(ctx, c.Listen.Listen, rpc.Mux(base.Health, onehopv1connect.InferenceServiceName, path, handler))
 	if err != nil {

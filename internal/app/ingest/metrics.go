@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/ingest"
 	"github.com/onehop/onehop/featurestore/stream"
 )
@@ -15,7 +16,7 @@ type metrics struct {
 	records, rejected, events *prometheus.CounterVec
 	lag                       *prometheus.GaugeVec
 	batch, seconds, fresh     *prometheus.HistogramVec
-	newest                    *prometheus.GaugeVec
+	newest, view              *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -45,7 +46,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "onehop_ingest_newest_record_seconds", Help: "Timestamp of the newest record whose effects are visible, in seconds since 1970: freshness is time() minus this.",
 		}, []string{"group", "source"}),
 	}
-	r.MustRegister(m.records, m.rejected, m.events, m.lag, m.batch, m.seconds, m.fresh, m.newest)
+	m.view = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "onehop_ingest_view_newest_event_seconds", Help: "Event time of the last event folded into a view, in seconds since 1970: the view's freshness is time() minus this.",
+	}, []string{"view", "generation"})
+	r.MustRegister(m.view, m.records, m.rejected, m.events, m.lag, m.batch, m.seconds, m.fresh, m.newest)
 	return m
 }
 
@@ -62,6 +66,13 @@ func (m *metrics) observer(group string) func(string, string, int32, *stream.Bat
 			m.newest.WithLabelValues(group, source).Set(float64(batch.Newest) / 1e6)
 			m.fresh.WithLabelValues(group, source).Observe(time.Since(time.UnixMicro(batch.Newest)).Seconds())
 		}
+	}
+}
+
+// visible notes the last event that is visible in the views of a source.
+func (m *metrics) visible(views []*ingest.View, last *featurestore.Event) {
+	for _, v := range views {
+		m.view.WithLabelValues(v.Name, strconv.Itoa(v.Generation)).Set(float64(last.Time) / 1e6)
 	}
 }
 

@@ -22,12 +22,13 @@ type consumerPlan struct {
 func (s *service) plan(ctx context.Context, versions []*featurestore.Catalog) (*consumerPlan, error) {
 	newest := versions[len(versions)-1]
 	p := &consumerPlan{}
-	cache := (s.config.CacheMB << 20) / max(1, len(newest.Sources)*int(s.config.Partitions))
 	for i := range newest.Sources {
 		source := &newest.Sources[i]
-		if err := s.makeTopics(ctx, source); err != nil {
+		partitions, err := s.makeTopics(ctx, source)
+		if err != nil {
 			return nil, err
 		}
+		cache := (s.config.CacheMB << 20) / (len(newest.Sources) * partitions)
 		views, keepsOld, err := s.views(ctx, versions, source)
 		if err != nil {
 			return nil, err
@@ -35,7 +36,7 @@ func (s *service) plan(ctx context.Context, versions []*featurestore.Catalog) (*
 		p.keepsOld = p.keepsOld || keepsOld
 		topic := stream.Topic{Name: source.Topic, Source: source.Name, Versions: sourceVersions(versions, source.Name)}
 		topic.NewWorker = func(id ingest.PartitionID) stream.Worker {
-			return &onlineWorker{service: s, source: source, id: id, partition: ingest.NewPartition(s.Store, id, views, cache)}
+			return &onlineWorker{service: s, source: source, id: id, views: views, partition: ingest.NewPartition(s.Store, id, views, cache)}
 		}
 		if len(views) > 0 {
 			p.online = append(p.online, topic)
@@ -47,15 +48,19 @@ func (s *service) plan(ctx context.Context, versions []*featurestore.Catalog) (*
 	return p, nil
 }
 
-// makeTopics makes the topics that are not there yet. They keep their records: a view
+// makeTopics makes the topics that are not there yet and returns how many partitions
+// the source's has. They keep their records: a view
 // is filled from the start of its topic, and the broker would delete a replay of the
 // past by its old timestamps.
-func (s *service) makeTopics(ctx context.Context, source *featurestore.Source) error {
+func (s *service) makeTopics(ctx context.Context, source *featurestore.Source) (partitions int, err error) {
 	keep := map[string]string{"retention.ms": "-1"}
 	if err := stream.EnsureTopic(ctx, s.kafka, source.Topic, s.config.Partitions, keep); err != nil {
-		return fmt.Errorf("source %q: %w", source.Name, err)
+		return 0, fmt.Errorf("source %q: %w", source.Name, err)
 	}
-	return stream.EnsureTopic(ctx, s.kafka, stream.DeadLetterTopic(source), 1, keep)
+	if err := stream.EnsureTopic(ctx, s.kafka, stream.DeadLetterTopic(source), 1, keep); err != nil {
+		return 0, err
+	}
+	return stream.Partitions(ctx, s.kafka, source.Topic)
 }
 
 // sourceVersions lists the definitions that a source has had, oldest first.

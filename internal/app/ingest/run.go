@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/plugin/kotel"
 	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/onehop/onehop/featurestore"
@@ -87,7 +88,7 @@ func (s *service) pingKafka(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.config.StartupTimeout)
 	defer cancel()
 	if err := s.kafka.Ping(ctx); err != nil {
-		return fmt.Errorf("Kafka at %v does not answer: start it, or set --kafka (ONEHOP_KAFKA): %w", s.config.Kafka.Kafka, err)
+		return fmt.Errorf("no answer from Kafka at %v: start it, or set --kafka (ONEHOP_KAFKA): %w", s.config.Kafka.Kafka, err)
 	}
 	return nil
 }
@@ -123,6 +124,7 @@ func (s *service) consume(ctx context.Context, versions []*featurestore.Catalog,
 	}
 	history, err := stream.NewConsumer(s.consumer("history", plan.history))
 	if err != nil {
+		online.Close()
 		return err
 	}
 	s.Health.Ready()
@@ -167,7 +169,12 @@ func (s *service) consumer(group string, topics []stream.Topic) stream.ConsumerC
 	if s.config.Instance != "" {
 		options = append(options, kgo.InstanceID(s.config.Instance))
 	}
+	var tracer trace.Tracer
+	if s.Tracing {
+		tracer = s.Tracer.Tracer("onehop/ingest")
+	}
 	return stream.ConsumerConfig{
+		Tracer:     tracer,
 		Group:      "onehop." + s.Common.Namespace + "." + group,
 		Topics:     topics,
 		Options:    options,

@@ -17,6 +17,7 @@ type onlineWorker struct {
 	source    *featurestore.Source
 	id        ingest.PartitionID
 	partition *ingest.Partition
+	views     []*ingest.View
 }
 
 // Open implements stream.Worker.
@@ -37,6 +38,9 @@ func (w *onlineWorker) Process(ctx context.Context, batch stream.Batch) error {
 	before := w.partition.Stats()
 	err := w.partition.Process(ctx, batch.Batch)
 	w.service.metrics.folded(w.source.Name, before, w.partition.Stats())
+	if err == nil && len(batch.Events) > 0 {
+		w.service.metrics.visible(w.views, &batch.Events[len(batch.Events)-1])
+	}
 	return err
 }
 

@@ -1,0 +1,244 @@
+package inference
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/definition"
+	"github.com/onehop/onehop/featurestore/plan"
+	"github.com/onehop/onehop/inference/onnx/onnxtest"
+	"github.com/onehop/onehop/inference/repository"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const definitions = `
+namespace: test
+entities:
+  - {name: user, keys: [{name: user_id, type: int64}]}
+  - {name: item, keys: [{name: item_id, type: int64}]}
+sources:
+  - name: users
+    format: json
+    event_time: {field: at, unit: us}
+    fields: [{name: user_id, type: int64, required: true}, {name: age, type: int64}, {name: name, type: string}]
+  - name: items
+    format: json
+    event_time: {field: at, unit: us}
+    fields: [{name: item_id, type: int64, required: true}, {name: price, type: float64}]
+views:
+  - {name: u, entity: user, source: users, features: [{name: age, aggregate: latest, field: age}, {name: name, aggregate: latest, field: name}]}
+  - {name: i, entity: item, source: items, features: [{name: price, aggregate: latest, field: price}, {name: n, aggregate: count, windows: [lifetime]}]}
+services:
+  - {name: all, features: [u.*, i.*]}
+models:
+  - {name: ranker, service: all, candidates: item, request: [{name: hour, type: float64}]}
+`
+
+const spec = `
+model: ranker
+inputs:
+  - tensor: features
+    columns: [{from: u.age, default: 30}, i.price, {from: i.n_lifetime, default: 0}, {from: request.hour, default: 12}]
+output: scores
+`
+
+var widths = []int{4, 8, 1}
+
+// set makes a repository with one version of the ranker and compiles it.
+func newSet(t testing.TB, spec string) *Set {
+	t.Helper()
+	rt := onnxtest.Open(t)
+	dir := t.TempDir()
+	version := filepath.Join(dir, "ranker", "1")
+	err := errors.Join(os.MkdirAll(version, 0o750), os.WriteFile(filepath.Join(version, "model.onnx"), onnxtest.MLP(widths, 5), 0o600),
+		os.WriteFile(filepath.Join(version, "model.yaml"), []byte(spec), 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo, err := repository.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewSet(rt, repo, slog.New(slog.DiscardHandler))
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := s.Refresh(); err != nil {
+		t.Fatal(err)
+	}
+	catalog, err := definition.Parse([]definition.File{{Name: "d.yaml", Text: []byte(definitions)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	programs, err := plan.Programs(catalog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Define(catalog, programs)
+	return s
+}
+
+type rows [][]byte
+
+func (r rows) Row(i int) []byte { return r[i] }
+
+const now = int64(1_700_000_000_000_000)
+
+// request makes the rows of one user and n items; item i costs i, and every seventh item
+// is unknown.
+func request(t testing.TB, h *Hop, n int) *Request {
+	t.Helper()
+	programs, err := plan.Programs(h.Plan.Catalog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list rows
+	for _, v := range h.Plan.Views {
+		s := programs[v.Name].NewState()
+		if v.Name == "u" {
+			s.Fold(&featurestore.Event{Position: featurestore.Position{Time: now - 5}, Values: []featurestore.Value{featurestore.IntValue(1), featurestore.IntValue(44), {}}})
+			list = append(list, s.AppendRow(nil))
+			continue
+		}
+		for i := range n {
+			if i%7 == 6 {
+				list = append(list, nil)
+				continue
+			}
+			s.Reset()
+			s.Fold(&featurestore.Event{Position: featurestore.Position{Time: now - 9}, Values: []featurestore.Value{featurestore.IntValue(int64(i)), featurestore.FloatValue(float64(i))}})
+			list = append(list, s.AppendRow(nil))
+		}
+	}
+	return &Request{Candidates: n, Fields: [][]float64{{8}}, Rows: list, Now: now}
+}
+
+// TestScoresAreTheNetworks compares the scores of more candidates than fit one run with
+// the network computed by hand.
+func TestScoresAreTheNetworks(t *testing.T) {
+	s := newSet(t, strings.Replace(spec, "i.price,", "{from: i.price, default: -1},", 1))
+	h, err := s.Find("ranker", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 2*chunkRows + 17
+	var res Result
+	if err := h.Run(t.Context(), request(t, h, n), &res); err != nil {
+		t.Fatal(err)
+	}
+	var input []float32
+	for i := range n {
+		row := []float32{44, float32(i), 1, 8}
+		if i%7 == 6 {
+			row = []float32{44, -1, 0, 8}
+		}
+		input = append(input, row...)
+	}
+	for i, want := range onnxtest.EvaluateMLP(widths, 5, input) {
+		if math.Abs(float64(res.Scores[i])-want) > 1e-4*max(1, math.Abs(want)) {
+			t.Fatalf("candidate %d scores %v, want %v", i, res.Scores[i], want)
+		}
+	}
+	if res.ReadTime != now || res.Newest != now-5 || res.Statuses[featurestore.NotFound] != 2*(n/7) || res.Statuses[featurestore.Defaulted] != 2*(n/7) {
+		t.Errorf("read time %d, newest %d, statuses %v", res.ReadTime, res.Newest, res.Statuses)
+	}
+}
+
+// TestReadTimeFollowsTheNewestEvent reads rows that are newer than the caller's clock.
+func TestReadTimeFollowsTheNewestEvent(t *testing.T) {
+	s := newSet(t, spec)
+	h, err := s.Find("ranker", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := request(t, h, 3)
+	req.Now = now - 1000
+	var res Result
+	if err := h.Run(t.Context(), req, &res); err != nil || res.ReadTime != now-5+1 {
+		t.Errorf("read at %d, %v; want just after the newest event, %d", res.ReadTime, err, now-4)
+	}
+}
+
+func TestMissingWithoutDefaultIsRefused(t *testing.T) {
+	s := newSet(t, spec)
+	h, err := s.Find("ranker", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var known *featurestore.Error
+	err = h.Run(t.Context(), request(t, h, 10), &Result{})
+	if !errors.As(err, &known) || known.Code != featurestore.Invalid || !strings.Contains(err.Error(), `candidate 6: feature "i.price" is NOT_FOUND`) {
+		t.Errorf("an unknown item without a default: %v", err)
+	}
+	if _, err := h.Predict(t.Context(), 1, map[string][]float64{"u.age": {1}}); err == nil || !strings.Contains(err.Error(), `"i.price" is missing`) {
+		t.Errorf("a missing column without a default: %v", err)
+	}
+}
+
+func TestSpecsThatDoNotFitTheDefinitions(t *testing.T) {
+	for want, change := range map[string][2]string{
+		`"u.shoe" is not in feature service`: {"u.age", "u.shoe"},
+		`no request field "mood"`:            {"request.hour", "request.mood"},
+		`"u.name" is string`:                 {"u.age", "u.name"},
+	} {
+		s := newSet(t, strings.Replace(spec, change[0], change[1], 1))
+		if m := s.Models()[0]; m.Hop != nil || m.Problem == nil || !strings.Contains(m.Problem.Error(), want) {
+			t.Errorf("%s: %v, want something with %s", change[1], m.Problem, want)
+		}
+		if _, err := s.Find("ranker", 0); err == nil {
+			t.Errorf("%s: the model is served", change[1])
+		}
+	}
+}
+
+// TestRunAllocatesNothingForACandidate is a promise of the hot path.
+func TestRunAllocatesNothingForACandidate(t *testing.T) {
+	s := newSet(t, strings.Replace(spec, "i.price,", "{from: i.price, default: -1},", 1))
+	h, err := s.Find("ranker", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	measure := func(n int) float64 {
+		req, res := request(t, h, n), &Result{}
+		return testing.AllocsPerRun(50, func() {
+			if err := h.Run(context.Background(), req, res); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	if few, many := measure(10), measure(250); many > few {
+		t.Errorf("%v allocations for 10 candidates, %v for 250", few, many)
+	}
+}
+
+func BenchmarkRun(b *testing.B) {
+	s := newSet(b, strings.Replace(spec, "i.price,", "{from: i.price, default: -1},", 1))
+	h, err := s.Find("ranker", 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, n := range []int{1, 100} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			req, res := request(b, h, n), &Result{}
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := h.Run(context.Background(), req, res); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
