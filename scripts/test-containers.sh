@@ -11,7 +11,9 @@ say() { printf 'test-containers: %s (%s s)\n' "$*" "$SECONDS"; }
 
 work=$(mktemp -d)
 started=
+images=
 finish() {
+  [ -z "$images" ] || kill "$images" 2>/dev/null || true
   rm -rf "$work"
   if [ -n "$started" ]; then internal/containers/engine.sh stop || true; fi
 }
@@ -53,8 +55,13 @@ if timeout 60 docker pull -q redis:7.4-alpine >/dev/null 2>"$work/pull.log"; the
   options=()
 else
   say "official images can't be pulled: $(tail -n 1 "$work/pull.log")"
-  eval "$(internal/containers/build-images.sh)"
+  internal/containers/build-images.sh >"$work/images" &
+  images=$!
   local_context
+  go test -race -run '^$' ./internal/e2econtainers/ >/dev/null # compiles it meanwhile
+  wait "$images"
+  images=
+  eval "$(cat "$work/images")"
   context=$work/context
   options=(--build-arg "RUNTIME_IMAGE=$ONEHOP_IMAGE_RUNTIME")
 fi

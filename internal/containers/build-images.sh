@@ -29,6 +29,21 @@ flock -w 900 9 || { say "another build holds $cache/lock"; exit 1; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+# packages NAME: what debootstrap installs for an image.
+packages() {
+	case $1 in
+	redis) echo redis-server ;;
+	postgres) echo postgresql ;;
+	kafka) echo zlib1g ;;
+	runtime) echo ca-certificates,libstdc++6 ;;
+	builder) echo ca-certificates,gcc,libc6-dev,git,python3-pip ;;
+	*)
+		say "no image is called $1: redis, postgres, kafka, runtime or builder"
+		return 1
+		;;
+	esac
+}
+
 # rootfs NAME PACKAGES: makes NAME.tar in the cache unless it is there; add_NAME puts in what is no package.
 rootfs() {
 	[ -f "$cache/$1.tar" ] && return 0
@@ -80,31 +95,26 @@ image() {
 	echo "export ONEHOP_IMAGE_$(echo "$name" | tr '[:lower:]' '[:upper:]')=onehop-local/$name"
 }
 
-for name in ${*:-redis postgres kafka runtime}; do
+names=${*:-redis postgres kafka runtime}
+# Side by side: debootstrap waits for downloads half of the time.
+builds=
+for name in $names; do
+	list=$(packages "$name")
+	rootfs "$name" "$list" &
+	builds="$builds $!"
+done
+failed=
+for build in $builds; do
+	wait "$build" || failed=1
+done
+[ -z "$failed" ] || exit 1
+
+for name in $names; do
 	case $name in
-	redis)
-		rootfs redis redis-server
-		image redis -c 'CMD ["redis-server"]' -c 'EXPOSE 6379'
-		;;
-	postgres)
-		rootfs postgres postgresql
-		image postgres -c 'ENTRYPOINT ["entrypoint.sh"]' -c 'CMD ["postgres"]' -c 'EXPOSE 5432'
-		;;
-	kafka)
-		rootfs kafka zlib1g
-		image kafka -c 'ENTRYPOINT ["entrypoint.sh"]' -c 'EXPOSE 9092'
-		;;
-	runtime)
-		rootfs runtime ca-certificates,libstdc++6
-		image runtime -c 'USER 65532'
-		;;
-	builder)
-		rootfs builder ca-certificates,gcc,libc6-dev,git,python3-pip
-		image builder -c 'ENV PATH=/usr/local/go/bin:/usr/sbin:/usr/bin:/sbin:/bin'
-		;;
-	*)
-		say "no image is called $name: redis, postgres, kafka, runtime or builder"
-		exit 1
-		;;
+	redis) image redis -c 'CMD ["redis-server"]' -c 'EXPOSE 6379' ;;
+	postgres) image postgres -c 'ENTRYPOINT ["entrypoint.sh"]' -c 'CMD ["postgres"]' -c 'EXPOSE 5432' ;;
+	kafka) image kafka -c 'ENTRYPOINT ["entrypoint.sh"]' -c 'EXPOSE 9092' ;;
+	runtime) image runtime -c 'USER 65532' ;;
+	builder) image builder -c 'ENV PATH=/usr/local/go/bin:/usr/sbin:/usr/bin:/sbin:/bin' ;;
 	esac
 done

@@ -76,13 +76,16 @@ func (s *stack) start(t *testing.T, definitions string) (ingest testcontainers.C
 func (s *stack) run(t *testing.T, name, listen, variable string, files ...testcontainers.ContainerFile) testcontainers.Container {
 	t.Helper()
 	begin := time.Now()
+	env := map[string]string{
+		"ONEHOP_NAMESPACE": s.namespace, "ONEHOP_KAFKA": s.kafka, "ONEHOP_REDIS": s.redis, "ONEHOP_POSTGRES": s.postgres,
+		"ONEHOP_HEARTBEAT": "200ms", "ONEHOP_INSTANCE": "only", "ONEHOP_LOG_FORMAT": "json",
+		"ONEHOP_ADMIN_LISTEN": "127.0.0.1:0", // the image's port may be taken on the host
+	}
+	env[variable] = listen
 	c, err := testcontainers.GenericContainer(t.Context(), testcontainers.GenericContainerRequest{
 		ContainerRequest: testcontainers.ContainerRequest{
-			Image: image(name),
-			Env: map[string]string{
-				"ONEHOP_NAMESPACE": s.namespace, "ONEHOP_KAFKA": s.kafka, "ONEHOP_REDIS": s.redis, "ONEHOP_POSTGRES": s.postgres,
-				"ONEHOP_INSTANCE": "only", "ONEHOP_HEARTBEAT": "200ms", "ONEHOP_LOG_FORMAT": "json", variable: listen,
-			},
+			Image:              image(name),
+			Env:                env,
 			Files:              files,
 			HostConfigModifier: func(c *container.HostConfig) { c.NetworkMode = "host" },
 			ConfigModifier: func(c *container.Config) { // the image's own, at another port and more often
