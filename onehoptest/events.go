@@ -87,11 +87,29 @@ func (o *Onehop) WaitVisible(tb testing.TB, positions ...Position) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), visibleTimeout)
 	defer cancel()
-	for _, p := range positions {
+	for _, p := range last(positions) {
 		if why := o.await(ctx, tb, p); why != "" {
 			tb.Fatalf("onehoptest: offset %d of partition %d of source %q is not visible after %s: %s", p.Offset, p.Partition, p.Source, visibleTimeout, why)
 		}
 	}
+}
+
+// last is, of positions, the last one of every partition: offsets become visible in order.
+func last(positions []Position) []Position {
+	type partition struct {
+		source string
+		number int32
+	}
+	highest := map[partition]int64{}
+	for _, p := range positions {
+		at := partition{p.Source, p.Partition}
+		highest[at] = max(highest[at], p.Offset)
+	}
+	var list []Position
+	for at, offset := range highest {
+		list = append(list, Position{Source: at.source, Partition: at.number, Offset: offset})
+	}
+	return list
 }
 
 // await waits for one event and says why it gave up, or nothing.

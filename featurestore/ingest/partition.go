@@ -127,6 +127,26 @@ func (p *Partition) marks(ctx context.Context, v *viewState, offsets map[int32]O
 	return p.store.Marks(ctx, v.View, p.id)
 }
 
+// Possible says whether Kafka still has every event that a view needs, whichever
+// partition it is in; the error is [ErrGone] when it has not.
+func Possible(ctx context.Context, store Marker, view *View, topic featurestore.TopicID, offsets map[int32]Offsets) error {
+	for partition, log := range offsets {
+		marks, err := store.Marks(ctx, view, PartitionID{Topic: topic, Partition: partition})
+		if err != nil {
+			return err
+		}
+		for _, mark := range marks {
+			if !mark.Known {
+				mark = Mark{Known: true} // it will be filled from the start
+			}
+			if err := check(mark, log); err != nil {
+				return fmt.Errorf("partition %d: %w", partition, err)
+			}
+		}
+	}
+	return nil
+}
+
 // check says whether the log still has what a bucket needs.
 func check(mark Mark, log Offsets) error {
 	next := max(mark.Next, 0) // a partition that the bucket does not know begins at 0

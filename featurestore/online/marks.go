@@ -158,3 +158,15 @@ func (s *Store) Live(ctx context.Context, view *View) (bool, error) {
 	}
 	return true, nil
 }
+
+// Suspend takes a generation out of service: readers are told that it lacks rows. It goes
+// back into service when it is filled.
+func (s *Store) Suspend(ctx context.Context, view *View) error {
+	for _, stem := range s.markers(view.prefix) {
+		// Only what is there: a generation without a marker is out of service already.
+		if err := s.client.SetXX(ctx, stem+"#live", "filling", 0).Err(); err != nil && !errors.Is(err, redis.Nil) {
+			return fmt.Errorf("taking a view out of service in Redis: %w", err)
+		}
+	}
+	return nil
+}

@@ -133,25 +133,27 @@ func Next(before []*featurestore.Catalog, catalog *featurestore.Catalog) (*featu
 }
 
 // generationOf finds the generation whose rows the view can go on with, or numbers a
-// new one.
+// new one. An earlier generation will do, however long ago it was folded: its watermarks
+// say from where to go on. So going back to earlier definitions is quick.
 func generationOf(before []*featurestore.Catalog, catalog *featurestore.Catalog, view *featurestore.View) (int, error) {
 	want, err := fingerprint(catalog, view)
 	if err != nil {
 		return 0, err
 	}
 	newest := 0
-	for i, c := range before {
+	same := 0
+	for _, c := range before {
 		old := c.View(view.Name)
 		if old == nil {
 			continue
 		}
 		newest = max(newest, old.Generation)
-		if i < len(before)-1 {
-			continue // a generation that is no longer folded cannot be gone on with
-		}
 		if got, err := fingerprint(c, old); err == nil && got == want {
-			return old.Generation, nil
+			same = old.Generation
 		}
+	}
+	if same > 0 {
+		return same, nil
 	}
 	return newest + 1, nil
 }

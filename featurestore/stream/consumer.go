@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.opentelemetry.io/otel/trace"
 
@@ -75,8 +74,7 @@ type ConsumerConfig struct {
 type Consumer struct {
 	config ConsumerConfig
 	client *kgo.Client
-	admin  *kadm.Client
-	made   chan struct{} // closed when client and admin are set: the group may call before
+	made   chan struct{} // closed when client is set: the group may call before
 	topics map[string]*Topic
 	log    *slog.Logger
 	parts  partitions
@@ -122,7 +120,7 @@ func NewConsumer(config ConsumerConfig) (*Consumer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the Kafka client: %w", err)
 	}
-	c.client, c.admin = client, kadm.NewClient(client)
+	c.client = client
 	close(c.made)
 	return c, nil
 }
@@ -152,11 +150,10 @@ func (c *Consumer) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	// What was processed is safe already; this is for people and lag tools.
+	// What was processed is safe already; this lets a successor begin where this one ends.
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	c.commitHint(last)
-	return nil
+	return c.heartbeat(last)
 }
 
 // poll waits for records until the next heartbeat is due, or less while a partition
@@ -238,33 +235,5 @@ func (c *Consumer) suspend(p *partition, err error) {
 
 // logs returns the id of a topic and the offsets of all its partitions.
 func (c *Consumer) logs(ctx context.Context, topic string) (featurestore.TopicID, map[int32]ingest.Offsets, error) {
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
-	defer cancel()
-	meta, err := c.admin.Metadata(ctx, topic)
-	if err == nil {
-		err = meta.Topics[topic].Err
-	}
-	if err != nil {
-		return featurestore.TopicID{}, nil, fmt.Errorf("asking Kafka for topic %q: %w", topic, err)
-	}
-	starts, err := c.admin.ListStartOffsets(ctx, topic)
-	if err == nil {
-		err = starts.Error()
-	}
-	if err != nil {
-		return featurestore.TopicID{}, nil, fmt.Errorf("asking Kafka where topic %q begins: %w", topic, err)
-	}
-	ends, err := c.admin.ListCommittedOffsets(ctx, topic)
-	if err == nil {
-		err = ends.Error()
-	}
-	if err != nil {
-		return featurestore.TopicID{}, nil, fmt.Errorf("asking Kafka where topic %q ends: %w", topic, err)
-	}
-	logs := map[int32]ingest.Offsets{}
-	ends.Each(func(o kadm.ListedOffset) {
-		start, _ := starts.Lookup(topic, o.Partition)
-		logs[o.Partition] = ingest.Offsets{Start: start.Offset, End: o.Offset}
-	})
-	return featurestore.TopicID(meta.Topics[topic].ID), logs, nil
+	return Logs(ctx, c.client, topic)
 }

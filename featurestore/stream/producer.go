@@ -107,18 +107,5 @@ func EnsureTopic(ctx context.Context, client *kgo.Client, topic string, partitio
 	return nil
 }
 
-// Partitions is how many partitions a topic has; at least 1.
-func Partitions(ctx context.Context, client *kgo.Client, topic string) (int, error) {
-	topics, err := kadm.NewClient(client).ListTopics(ctx, topic)
-	if err == nil {
-		err = topics[topic].Err
-	}
-	// A topic that was just made may not be known to every broker yet.
-	if err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition) {
-		return 0, fmt.Errorf("asking Kafka for topic %q: %w", topic, err)
-	}
-	return max(1, len(topics[topic].Partitions)), nil
-}
-
 // DeadLetterTopic names the topic of a source's dead letters.
 func DeadLetterTopic(source *featurestore.Source) string { return source.Topic + ".dead" }

@@ -11,6 +11,8 @@ import (
 	"connectrpc.com/connect"
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/onehop/onehop/internal/servers"
 	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
@@ -252,4 +254,40 @@ func TestStartupFailuresSayWhatToDo(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestViewOverATopicThatLostItsHead applies a change that would need events which Kafka no
+// longer has: the change does not come into service, what was served goes on, fresh, and
+// going back is possible.
+func TestViewOverATopicThatLostItsHead(t *testing.T) {
+	s := newStack(t)
+	s.start(t, countDefinitions)
+	s.onehop.WaitVisible(t, s.onehop.Produce(t, "ratings", ratings(0, 1000)...)...)
+	s.expectHistory(t, 1000)
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.kafka...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	topic := s.namespace + ".ratings"
+	admin := kadm.NewClient(client)
+	ends, err := admin.ListEndOffsets(t.Context(), topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.DeleteRecords(t.Context(), ends.Offsets()); err != nil {
+		t.Fatal(err)
+	}
+	s.onehop.ApplyText(t, countDefinitions+"      - {name: max, aggregate: max, field: rating, windows: [lifetime]}\n")
+	s.onehop.Produce(t, "ratings", ratings(1000, 1500)...)
+	s.expectTotals(t, 1500)
+	if _, err := s.onehop.Features().GetOnlineFeatures(t.Context(), &onehopv1.GetOnlineFeaturesRequest{
+		Features: []string{"user_ratings.max_lifetime"}, Entities: map[string]*onehopv1.Values{"user_id": {Int64: []int64{1}}},
+	}); connect.CodeOf(err) != connect.CodeNotFound {
+		t.Errorf("a feature that cannot be filled: %v", err)
+	}
+	s.onehop.ApplyText(t, countDefinitions)
+	s.onehop.Produce(t, "ratings", ratings(1500, 2000)...)
+	s.expectTotals(t, 2000)
+	s.expectHistory(t, 2000)
 }

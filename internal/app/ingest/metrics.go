@@ -16,7 +16,7 @@ type metrics struct {
 	records, rejected, events *prometheus.CounterVec
 	lag                       *prometheus.GaugeVec
 	batch, seconds, fresh     *prometheus.HistogramVec
-	newest, view              *prometheus.GaugeVec
+	newest, view, gone        *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -49,7 +49,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m.view = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "onehop_ingest_view_newest_event_seconds", Help: "Event time of the last event folded into a view, in seconds since 1970: the view's freshness is time() minus this.",
 	}, []string{"view", "generation"})
-	r.MustRegister(m.view, m.records, m.rejected, m.events, m.lag, m.batch, m.seconds, m.fresh, m.newest)
+	m.gone = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "onehop_ingest_view_gone", Help: "1 for a view that needs events which Kafka no longer has: it is not folded and not served.",
+	}, []string{"view", "generation"})
+	r.MustRegister(m.view, m.gone, m.records, m.rejected, m.events, m.lag, m.batch, m.seconds, m.fresh, m.newest)
 	return m
 }
 
@@ -67,6 +70,10 @@ func (m *metrics) observer(group string) func(string, string, int32, *stream.Bat
 			m.fresh.WithLabelValues(group, source).Observe(time.Since(time.UnixMicro(batch.Newest)).Seconds())
 		}
 	}
+}
+
+func (m *metrics) goneView(v *ingest.View) {
+	m.gone.WithLabelValues(v.Name, strconv.Itoa(v.Generation)).Set(1)
 }
 
 // visible notes the last event that is visible in the views of a source.

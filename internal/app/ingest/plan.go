@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/history"
@@ -24,13 +25,19 @@ func (s *service) plan(ctx context.Context, versions []*featurestore.Catalog) (*
 	p := &consumerPlan{}
 	for i := range newest.Sources {
 		source := &newest.Sources[i]
-		partitions, err := s.makeTopics(ctx, source)
+		if err := s.makeTopics(ctx, source); err != nil {
+			return nil, err
+		}
+		id, logs, err := stream.Logs(ctx, s.kafka, source.Topic)
 		if err != nil {
 			return nil, err
 		}
-		cache := (s.config.CacheMB << 20) / (len(newest.Sources) * partitions)
+		cache := (s.config.CacheMB << 20) / (len(newest.Sources) * max(1, len(logs)))
 		views, keepsOld, err := s.views(ctx, versions, source)
 		if err != nil {
+			return nil, err
+		}
+		if views, err = s.possible(ctx, views, id, logs); err != nil {
 			return nil, err
 		}
 		p.keepsOld = p.keepsOld || keepsOld
@@ -48,19 +55,15 @@ func (s *service) plan(ctx context.Context, versions []*featurestore.Catalog) (*
 	return p, nil
 }
 
-// makeTopics makes the topics that are not there yet and returns how many partitions
-// the source's has. They keep their records: a view
-// is filled from the start of its topic, and the broker would delete a replay of the
-// past by its old timestamps.
-func (s *service) makeTopics(ctx context.Context, source *featurestore.Source) (partitions int, err error) {
+// makeTopics makes the topics that are not there yet. They keep their records: a view is
+// filled from the start of its topic, and the broker would delete a replay of the past by
+// its old timestamps.
+func (s *service) makeTopics(ctx context.Context, source *featurestore.Source) error {
 	keep := map[string]string{"retention.ms": "-1"}
 	if err := stream.EnsureTopic(ctx, s.kafka, source.Topic, s.config.Partitions, keep); err != nil {
-		return 0, fmt.Errorf("source %q: %w", source.Name, err)
+		return fmt.Errorf("source %q: %w", source.Name, err)
 	}
-	if err := stream.EnsureTopic(ctx, s.kafka, stream.DeadLetterTopic(source), 1, keep); err != nil {
-		return 0, err
-	}
-	return stream.Partitions(ctx, s.kafka, source.Topic)
+	return stream.EnsureTopic(ctx, s.kafka, stream.DeadLetterTopic(source), 1, keep)
 }
 
 // sourceVersions lists the definitions that a source has had, oldest first.
@@ -83,14 +86,14 @@ func (s *service) views(ctx context.Context, versions []*featurestore.Catalog, s
 			return nil, false, fmt.Errorf("the stored definitions: %w", err)
 		}
 		views = append(views, v)
-		if len(versions) == 1 {
+		if s.live(ctx, newest.Namespace, view) {
 			continue
 		}
-		before := versions[len(versions)-2].View(view.Name)
-		if before == nil || before.Generation == view.Generation || s.live(ctx, newest.Namespace, view) {
+		earlier, before := s.served(ctx, versions[:len(versions)-1], view)
+		if before == nil {
 			continue
 		}
-		old, err := oldView(versions[len(versions)-2], newest, before)
+		old, err := oldView(earlier, newest, before)
 		if err != nil { // it stays as it is
 			s.Log.Warn("a generation is served without new events until the next one is filled", "view", view.Name, "generation", before.Generation, "error", err)
 			continue
@@ -98,6 +101,18 @@ func (s *service) views(ctx context.Context, versions []*featurestore.Catalog, s
 		views, keepsOld = append(views, old), true
 	}
 	return views, keepsOld, nil
+}
+
+// served finds the newest earlier generation of a view that is live, and the definitions
+// that it is of; nil if there is none.
+func (s *service) served(ctx context.Context, versions []*featurestore.Catalog, view *featurestore.View) (*featurestore.Catalog, *featurestore.View) {
+	for _, c := range slices.Backward(versions) {
+		before := c.View(view.Name)
+		if before != nil && before.Generation != view.Generation && s.live(ctx, c.Namespace, before) {
+			return c, before
+		}
+	}
+	return nil, nil
 }
 
 // oldView is a generation of earlier definitions, folded from events in the layout of
