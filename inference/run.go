@@ -122,8 +122,10 @@ func (h *Hop) assemble(req *Request, res *Result, slabs []slab, from, n int) err
 				if err := view.Reader.Read(req.Rows.Row(row), res.ReadTime, cells); err != nil {
 					return err
 				}
-				if err := h.count(res, h.features[i], cells, from+c, shared); err != nil {
-					return err
+				if !shared || from == 0 { // a shared row is counted once, however many parts
+					if err := h.count(res, h.features[i], cells, from+c, shared); err != nil {
+						return err
+					}
 				}
 			}
 			for p := range h.features[i] {

@@ -102,7 +102,7 @@ func (s *Set) Refresh() error {
 	defer s.mu.Unlock()
 	changed, found := false, map[string]bool{}
 	for _, v := range versions {
-		key := fmt.Sprintf("%s/%d", v.Model, v.Number)
+		key := v.Dir
 		found[key] = true
 		if old := s.loaded[key]; old != nil && old.version.SHA256 == v.SHA256 && old.version.SpecSHA256 == v.SpecSHA256 && (v.Err == nil) == (old.version.Err == nil) {
 			continue

@@ -31,4 +31,8 @@ if [ ${#packages[@]} -gt 0 ]; then
     say "please install: ${packages[*]} (what stays missing is started in containers, where Docker runs)"
   fi
 fi
-go run ./cmd/onehop setup
+if [ "${1:-}" = demo ]; then
+  go run ./cmd/onehop setup --only onnxruntime,movielens
+else
+  go run ./cmd/onehop setup
+fi

@@ -3,10 +3,12 @@ package online
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 	"unsafe"
 
 	"github.com/redis/go-redis/v9"
@@ -58,6 +60,9 @@ func (s *Store) NewRead() *Read {
 func (r *Read) Release() {
 	r.text, r.ends, r.buckets, r.markers = r.text[:0], r.ends[:0], r.buckets[:0], r.markers[:0]
 	r.rows, r.filling, r.store = r.rows[:0], false, nil
+	if r.reply.Cap() > maxPooled {
+		r.reply = bytes.Buffer{}
+	}
 	r.reply.Reset()
 	reads.Put(r)
 }
@@ -86,8 +91,20 @@ func (r *Read) Row(i int) []byte { return r.rows[i] }
 // what is missing then may be there, and what is there may be old.
 func (r *Read) Filling() bool { return r.filling }
 
-// Do fetches the rows.
+// maxRead bounds the time of a read whose caller has no deadline, or a later one.
+const maxRead = 2 * time.Second
+
+// maxReply bounds the bytes of the rows of one read.
+const maxReply = 64 << 20
+
+// maxPooled is the largest reply buffer that is kept for the next read.
+const maxPooled = 8 << 20
+
+// Do fetches the rows. It fails with featurestore.Unavailable when the store does not
+// answer in time, and with featurestore.Exhausted when the rows are too large together.
 func (r *Read) Do(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, maxRead)
+	defer cancel()
 	rows := len(r.ends)
 	for _, m := range r.markers {
 		r.text = r.appendMarker(r.text, m)
@@ -105,6 +122,9 @@ func (r *Read) Do(ctx context.Context) error {
 		err = r.fetchCluster(ctx)
 	} else {
 		err = r.fetch(ctx)
+	}
+	if errors.Is(err, errTooLarge) {
+		return featurestore.Errorf(featurestore.Exhausted, "the rows of this request are more than %d MiB; ask for fewer", maxReply>>20)
 	}
 	if err != nil {
 		return featurestore.Errorf(featurestore.Unavailable, "the online store does not answer").Because(err)
@@ -133,7 +153,7 @@ func (r *Read) fetch(ctx context.Context) error {
 		r.args = append(r.args, &r.keys[i])
 	}
 	err := r.store.client.Process(ctx, r.command(ctx))
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && !errors.Is(err, errTooLarge) {
 		// A connection that the server had closed: the pool has others, or makes one.
 		err = r.store.client.Process(ctx, r.command(ctx))
 	}
@@ -149,7 +169,20 @@ func (r *Read) fetch(ctx context.Context) error {
 
 func (r *Read) command(ctx context.Context) redis.Cmder {
 	r.reply.Reset()
-	return redis.NewRawWriteToCmd(ctx, &r.reply, r.args...)
+	return redis.NewRawWriteToCmd(ctx, (*boundedReply)(r), r.args...)
+}
+
+var errTooLarge = errors.New("the reply is too large")
+
+// boundedReply takes a reply in pieces up to maxReply.
+type boundedReply Read
+
+// Write implements io.Writer.
+func (r *boundedReply) Write(p []byte) (int, error) {
+	if r.reply.Len()+len(p) > maxReply {
+		return 0, errTooLarge
+	}
+	return r.reply.Write(p)
 }
 
 // fetchCluster reads the keys by one MGET for each bucket, pipelined.
@@ -184,21 +217,45 @@ func (r *Read) fetchCluster(ctx context.Context) error {
 	return nil
 }
 
+// loadRows is how many rows Load asks for at once.
+const loadRows = 512
+
 // Load returns the rows of encoded entity keys, nil where there is none, in memory of
 // their own.
 func (s *Store) Load(ctx context.Context, view *ingest.View, keys [][]byte) ([][]byte, error) {
+	v := NewView(view.Namespace, view.View)
+	rows := make([][]byte, 0, len(keys))
+	for part := range slices.Chunk(keys, loadRows) {
+		var err error
+		if rows, err = s.loadPart(ctx, v, part, rows); err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
+}
+
+// loadPart appends the rows of some keys. Rows that are too large together are asked for in
+// halves.
+func (s *Store) loadPart(ctx context.Context, view *View, keys [][]byte, rows [][]byte) ([][]byte, error) {
 	r := s.NewRead()
 	defer r.Release()
-	v := NewView(view.Namespace, view.View)
 	for _, key := range keys {
-		r.Add(v, key)
+		r.Add(view, key)
 	}
-	if err := r.Do(ctx); err != nil {
+	err := r.Do(ctx)
+	var known *featurestore.Error
+	if errors.As(err, &known) && known.Code == featurestore.Exhausted && len(keys) > 1 {
+		half := len(keys) / 2
+		if rows, err = s.loadPart(ctx, view, keys[:half], rows); err != nil {
+			return nil, err
+		}
+		return s.loadPart(ctx, view, keys[half:], rows)
+	}
+	if err != nil {
 		return nil, err
 	}
-	rows := make([][]byte, len(keys))
-	for i := range rows {
-		rows[i] = bytes.Clone(r.Row(i))
+	for i := range keys {
+		rows = append(rows, bytes.Clone(r.Row(i)))
 	}
 	return rows, nil
 }

@@ -49,11 +49,13 @@ func Connect(url string) (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, fmt.Errorf("the Redis URL is not valid: %w", err)
 		}
+		options.ContextTimeoutEnabled = true
 		return redis.NewClusterClient(options), nil
 	}
 	options, err := redis.ParseURL(url)
 	if err != nil {
 		return nil, fmt.Errorf("the Redis URL is not valid: %w", err)
 	}
+	options.ContextTimeoutEnabled = true // a caller's deadline holds for Redis too
 	return redis.NewClient(options), nil
 }

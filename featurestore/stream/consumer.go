@@ -32,7 +32,8 @@ type Batch struct {
 	ingest.Batch
 	// Rejected are the records that could not be accepted, in order of offset.
 	Rejected []Rejection
-	// Newest is the newest timestamp of the batch's records, in microseconds.
+	// Newest is the newest timestamp of the accepted records, in microseconds; 0 if there
+	// are none.
 	Newest int64
 }
 

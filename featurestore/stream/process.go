@@ -92,11 +92,11 @@ func (p *partition) decode(records []*kgo.Record) Batch {
 			Position:   featurestore.Position{Partition: r.Partition, Offset: r.Offset},
 			RecordTime: r.Timestamp.UnixMicro(),
 		}
-		batch.Newest = max(batch.Newest, event.RecordTime)
 		if err := p.decoder.Decode(r.Value, &event); err != nil {
 			batch.Rejected = append(batch.Rejected, Rejection{Record: r, Reason: err})
 			continue
 		}
+		batch.Newest = max(batch.Newest, event.RecordTime)
 		batch.Events = append(batch.Events, event)
 	}
 	return batch

@@ -34,7 +34,11 @@ func (p *Producer) Push(ctx context.Context, topic string, keys, values [][]byte
 	for i := range values {
 		records[i] = &kgo.Record{Topic: topic, Key: keys[i], Value: values[i]}
 	}
-	if err := p.client.ProduceSync(ctx, records...).FirstErr(); err != nil {
+	err := p.client.ProduceSync(ctx, records...).FirstErr()
+	if errors.Is(err, kerr.MessageTooLarge) {
+		return nil, featurestore.Errorf(featurestore.Invalid, "events: one is larger than topic %q takes (its max.message.bytes)", topic).Because(err)
+	}
+	if err != nil {
 		return nil, featurestore.Errorf(featurestore.Unavailable, "Kafka did not take the events").Because(err)
 	}
 	places := make([]Place, len(records))
@@ -58,8 +62,14 @@ func (p *Producer) DeadLetters(ctx context.Context, topic string, id featurestor
 	return nil
 }
 
-// maxReason bounds the header that says why.
-const maxReason = 1000
+// The bounds of a dead letter, in bytes: whatever the record is, the letter fits a topic
+// with the broker's usual limit of 1 MiB, so that no record can block its partition.
+const (
+	maxReason        = 1000 // of the header that says why
+	maxLetterValue   = 512 << 10
+	maxLetterKey     = 16 << 10
+	maxLetterHeaders = 64 << 10 // of the record's own headers, together
+)
 
 func deadLetter(topic string, id featurestore.TopicID, r Rejection) *kgo.Record {
 	value := r.Record.Value
@@ -68,18 +78,26 @@ func deadLetter(topic string, id featurestore.TopicID, r Rejection) *kgo.Record 
 		{Key: "onehop-partition", Value: []byte(strconv.Itoa(int(r.Record.Partition)))},
 		{Key: "onehop-offset", Value: []byte(strconv.FormatInt(r.Record.Offset, 10))},
 		{Key: "onehop-timestamp", Value: []byte(r.Record.Timestamp.UTC().Format(time.RFC3339Nano))},
-		{Key: "onehop-key", Value: r.Record.Key},
+		{Key: "onehop-key", Value: r.Record.Key[:min(len(r.Record.Key), maxLetterKey)]},
 		{Key: "onehop-reason", Value: []byte(shorten(r.Reason.Error(), maxReason))},
 	}
-	if len(value) > featurestore.MaxEventBytes/2 {
+	if len(value) > maxLetterValue {
 		headers = append(headers, kgo.RecordHeader{Key: "onehop-truncated-from", Value: []byte(strconv.Itoa(len(value)))})
-		value = value[:featurestore.MaxEventBytes/2]
+		value = value[:maxLetterValue]
+	}
+	room := maxLetterHeaders
+	for _, h := range r.Record.Headers {
+		if room -= len(h.Key) + len(h.Value); room < 0 {
+			headers = append(headers, kgo.RecordHeader{Key: "onehop-headers-dropped", Value: []byte("true")})
+			break
+		}
+		headers = append(headers, h)
 	}
 	return &kgo.Record{
 		Topic:   topic,
 		Key:     fmt.Appendf(nil, "%s/%d/%d", id, r.Record.Partition, r.Record.Offset),
 		Value:   value,
-		Headers: append(headers, r.Record.Headers...),
+		Headers: headers,
 	}
 }
 

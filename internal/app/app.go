@@ -49,11 +49,17 @@ func Start(ctx context.Context, service string, common config.Common, log io.Wri
 		return nil, err
 	}
 	b := &Base{Telemetry: t, Common: common, Health: server.NewHealth()}
-	ctx, cancel := context.WithTimeout(ctx, common.StartupTimeout)
-	defer cancel()
-	if err := errors.Join(b.connectPostgres(ctx), b.connectRedis(ctx)); err != nil {
+	// Each has the whole time, so that one that is away does not accuse the other.
+	within := func(connect func(context.Context) error) error {
+		ctx, cancel := context.WithTimeout(ctx, common.StartupTimeout)
+		defer cancel()
+		return connect(ctx)
+	}
+	if err := errors.Join(within(b.connectPostgres), within(b.connectRedis)); err != nil {
 		return nil, errors.Join(err, b.Close(ctx))
 	}
+	ctx, cancel := context.WithTimeout(ctx, common.StartupTimeout)
+	defer cancel()
 	if b.Follower, err = registry.Follow(ctx, registry.New(b.Pool, common.Namespace), common.Snapshot, t.Log); err != nil {
 		return nil, errors.Join(err, b.Close(ctx))
 	}

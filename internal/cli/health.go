@@ -55,10 +55,10 @@ func (c *healthCommand) Run(ctx context.Context) error {
 	defer func() { _ = response.Body.Close() }() // it has been read
 	reason, err := io.ReadAll(io.LimitReader(response.Body, maxReason))
 	if err != nil {
-		return fmt.Errorf("not healthy: GET %s: reading the answer: %w", c.URL, err)
+		return fmt.Errorf("not healthy: GET %s: reading the answer: %w", request.URL.Redacted(), err)
 	}
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("not healthy: GET %s: %s: %s", c.URL, response.Status, strings.TrimSpace(string(reason)))
+		return fmt.Errorf("not healthy: GET %s: %s: %s", request.URL.Redacted(), response.Status, strings.TrimSpace(string(reason)))
 	}
 	return nil
 }

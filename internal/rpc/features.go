@@ -127,7 +127,7 @@ func answer(p *plan.Plan, keys []plan.Keys, rows int, read *online.Read, now tim
 		builders[i] = newColumn(c.Ref.String(), c.Type, rows)
 		columns[i] = builders[i].column
 	}
-	first := 0
+	first, size := 0, 0
 	for _, v := range p.Views {
 		n := keys[v.Entity].Len()
 		cells := make([]featurestore.Cell, len(v.Columns))
@@ -140,11 +140,27 @@ func answer(p *plan.Plan, keys []plan.Keys, rows int, read *online.Read, now tim
 			}
 			for cell, column := range v.Columns {
 				builders[column].add(&cells[cell])
+				size += textBytes(&cells[cell].Value)
+			}
+			if size > maxText {
+				return 0, nil, featurestore.Errorf(featurestore.Exhausted, "the text of this answer is more than %d MiB; ask for fewer rows or features", maxText>>20)
 			}
 		}
 		first += n
 	}
 	return t, columns, nil
+}
+
+// maxText bounds the text and bytes of an answer.
+const maxText = 32 << 20
+
+// textBytes is the size of a value's text.
+func textBytes(v *featurestore.Value) int {
+	n := len(v.Bytes)
+	for i := range v.List {
+		n += len(v.List[i].Bytes)
+	}
+	return n
 }
 
 // markStale marks what was read while rows were missing: a value may be old, and what

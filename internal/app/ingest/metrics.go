@@ -67,7 +67,7 @@ func (m *metrics) observer(group string) func(string, string, int32, *stream.Bat
 		m.seconds.WithLabelValues(group).Observe(took.Seconds())
 		if batch.Newest > 0 {
 			m.newest.WithLabelValues(group, source).Set(float64(batch.Newest) / 1e6)
-			m.fresh.WithLabelValues(group, source).Observe(time.Since(time.UnixMicro(batch.Newest)).Seconds())
+			m.fresh.WithLabelValues(group, source).Observe(max(0, time.Since(time.UnixMicro(batch.Newest)).Seconds()))
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/history"
@@ -59,7 +60,7 @@ func (s *service) plan(ctx context.Context, versions []*featurestore.Catalog) (*
 // filled from the start of its topic, and the broker would delete a replay of the past by
 // its old timestamps.
 func (s *service) makeTopics(ctx context.Context, source *featurestore.Source) error {
-	keep := map[string]string{"retention.ms": "-1"}
+	keep := map[string]string{"retention.ms": "-1", "max.message.bytes": strconv.Itoa(2 * featurestore.MaxEventBytes)}
 	if err := stream.EnsureTopic(ctx, s.kafka, source.Topic, s.config.Partitions, keep); err != nil {
 		return fmt.Errorf("source %q: %w", source.Name, err)
 	}

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/onehop/onehop/featurestore"
+	protocol "github.com/onehop/onehop/featurestore/ingest"
 	"github.com/onehop/onehop/featurestore/stream"
 	"github.com/onehop/onehop/internal/app"
 	"github.com/onehop/onehop/internal/config"
@@ -104,8 +105,14 @@ func (s *service) follow(ctx context.Context) error {
 			wait(ctx, changed, 0)
 			continue
 		}
-		if err := s.consume(ctx, versions, changed); err != nil {
+		err := s.consume(ctx, versions, changed)
+		switch {
+		case errors.Is(err, protocol.ErrGone):
 			return err
+		case err != nil && ctx.Err() == nil:
+			s.Health.NotReady(err.Error())
+			s.Log.Error("cannot follow the topics; trying again", "error", err)
+			wait(ctx, changed, 2*time.Second)
 		}
 	}
 	return nil

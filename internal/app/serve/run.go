@@ -51,12 +51,16 @@ func Run(ctx context.Context, c Config) error {
 	return errors.Join(run(ctx, c, base), base.Close(ctx))
 }
 
+// maxBatchBytes lets an event of 1 MiB through; the topic has the last word.
+const maxBatchBytes = 2 << 20
+
 func run(ctx context.Context, c Config, base *app.Base) error {
 	current := serving.NewCurrent(base.Store, base.Log, func(*serving.Definitions) { base.Health.Ready() })
 	base.Health.NotReady("no definitions are applied to namespace " + c.Namespace + ": run onehop apply")
 	features := &rpc.Features{Definitions: current, Store: base.Store, Now: time.Now}
 	if len(c.Kafka.Kafka) > 0 {
-		client, err := kgo.NewClient(kgo.SeedBrokers(c.Kafka.Kafka...), kgo.ClientID("onehop-serve"), kgo.RecordDeliveryTimeout(10*time.Second))
+		client, err := kgo.NewClient(kgo.SeedBrokers(c.Kafka.Kafka...), kgo.ClientID("onehop-serve"), kgo.RecordDeliveryTimeout(10*time.Second),
+			kgo.ProducerBatchMaxBytes(maxBatchBytes))
 		if err != nil {
 			return fmt.Errorf("the Kafka client: %w", err)
 		}
