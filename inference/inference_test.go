@@ -152,6 +152,10 @@ func TestScoresAreTheNetworks(t *testing.T) {
 			t.Fatalf("candidate %d scores %v, want %v", i, res.Scores[i], want)
 		}
 	}
+	// The shared user counts once, however many runs the candidates take.
+	if want := uint32(1 + 2*(n-n/7)); res.Statuses[featurestore.Present] != want {
+		t.Errorf("%d values are PRESENT, want %d", res.Statuses[featurestore.Present], want)
+	}
 	if res.ReadTime != now || res.Newest != now-5 || res.Statuses[featurestore.NotFound] != 2*(n/7) || res.Statuses[featurestore.Defaulted] != 2*(n/7) {
 		t.Errorf("read time %d, newest %d, statuses %v", res.ReadTime, res.Newest, res.Statuses)
 	}

@@ -3,6 +3,7 @@ package online
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -11,8 +12,10 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/ingest"
 	"github.com/onehop/onehop/featurestore/ingest/storetest"
+	"github.com/onehop/onehop/internal/servers"
 	"github.com/onehop/onehop/internal/testenv"
 )
 
@@ -190,6 +193,34 @@ func (pretendPolicy) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 
 func (pretendPolicy) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return next
+}
+
+// TestDeadlinesHoldWhileRedisHangs freezes Redis under a read: the caller's deadline
+// counts, and a caller without one is not kept for long.
+func TestDeadlinesHoldWhileRedisHangs(t *testing.T) {
+	server, err := servers.Redis(t.Context(), servers.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Stop() })
+	store := open(t, server.URL())
+	if err := server.Suspend(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = server.Resume() }()
+	for _, c := range []struct{ deadline, most time.Duration }{{100 * time.Millisecond, time.Second}, {time.Minute, maxRead + time.Second}} {
+		ctx, cancel := context.WithTimeout(t.Context(), c.deadline)
+		start := time.Now()
+		r := store.NewRead()
+		r.Add(&View{prefix: "{x:v@1"}, []byte("1"))
+		err := r.Do(ctx)
+		r.Release()
+		cancel()
+		var known *featurestore.Error
+		if took := time.Since(start); !errors.As(err, &known) || known.Code != featurestore.Unavailable || took > c.most {
+			t.Errorf("with a deadline of %s: %v after %s, want unavailable within %s", c.deadline, err, took, c.most)
+		}
+	}
 }
 
 // FuzzRESP feeds the parser of replies anything; it may refuse, not panic.

@@ -1,10 +1,12 @@
 package stream
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
 	"github.com/onehop/onehop/featurestore"
@@ -134,5 +136,24 @@ func BenchmarkDecode(b *testing.B) {
 		if err := d.Decode([]byte(good), &e); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestLettersFitAnyTopic makes the letter of the worst record: it must fit a topic with
+// the broker's usual limit, or the record would block its partition.
+func TestLettersFitAnyTopic(t *testing.T) {
+	big := []byte(strings.Repeat("x", featurestore.MaxEventBytes))
+	record := &kgo.Record{Topic: "ratings", Partition: 3, Offset: 7, Key: big, Value: big, Headers: []kgo.RecordHeader{{Key: "small", Value: []byte("kept")}, {Key: "big", Value: big}}}
+	letter := deadLetter("ratings.dead", featurestore.TopicID{1}, Rejection{Record: record, Reason: errors.New(string(big))})
+	size, headers := len(letter.Key)+len(letter.Value), map[string]string{}
+	for _, h := range letter.Headers {
+		size += len(h.Key) + len(h.Value)
+		headers[h.Key] = string(h.Value)
+	}
+	if size > 900_000 {
+		t.Errorf("the letter has %d bytes", size)
+	}
+	if headers["small"] != "kept" || headers["onehop-offset"] != "7" || headers["onehop-truncated-from"] != "1048576" || headers["onehop-headers-dropped"] != "true" {
+		t.Errorf("headers: small %q, offset %q, truncated %q, dropped %q", headers["small"], headers["onehop-offset"], headers["onehop-truncated-from"], headers["onehop-headers-dropped"])
 	}
 }

@@ -195,6 +195,11 @@ func (b *Base) Serve(ctx context.Context, started func(admin string), parts ...f
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return admin.Serve(ctx, time.Second) })
 	group.Go(func() error { return b.Follower.Run(ctx) })
+	group.Go(func() error {
+		<-ctx.Done()
+		b.Health.NotReady("shutting down") // so that nobody sends new work while it drains
+		return nil
+	})
 	for _, part := range parts {
 		group.Go(func() error { return part(ctx) })
 	}
