@@ -130,3 +130,17 @@ func (s *slab) set(row, column int, v float64) {
 		s.ints[at] = int64(v)
 	}
 }
+
+// fill writes one number to a column of the first rows.
+func (s *slab) fill(rows, column int, v float64) {
+	if s.floats == nil {
+		for row := range rows {
+			s.set(row, column, v)
+		}
+		return
+	}
+	f := float32(v)
+	for at := column; at < rows*s.width; at += s.width {
+		s.floats[at] = f
+	}
+}

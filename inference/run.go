@@ -112,21 +112,19 @@ func (h *Hop) assemble(req *Request, res *Result, slabs []slab, from, n int) err
 		}
 		cells := req.cells[:len(view.Columns)]
 		rows := h.RowCount(i, req.Candidates)
-		shared := view.Entity != h.Candidate
+		if view.Entity != h.Candidate {
+			if err := h.assembleShared(req, res, slabs, i, first, from, n, cells); err != nil {
+				return err
+			}
+			first++
+			continue
+		}
 		for c := range n {
-			if !shared || c == 0 {
-				row := first
-				if !shared {
-					row += from + c
-				}
-				if err := view.Reader.Read(req.Rows.Row(row), res.ReadTime, cells); err != nil {
-					return err
-				}
-				if !shared || from == 0 { // a shared row is counted once, however many parts
-					if err := h.count(res, h.features[i], cells, from+c, shared); err != nil {
-						return err
-					}
-				}
+			if err := view.Reader.Read(req.Rows.Row(first+from+c), res.ReadTime, cells); err != nil {
+				return err
+			}
+			if err := h.count(res, h.features[i], cells, from+c, false); err != nil {
+				return err
 			}
 			for p := range h.features[i] {
 				at := &h.features[i][p]
@@ -134,6 +132,24 @@ func (h *Hop) assemble(req *Request, res *Result, slabs []slab, from, n int) err
 			}
 		}
 		first += rows
+	}
+	return nil
+}
+
+// assembleShared reads the one row of a shared view and writes its values to all
+// candidates. Statuses are counted once, however many parts the candidates take.
+func (h *Hop) assembleShared(req *Request, res *Result, slabs []slab, view, row, from, n int, cells []featurestore.Cell) error {
+	if err := h.Plan.Views[view].Reader.Read(req.Rows.Row(row), res.ReadTime, cells); err != nil {
+		return err
+	}
+	if from == 0 {
+		if err := h.count(res, h.features[view], cells, 0, true); err != nil {
+			return err
+		}
+	}
+	for p := range h.features[view] {
+		at := &h.features[view][p]
+		slabs[at.input].fill(n, at.column, number(&cells[at.cell], at.def))
 	}
 	return nil
 }

@@ -75,11 +75,10 @@ func (p *Program) Reader(columns []string) (*Reader, error) {
 // Newest is the event time of the newest event of a row, 0 for no row or one that
 // cannot be read.
 func (r *Reader) Newest(row []byte) int64 {
-	newest, _, err := r.program.open(row)
-	if err != nil {
+	if r.program.check(row) != nil {
 		return 0
 	}
-	return newest.Time
+	return newestTime(row)
 }
 
 // Read writes the values of the row at time t, in microseconds, to cells, one for
@@ -95,18 +94,22 @@ func (r *Reader) Read(row []byte, t int64, cells []featurestore.Cell) error {
 		fill(cells, featurestore.NotFound, 0)
 		return nil
 	}
-	newest, body, err := r.program.open(row)
-	if err != nil {
+	if err := r.program.check(row); err != nil {
 		return fmt.Errorf("view %q: %w", r.program.view.Name, err)
 	}
-	age := t - newest.Time
+	newest := newestTime(row)
+	age := t - newest
 	switch {
 	case r.program.retention > 0 && age > r.program.retention:
 		fill(cells, featurestore.NotFound, 0)
 		return nil
 	case r.program.ttl > 0 && age > r.program.ttl:
-		fill(cells, featurestore.Expired, newest.Time)
+		fill(cells, featurestore.Expired, newest)
 		return nil
+	}
+	body, err := sectionsOf(row)
+	if err != nil {
+		return fmt.Errorf("view %q: %w", r.program.view.Name, err)
 	}
 	for i := range r.sections {
 		want := &r.sections[i]
@@ -116,12 +119,12 @@ func (r *Reader) Read(row []byte, t int64, cells []featurestore.Cell) error {
 		}
 		switch {
 		case len(want.latest) > 0:
-			err = readLatest(packed, r.program.latest, want.latest, newest.Time, cells)
+			err = readLatest(packed, r.program.latest, want.latest, newest, cells)
 		case len(want.targets) == 0:
 		case i < r.program.firstSet():
-			err = readKept(packed, t, newest.Time, want.targets, cells)
+			err = readKept(packed, t, newest, want.targets, cells)
 		default:
-			err = readTiles(r.program.sets[i-r.program.firstSet()], packed, t, newest.Time, want, cells)
+			err = readTiles(r.program.sets[i-r.program.firstSet()], packed, t, newest, want, cells)
 		}
 		if err != nil {
 			return fmt.Errorf("view %q: %w", r.program.view.Name, err)

@@ -152,15 +152,41 @@ func Stamp(row []byte) uint64 {
 
 // open checks a row's head.
 func (p *Program) open(row []byte) (newest featurestore.Position, body []byte, err error) {
-	switch {
-	case len(row) < headerBytes:
-		return newest, nil, errTruncated
-	case row[8] != codecVersion:
-		return newest, nil, fmt.Errorf("%w: codec version %d, not %d", ErrOtherDefinition, row[8], codecVersion)
-	case binary.LittleEndian.Uint64(row[9:]) != p.fingerprint:
-		return newest, nil, ErrOtherDefinition
+	if err := p.check(row); err != nil {
+		return newest, nil, err
 	}
 	return readPosition(row[headerBytes:])
+}
+
+func (p *Program) check(row []byte) error {
+	switch {
+	case len(row) < headerBytes+8:
+		return errTruncated
+	case row[8] != codecVersion:
+		return fmt.Errorf("%w: codec version %d, not %d", ErrOtherDefinition, row[8], codecVersion)
+	case binary.LittleEndian.Uint64(row[9:]) != p.fingerprint:
+		return ErrOtherDefinition
+	}
+	return nil
+}
+
+// newestTime is the event time of a row's newest event; the row was checked.
+func newestTime(row []byte) int64 { return int64(binary.LittleEndian.Uint64(row[headerBytes:])) }
+
+// sectionsOf are a checked row's sections: what follows the newest position, of which a
+// reader needs the time only.
+func sectionsOf(row []byte) ([]byte, error) {
+	at := headerBytes + 8
+	for range 3 { // partition, offset, index
+		for at < len(row) && row[at] >= 0x80 {
+			at++
+		}
+		at++
+	}
+	if at > len(row) {
+		return nil, errTruncated
+	}
+	return row[at:], nil
 }
 
 func nextSection(body []byte) (packed, rest []byte, err error) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -183,6 +184,15 @@ func (r *boundedReply) Write(p []byte) (int, error) {
 		return 0, errTooLarge
 	}
 	return r.reply.Write(p)
+}
+
+// ReadFrom implements io.ReaderFrom: without it every row would be copied through a
+// buffer of its own.
+func (r *boundedReply) ReadFrom(src io.Reader) (int64, error) {
+	if limited, ok := src.(*io.LimitedReader); ok && int64(r.reply.Len())+limited.N > maxReply {
+		return 0, errTooLarge
+	}
+	return r.reply.ReadFrom(src)
 }
 
 // fetchCluster reads the keys by one MGET for each bucket, pipelined.
