@@ -15,7 +15,7 @@ var ErrLost = errors.New("the online store lost writes; the partition is read ag
 
 // ErrGone means that events which are still needed are no longer in Kafka. Going on
 // would silently lose them.
-var ErrGone = errors.New("events that are needed are no longer in Kafka; rebuild from history is needed")
+var ErrGone = errors.New("events that are needed are no longer in Kafka")
 
 // errContended means that other writers changed the same rows again and again.
 var errContended = errors.New("too many writers met at the same rows")

@@ -112,7 +112,7 @@ func standInRedis(config Config, reason error) (*started, error) {
 	}
 	warning := "miniredis stands in for Redis"
 	if config.DataDir != "" {
-		warning += "; online features are not kept in the data directory, run `onehop rebuild` after a restart"
+		warning += "; online features are not kept in the data directory: they are filled from Kafka again after a restart"
 	}
 	config.Log.Warn(warning, slog.String("reason", reason.Error()))
 	quit := make(chan struct{})
