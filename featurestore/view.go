@@ -20,11 +20,24 @@ type View struct {
 	// TTL is how old the newest event may be before the values are Expired; 0 means
 	// forever.
 	TTL time.Duration
+	// Dedupe says which events are the same; its zero value, that none are.
+	Dedupe Dedupe `json:",omitzero"`
 	// Features in declared order.
 	Features []Feature
 	// Generation numbers the versions of the view that need a state of their own,
 	// from 1; 0 until the definitions are applied.
 	Generation int
+}
+
+// Dedupe says how a view knows an event that it has folded already: a row remembers the
+// newest Last values of Field in each partition, and an event that brings one of them, from
+// the same partition, is a duplicate and not folded. Events without the field are never
+// duplicates.
+type Dedupe struct {
+	// Field names the field that identifies an event; empty for no deduplication.
+	Field string
+	// Last is how many identities a row remembers for each partition.
+	Last int
 }
 
 // Feature is one feature of a view. With windows it makes one column a window,
@@ -38,17 +51,37 @@ type Feature struct {
 	Field string
 	// N is the length of a last_n list.
 	N int
+	// Q is the quantile of a quantile feature, between 0 and 1.
+	Q float64 `json:",omitzero"`
+	// Of says of what a var or stddev is: of the events as a Sample of others, or of the
+	// events as the whole Population.
+	Of string `json:",omitzero"`
+	// HalfLife is the age at which an event weighs half in a decayed sum or count.
+	HalfLife time.Duration `json:",omitzero"`
+	// Where is a CEL expression over the fields of an event; only events of which it is
+	// true are aggregated. Empty is every event.
+	Where string `json:",omitzero"`
+	// Exact, when not 0, keeps so many newest events themselves in place of tiles: the
+	// windows then slide exactly, and one that holds more events says OVERFLOW.
+	Exact int `json:",omitzero"`
 	// Windows in declared order; empty for what has none. Lifetime is a window.
 	Windows []Window
 	// Type of the feature's values.
 	Type Type
 }
 
-// Window is a sawtooth window: at time t it covers [floor(t − Length, Hop), t).
+// What a variance is of.
+const (
+	Sample     = "sample"
+	Population = "population"
+)
+
+// Window is a sawtooth window: at time t it covers [floor(t − Length, Hop), t). With a hop
+// of 0 it is exact: [t − Length, t).
 type Window struct {
 	// Length of the window; Lifetime covers everything.
 	Length time.Duration
-	// Hop is the granularity of the tail; 0 for Lifetime.
+	// Hop is the granularity of the tail; 0 for Lifetime and for exact windows.
 	Hop time.Duration
 }
 
@@ -114,13 +147,19 @@ var ladder = []time.Duration{
 // NewWindow is the window of the given length with the hop that is chosen when a
 // definition gives none: the largest of a fixed ladder that is at most a sixtieth
 // of the length, and at least a second.
-func NewWindow(length time.Duration) Window {
+func NewWindow(length time.Duration) Window { return window(length, 60) }
+
+// NewSketchWindow is the window of a sketch, whose tiles are large: its hop is the largest
+// of the ladder that is at most a twelfth of the length, and at least a second.
+func NewSketchWindow(length time.Duration) Window { return window(length, 12) }
+
+func window(length time.Duration, hops int64) Window {
 	if length == Lifetime {
 		return Window{}
 	}
 	hop := ladder[0]
 	for _, h := range ladder {
-		if h*60 <= length {
+		if int64(h) <= int64(length)/hops {
 			hop = h
 		}
 	}
@@ -130,10 +169,14 @@ func NewWindow(length time.Duration) Window {
 // Start is the first event time that the window covers at time t, both in
 // microseconds.
 func (w Window) Start(t int64) int64 {
-	if w.Length == Lifetime {
+	switch {
+	case w.Length == Lifetime:
 		return 0
+	case w.Hop == 0:
+		return max(0, t-w.Length.Microseconds())
+	default:
+		return max(0, floor(t-w.Length.Microseconds(), w.Hop.Microseconds()))
 	}
-	return max(0, floor(t-w.Length.Microseconds(), w.Hop.Microseconds()))
 }
 
 // String is the window's length as written in definitions: "30d", "90s",

@@ -1,10 +1,12 @@
 package definition
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
 	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/expr"
 	"github.com/onehop/onehop/featurestore/fold"
 )
 
@@ -29,6 +31,7 @@ func (c *checker) view(def *viewDef) {
 		view.JoinFields, ok = fields, joined && ok
 	}
 	ok = c.features(def, &view, source) && ok
+	ok = c.dedupe(def, &view, source) && ok
 	if !ok || def.broken || entity == nil || source == nil {
 		return
 	}
@@ -135,10 +138,33 @@ func (c *checker) features(def *viewDef, view *featurestore.View, source *featur
 	return ok
 }
 
+// defaultDedupe is how many identities a row remembers when the definition does not say.
+const defaultDedupe = 100
+
+func (c *checker) dedupe(def *viewDef, view *featurestore.View, source *featurestore.Source) bool {
+	if !def.Dedupe.By.given() {
+		return true
+	}
+	view.Dedupe = featurestore.Dedupe{Field: def.Dedupe.By.value, Last: cmp.Or(def.Dedupe.Last.value, defaultDedupe)}
+	if source == nil {
+		return true
+	}
+	switch i := source.Field(view.Dedupe.Field); {
+	case i < 0:
+		c.addf(def.Dedupe.By.place, "source %q has no field %q%s", source.Name, view.Dedupe.Field, hint(view.Dedupe.Field, fieldNames(source)))
+	case source.Fields[i].Type.IsList():
+		c.addf(def.Dedupe.By.place, "field %q is %s; a scalar identifies an event", view.Dedupe.Field, source.Fields[i].Type)
+	default:
+		return true
+	}
+	return false
+}
+
 func (c *checker) feature(def *featureDef, source *featurestore.Source) (featurestore.Feature, bool) {
 	feature := featurestore.Feature{
 		Name: def.Name.value, Description: def.Description.value, Aggregate: def.Aggregate.value,
-		Field: def.Field.value, N: def.N.value,
+		Field: def.Field.value, N: def.N.value, Q: def.Q.value, Of: def.Of.value, HalfLife: def.HalfLife.value,
+		Where: def.Where.value, Exact: def.Exact.value,
 	}
 	if def.broken {
 		return feature, false
@@ -146,7 +172,7 @@ func (c *checker) feature(def *featureDef, source *featurestore.Source) (feature
 	ok := true
 	lengths := map[string]place{}
 	for i := range def.Windows {
-		w, sound := c.window(&def.Windows[i])
+		w, sound := c.window(&feature, &def.Windows[i])
 		feature.Windows = append(feature.Windows, w)
 		if first, twice := lengths[w.String()]; twice {
 			c.addf(def.Windows[i].place, "window %s is listed twice; it is also at line %d, column %d", w, first.line, first.column)
@@ -161,6 +187,12 @@ func (c *checker) feature(def *featureDef, source *featurestore.Source) (feature
 	if def.Field.given() && source.Field(feature.Field) < 0 {
 		c.addf(def.Field.place, "source %q has no field %q%s", source.Name, feature.Field, hint(feature.Field, fieldNames(source)))
 		return feature, false
+	}
+	if def.Where.given() {
+		if _, err := expr.NewFilter(feature.Where, source); err != nil {
+			c.addf(def.Where.place, "feature %q: where: %v", feature.Name, err)
+			return feature, false
+		}
 	}
 	var err error
 	if feature.Type, err = fold.Check(&feature, source); err != nil {
@@ -187,12 +219,15 @@ func (c *checker) blame(def *featureDef, f *featurestore.Feature, source *featur
 	return def.Aggregate.place, err.Error()
 }
 
-func (c *checker) window(def *windowDef) (featurestore.Window, bool) {
-	w := featurestore.NewWindow(def.Length.value)
-	if !def.Hop.given() {
+func (c *checker) window(f *featurestore.Feature, def *windowDef) (featurestore.Window, bool) {
+	w := defaultWindow(f, def.Length.value)
+	switch {
+	case !def.Hop.given():
 		return w, true
-	}
-	if w.Length == featurestore.Lifetime {
+	case f.Exact > 0:
+		c.addf(def.Hop.place, "an exact window has no hop: remove it, or \"exact\"")
+		return w, false
+	case w.Length == featurestore.Lifetime:
 		c.addf(def.Hop.place, "a lifetime has no hop: remove it")
 		return w, false
 	}
@@ -232,6 +267,8 @@ func (c *checker) rowSize(view *featurestore.View) {
 
 func remedy(f *featurestore.Feature, source *featurestore.Source) string {
 	switch {
+	case f.Exact > 0:
+		return fmt.Sprintf("lower exact, which is %d, or move it to a view of its own", f.Exact)
 	case f.Aggregate == "last_n":
 		return fmt.Sprintf("lower n, which is %d, or move it to a view of its own", f.N)
 	case len(f.Windows) > 0:

@@ -31,6 +31,9 @@ type Change struct {
 	Details []string
 	// NewState says that a feature view needs a new generation: its rows are filled anew.
 	NewState bool
+	// RowBytes is, with NewState, the most bytes that a row of the view can take, see
+	// [fold.Program.MaxRowBytes].
+	RowBytes int
 }
 
 // Diff lists what changes from one checked catalog to another, nothing when they say
@@ -88,7 +91,8 @@ func withNewState(changes []Change, before, after *featurestore.Catalog) []Chang
 			next = at + 1
 		}
 		old := before.View(view.Name)
-		if old != nil && fingerprint(before, old) == fingerprint(after, view) {
+		program := compile(after, view)
+		if old != nil && compile(before, old).Fingerprint() == program.Fingerprint() {
 			continue
 		}
 		if at < 0 {
@@ -99,22 +103,20 @@ func withNewState(changes []Change, before, after *featurestore.Catalog) []Chang
 				Details: []string{"what is kept of its source's fields changes"},
 			})
 		}
-		changes[at].NewState = true
+		changes[at].NewState, changes[at].RowBytes = true, program.MaxRowBytes()
 	}
 	return changes
 }
 
-// fingerprint identifies what a view's rows hold. A checked view compiles.
-func fingerprint(c *featurestore.Catalog, view *featurestore.View) uint64 {
-	source := c.Source(view.Source)
-	if source == nil {
-		return 0
+// compile compiles a checked view, which does not fail. It is that of no features where
+// the catalog was not checked.
+func compile(c *featurestore.Catalog, view *featurestore.View) *fold.Program {
+	if source := c.Source(view.Source); source != nil {
+		if program, err := fold.Compile(view, source); err == nil {
+			return program
+		}
 	}
-	program, err := fold.Compile(view, source)
-	if err != nil {
-		return 0
-	}
-	return program.Fingerprint()
+	return &fold.Program{}
 }
 
 // details collects the lines of one change.

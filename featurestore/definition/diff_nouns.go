@@ -71,6 +71,7 @@ func viewDetails(before, after *featurestore.View) []string {
 	d.value("source", before.Source, after.Source)
 	d.value("join_keys", joinAnd(before.JoinFields), joinAnd(after.JoinFields))
 	d.value("ttl", age(before.TTL), age(after.TTL))
+	d.value("dedupe", dedupeText(before.Dedupe), dedupeText(after.Dedupe))
 	d.list("feature", featureList(before), featureList(after))
 	for _, f := range after.Features {
 		for _, old := range before.Features {
@@ -80,6 +81,13 @@ func viewDetails(before, after *featurestore.View) []string {
 		}
 	}
 	return d
+}
+
+func dedupeText(d featurestore.Dedupe) string {
+	if d.Field == "" {
+		return ""
+	}
+	return fmt.Sprintf("by %s, last %d", d.Field, d.Last)
 }
 
 func featureList(v *featurestore.View) (list [][2]string) {

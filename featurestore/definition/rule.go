@@ -60,8 +60,9 @@ var choices = map[string]*choice{
 	"keys":       {values: []string{"int64", "string", "bytes"}},
 	"numbers":    {values: []string{"int64", "float64"}},
 	"formats":    {values: []string{"json"}, planned: []string{"avro", "protobuf"}},
+	"variances":  {values: []string{featurestore.Sample, featurestore.Population}},
 	"units":      {values: []string{"us", "ms", "s", "rfc3339"}},
-	"aggregates": {values: fold.Aggregates(), planned: fold.PlannedAggregates()},
+	"aggregates": {values: fold.Aggregates()},
 }
 
 var mappingType = reflect.TypeFor[mapping]()

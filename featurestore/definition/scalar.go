@@ -99,6 +99,26 @@ func (i *integer) decode(d *decoder, n ast.Node, r *rule) {
 	}
 }
 
+// number is a number between its bounds, which are whole and do not belong to it.
+type number struct {
+	place
+	value float64
+}
+
+func (v *number) decode(d *decoder, n ast.Node, r *rule) {
+	least, _ := strconv.ParseFloat(r.min, 64)
+	most, _ := strconv.ParseFloat(r.max, 64)
+	value, err := strconv.ParseFloat(n.GetToken().Value, 64)
+	switch {
+	case n.Type() != ast.IntegerType && n.Type() != ast.FloatType || err != nil:
+		d.addf(d.at(n), "%q must be a number, not %s", r.key, kindOf(n))
+	case value <= least || value >= most:
+		d.addf(d.at(n), "%q must be more than %s and less than %s; it is %s", r.key, r.min, r.max, n.GetToken().Value)
+	default:
+		v.place, v.value = d.at(n), value
+	}
+}
+
 // boolean is true or false.
 type boolean struct {
 	place

@@ -20,6 +20,8 @@ type schema struct {
 	Pattern     string             `json:"pattern,omitempty"`
 	Minimum     *int               `json:"minimum,omitempty"`
 	Maximum     *int               `json:"maximum,omitempty"`
+	Above       *int               `json:"exclusiveMinimum,omitempty"`
+	Below       *int               `json:"exclusiveMaximum,omitempty"`
 	MinItems    int                `json:"minItems,omitempty"`
 	MaxItems    int                `json:"maxItems,omitempty"`
 	Items       *schema            `json:"items,omitempty"`
@@ -125,6 +127,17 @@ func (i *integer) schema(r *rule) *schema {
 	}
 	if most, err := strconv.Atoi(r.max); err == nil {
 		s.Maximum = &most
+	}
+	return s
+}
+
+func (v *number) schema(r *rule) *schema {
+	s := &schema{Type: "number"}
+	if least, err := strconv.Atoi(r.min); err == nil {
+		s.Above = &least
+	}
+	if most, err := strconv.Atoi(r.max); err == nil {
+		s.Below = &most
 	}
 	return s
 }

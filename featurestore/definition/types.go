@@ -37,7 +37,7 @@ type joinKeyDef struct {
 }
 
 type sourceDef struct {
-	mapping     `doc:"A Kafka topic whose records are events with typed fields." planned:"dedupe,tombstone,retention,explode"`
+	mapping     `doc:"A Kafka topic whose records are events with typed fields." planned:"tombstone,retention,explode"`
 	Name        text         `yaml:"name,required" form:"short" eg:"ratings" doc:"The source's name."`
 	Description text         `yaml:"description" doc:"For people."`
 	Topic       text         `yaml:"topic" form:"topic" eg:"movielens.ratings" default:"<namespace>.<name>" doc:"The Kafka topic. One source reads a topic."`
@@ -63,30 +63,42 @@ type fieldDef struct {
 }
 
 type viewDef struct {
-	mapping     `doc:"A feature view: named features of one entity, folded from one source." planned:"dedupe,tombstone,on_demand,near_cache,staleness"`
+	mapping     `doc:"A feature view: named features of one entity, folded from one source." planned:"on_demand,near_cache,staleness"`
 	Name        text         `yaml:"name,required" form:"short" eg:"user_ratings" doc:"The view's name."`
 	Description text         `yaml:"description" doc:"For people."`
 	Entity      text         `yaml:"entity,required" form:"name" eg:"user" doc:"The entity that the features describe."`
 	Source      text         `yaml:"source,required" form:"short" eg:"ratings" doc:"The source that they are folded from."`
 	JoinKeys    pairs        `yaml:"join_keys" doc:"The field that holds each join key; by default the field of the same name."`
 	TTL         duration     `yaml:"ttl" min:"1s" max:"36500d" eg:"90d" doc:"How old an entity's newest event may be before its values are EXPIRED; by default forever."`
+	Dedupe      dedupeDef    `yaml:"dedupe" doc:"Which events are the same; by default none are."`
 	Features    []featureDef `yaml:"features,required" doc:"The features, in order."`
 }
 
+type dedupeDef struct {
+	mapping `doc:"Events that were folded already are left out and counted as duplicates: those that bring, from the same partition, an identity that the row remembers."`
+	By      text    `yaml:"by,required" form:"field" eg:"event_id" doc:"The field that identifies an event. Events without it are never duplicates."`
+	Last    integer `yaml:"last" min:"1" max:"1000" default:"100" doc:"How many of the newest identities a row remembers for each partition."`
+}
+
 type featureDef struct {
-	mapping     `doc:"A feature. With windows it makes a column for each, named feature_window; without it makes one column." planned:"where,exact,dedupe"`
+	mapping     `doc:"A feature. With windows it makes a column for each, named feature_window; without it makes one column."`
 	Name        text        `yaml:"name,required" form:"name" eg:"mean_rating" doc:"The feature's name."`
 	Description text        `yaml:"description" doc:"For people; the catalog keeps it."`
 	Aggregate   text        `yaml:"aggregate,required" one:"aggregates" doc:"What is computed."`
 	Field       text        `yaml:"field" form:"field" eg:"rating" doc:"The field that is aggregated; a count may have none and then counts events."`
+	Where       text        `yaml:"where" eg:"rating >= 4.0 && source == 'app'" doc:"A CEL expression over the fields of the source: only events of which it is true are aggregated."`
 	N           integer     `yaml:"n" min:"1" max:"1000" doc:"The length of a last_n list."`
+	Q           number      `yaml:"q" min:"0" max:"1" eg:"0.95" doc:"The quantile of a quantile, between 0 and 1."`
+	Of          text        `yaml:"of" one:"variances" doc:"What a var or stddev is of: of a sample (divided by n-1) or of the population (by n)."`
+	HalfLife    duration    `yaml:"half_life" min:"1s" max:"36500d" eg:"7d" doc:"The age at which an event weighs half in a decayed sum or count."`
+	Exact       integer     `yaml:"exact" min:"1" max:"1000" doc:"Keep so many newest events in place of tiles: the windows are exact, and OVERFLOW when they hold more events."`
 	Windows     []windowDef `yaml:"windows" doc:"What the aggregate covers."`
 }
 
 type windowDef struct {
-	mapping `doc:"A sawtooth window: a length, or a length with its hop." short:"length" planned:"exact"`
+	mapping `doc:"A sawtooth window: a length, or a length with its hop." short:"length"`
 	Length  windowLength `yaml:"length,required" min:"1s" max:"36500d" eg:"1h|30d|lifetime" doc:"How far back the window reaches."`
-	Hop     duration     `yaml:"hop" min:"1s" max:"36500d" eg:"1m" doc:"The granularity of the window's tail; by default the largest of 1s, 5s, 10s, 30s, 1m, 5m, 15m, 1h, 6h, 1d that is at most a sixtieth of the length."`
+	Hop     duration     `yaml:"hop" min:"1s" max:"36500d" eg:"1m" doc:"The granularity of the window's tail; by default the largest of 1s, 5s, 10s, 30s, 1m, 5m, 15m, 1h, 6h, 1d that is at most a sixtieth of the length, or a twelfth for distinct and quantile."`
 }
 
 type serviceDef struct {

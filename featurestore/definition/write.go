@@ -52,11 +52,22 @@ func Write(w io.Writer, changes []Change, color bool) error {
 			}
 			fmt.Fprintln(&b, "    "+detail)
 		}
+		if change.RowBytes > 0 {
+			fmt.Fprintf(&b, "    a row takes at most %s of the %s allowed\n", kilobytes(change.RowBytes), kilobytes(MaxRowBytes))
+		}
 	}
 	fmt.Fprintln(&b)
 	fmt.Fprintln(&b, paint(bold, summary(counts, views)))
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// kilobytes is a size for a person.
+func kilobytes(n int) string {
+	if n < 1000 {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	return fmt.Sprintf("%.1f kB", float64(n)/1000)
 }
 
 func summary(counts map[Kind]int, views int) string {

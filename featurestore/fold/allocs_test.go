@@ -11,7 +11,8 @@ func TestReadAllocatesOnlyLists(t *testing.T) {
 	p, _ := compileTest(t)
 	var names []string
 	for _, c := range p.view.Columns() {
-		if !c.Type.IsList() {
+		pooled := raceEnabled && p.view.Features[c.Feature].Exact > 0 // the detector empties pools at random
+		if !c.Type.IsList() && !pooled {
 			names = append(names, c.Name)
 		}
 	}
@@ -31,5 +32,17 @@ func TestReadAllocatesOnlyLists(t *testing.T) {
 		}
 	}); n > 0 {
 		t.Errorf("%v allocations a row", n)
+	}
+}
+
+// TestFoldAllocatesNothing: an event folded into an open row of numbers costs no memory.
+func TestFoldAllocatesNothing(t *testing.T) {
+	s, e := tenAggregates(t)
+	if n := testing.AllocsPerRun(1000, func() {
+		e.Offset++
+		e.Time += second
+		s.Fold(&e)
+	}); n > 0 {
+		t.Errorf("%v allocations an event", n)
 	}
 }

@@ -53,22 +53,61 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
-// BenchmarkFold folds one event into a packed row of that kind: unpack, fold, pack.
-func BenchmarkFold(b *testing.B) {
-	p, _ := compileTest(b)
-	s := p.NewState()
-	events := goldenEvents()
-	for i := range events {
-		s.Fold(&events[i])
+// tenAggregates is a view of ten numeric aggregates over three windows each, and a row of it
+// that has seen events over the longest.
+func tenAggregates(t testing.TB) (*State, featurestore.Event) {
+	t.Helper()
+	windows := []featurestore.Window{featurestore.NewWindow(time.Hour), featurestore.NewWindow(24 * time.Hour), featurestore.NewWindow(7 * 24 * time.Hour)}
+	view := &featurestore.View{}
+	for _, f := range []featurestore.Feature{
+		{Aggregate: "count"},
+		{Aggregate: "sum", Field: "price"},
+		{Aggregate: "mean", Field: "price"},
+		{Aggregate: "min", Field: "price"},
+		{Aggregate: "max", Field: "price"},
+		{Aggregate: "var", Field: "price", Of: featurestore.Sample},
+		{Aggregate: "stddev", Field: "price", Of: featurestore.Population},
+		{Aggregate: "sum", Field: "stars"},
+		{Aggregate: "min", Field: "stars"},
+		{Aggregate: "max", Field: "stars"},
+	} {
+		f.Name, f.Windows = f.Aggregate+"_"+f.Field, windows
+		view.Features = append(view.Features, f)
 	}
+	p, _ := compileView(t, view)
+	s := p.NewState()
+	e := priced(0, 0, 9.5)
+	e.Values[1] = featurestore.IntValue(4)
+	for i := range int64(7 * 24 * 4) {
+		e.Time, e.Offset = base+i*900*second, i
+		s.Fold(&e)
+	}
+	return s, e
+}
+
+// BenchmarkFold folds one event into an open row of ten aggregates over three windows.
+func BenchmarkFold(b *testing.B) {
+	s, e := tenAggregates(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		e.Offset++
+		e.Time += 1000
+		s.Fold(&e)
+	}
+}
+
+// BenchmarkRow folds one event into such a row as a batch does: unpack, fold, pack.
+func BenchmarkRow(b *testing.B) {
+	s, e := tenAggregates(b)
 	row := s.AppendRow(nil)
+	b.ReportMetric(float64(len(row)), "row-bytes")
+	packed := make([]byte, 0, 2*len(row))
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := s.Decode(row); err != nil {
 			b.Fatal(err)
 		}
-		s.Fold(&events[3])
-		row2 := s.AppendRow(nil)
-		_ = row2
+		s.Fold(&e)
+		packed = s.AppendRow(packed[:0])
 	}
 }

@@ -19,11 +19,12 @@ const (
 	encInt64
 	encFloat32
 	encFloat64
-	encWide // 128-bit integers
+	encWide  // 128-bit integers
+	encBlobs // sketches, see appendBlobs
 	encEnd
 )
 
-var encodingWidth = [encEnd]int{0, 1, 2, 4, 8, 4, 8, 16}
+var encodingWidth = [encEnd]int{0, 1, 2, 4, 8, 4, 8, 16, 0}
 
 var errTruncated = errors.New("the row is truncated")
 
@@ -39,6 +40,9 @@ func nextColumn(src []byte, n int) (c column, rest []byte, err error) {
 		return column{}, nil, errTruncated
 	}
 	enc := encoding(src[0])
+	if enc == encBlobs {
+		return nextBlobs(src[1:])
+	}
 	size := n * encodingWidth[enc]
 	if len(src)-1 < size {
 		return column{}, nil, errTruncated

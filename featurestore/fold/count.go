@@ -9,7 +9,7 @@ var countAggregate = aggregate{
 	field:    optional,
 	result:   func(featurestore.Type) (featurestore.Type, error) { return featurestore.Int64, nil },
 	partials: func(featurestore.Type) []partialKind { return []partialKind{countPartial} },
-	read: func(_ featurestore.Type, columns columnSet, lo, n int, cell *featurestore.Cell) {
+	read: func(_ *output, columns columnSet, lo, n int, cell *featurestore.Cell) {
 		setInt(cell, columns[0].sumInts(lo, n))
 	},
 }

@@ -2,6 +2,8 @@ package fold
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/onehop/onehop/featurestore"
@@ -17,6 +19,8 @@ type Inspection struct {
 	// Kept are the kept values, Tiles the tile sets by hop, in the order of the row.
 	Kept  []KeptInspection
 	Tiles []TilesInspection
+	// Identities says, by partition, how many events dedupe remembers.
+	Identities map[int32]int
 }
 
 // KeptInspection is what one feature keeps in the row itself.
@@ -60,14 +64,19 @@ func (p *Program) Inspect(row []byte) (*Inspection, error) {
 		return nil, err
 	}
 	in := &Inspection{Newest: s.newest, Stamp: Stamp(row), Fingerprint: p.fingerprint}
-	for _, k := range s.kept {
-		if k, ok := k.(interface{ inspect() []KeptInspection }); ok {
-			in.Kept = append(in.Kept, k.inspect()...)
-		}
+	for _, l := range s.edges {
+		in.Kept = append(in.Kept, l.inspect()...)
 	}
-	for i, k := range p.kept {
-		kept := &in.Kept[len(p.latest)+i]
-		kept.Feature, kept.Aggregate = k.feature.Name, k.feature.Aggregate
+	for i, k := range s.kept {
+		spec := p.kept[i]
+		kept := KeptInspection{Feature: spec.feature.Name, Aggregate: spec.feature.Aggregate, Entries: k.inspect()}
+		if spec.exact > 0 {
+			kept.Feature, kept.Aggregate = p.sharing(spec), fmt.Sprintf("exact %d", spec.exact)
+		}
+		in.Kept = append(in.Kept, kept)
+	}
+	if s.dedupe != nil {
+		in.Identities = s.dedupe.inspect()
 	}
 	for _, t := range s.sets {
 		in.Tiles = append(in.Tiles, p.inspectTiles(t))
@@ -99,6 +108,7 @@ func (p *Program) inspectTiles(t *tiles) TilesInspection {
 var partialNames = map[partialKind]string{
 	countPartial: "count", intSumPartial: "sum", floatSumPartial: "sum", floatLostPartial: "lost_of_sum",
 	intMinPartial: "min", intMaxPartial: "max", floatMinPartial: "min", floatMaxPartial: "max",
+	squaresPartial: "squares", distinctPartial: "distinct", quantilePartial: "quantile",
 }
 
 func (p *Program) partialName(spec partialSpec) string {
@@ -106,27 +116,56 @@ func (p *Program) partialName(spec partialSpec) string {
 	if !ok {
 		name = fmt.Sprintf("partial_%d", spec.kind)
 	}
-	if spec.field < 0 {
-		return name
+	if spec.field >= 0 {
+		name += "(" + p.source.Fields[spec.field].Name + ")"
 	}
-	return name + "(" + p.source.Fields[spec.field].Name + ")"
+	if spec.filter >= 0 {
+		name += " where " + p.conditions[spec.filter]
+	}
+	return name
 }
 
-func (l *latest) inspect() []KeptInspection {
-	kept := make([]KeptInspection, len(l.specs))
-	for i, s := range l.specs {
-		kept[i] = KeptInspection{Feature: s.feature.Name, Aggregate: s.feature.Aggregate, Entries: []KeptEntry{{Value: l.values[i].Clone()}}}
+// sharing names the features that share a ring.
+func (p *Program) sharing(ring *keptSpec) string {
+	var names []string
+	for i := range p.outputs {
+		if o := &p.outputs[i]; o.kept == ring && !slices.Contains(names, o.feature.Name) {
+			names = append(names, o.feature.Name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+func (l *edge) inspect() []KeptInspection {
+	kept := make([]KeptInspection, len(l.values))
+	for i, v := range l.spec.values {
+		entry := KeptEntry{Value: l.values[i].Clone()}
+		if !l.spec.isNewest() {
+			entry.At = l.at
+		}
+		kept[i] = KeptInspection{Feature: v.feature.Name, Aggregate: v.feature.Aggregate, Entries: []KeptEntry{entry}}
 	}
 	return kept
 }
 
-func (l *lastN) inspect() []KeptInspection {
-	entries := make([]KeptEntry, len(l.entries))
-	for i, e := range l.entries {
+func (d *dedupe) inspect() map[int32]int {
+	counts := map[int32]int{}
+	for _, p := range d.partitions {
+		counts[p.partition] = len(p.hashes)
+	}
+	return counts
+}
+
+func inspectEntries(list []lastEntry) []KeptEntry {
+	entries := make([]KeptEntry, len(list))
+	for i, e := range list {
 		entries[i] = KeptEntry{Value: e.value.Clone(), At: e.at}
 	}
-	return []KeptInspection{{Entries: entries}}
+	return entries
 }
+
+func (l *lastN) inspect() []KeptEntry { return inspectEntries(l.entries) }
+func (r *ring) inspect() []KeptEntry  { return inspectEntries(r.entries) }
 
 func (c *counts) inspect(i int) featurestore.Value { return featurestore.IntValue(c.tiles[i]) }
 

@@ -9,12 +9,11 @@ import (
 
 // kept is the state of one kept aggregate in a row being folded.
 type kept interface {
-	reset()
-	// fold folds an event; newest says whether it is the newest of the row so far
-	// in the order of positions. State that outlives the event is copied.
-	fold(e *featurestore.Event, newest bool)
-	append(dst []byte) []byte
-	decode(src []byte) error
+	section
+	// fold folds an event. State that outlives the event is copied.
+	fold(e *featurestore.Event)
+	// inspect shows what is kept, newest first.
+	inspect() []KeptEntry
 }
 
 // A packed value is a tag and what the tag says: nothing for null, false and true

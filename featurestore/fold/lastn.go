@@ -14,18 +14,18 @@ import (
 var lastNAggregate = aggregate{
 	windows: optional,
 	field:   required,
-	list:    true,
+	takes:   takesN,
 	result: func(t featurestore.Type) (featurestore.Type, error) {
 		if t.IsList() {
 			return 0, fmt.Errorf("last_n needs a scalar field; it is %s", t)
 		}
 		return featurestore.ListOf(t), nil
 	},
-	keep: func(field, n int, t featurestore.Type) kept {
-		return &lastN{field: field, n: n, typ: t}
+	keep: func(k *keptSpec) kept {
+		return &lastN{field: k.field, n: k.feature.N, typ: k.typ}
 	},
-	keptBytes: func(n, value int) int {
-		return uvarintBytes(n) + n*(maxPositionBytes+value)
+	keptBytes: func(k *keptSpec) int {
+		return uvarintBytes(k.feature.N) + k.feature.N*(maxPositionBytes+maxValueBytes(k.typ, k.text))
 	},
 	readKept: readLastN,
 }
@@ -44,7 +44,7 @@ type lastEntry struct {
 
 func (l *lastN) reset() { l.entries = l.entries[:0] }
 
-func (l *lastN) fold(e *featurestore.Event, _ bool) {
+func (l *lastN) fold(e *featurestore.Event) {
 	v := e.Values[l.field]
 	if v.IsNull() {
 		return
@@ -99,16 +99,16 @@ func eachLast(src []byte, t featurestore.Type, yield func(lastEntry) bool) error
 	return nil
 }
 
-func readLastN(packed []byte, t featurestore.Type, start int64, cell *featurestore.Cell) error {
-	list := []featurestore.Value{}
-	err := eachLast(packed, t, func(e lastEntry) bool {
+func readLastN(packed []byte, o *output, t int64, cell *featurestore.Cell) error {
+	list, start := []featurestore.Value{}, o.window.Start(t)
+	err := eachLast(packed, o.typ, func(e lastEntry) bool {
 		if e.at.Time < start {
 			return false // they are in order of time
 		}
 		list = append(list, e.value)
 		return true
 	})
-	cell.Value, cell.Status = featurestore.ListValue(t, list), featurestore.Present
+	cell.Value, cell.Status = featurestore.ListValue(o.typ, list), featurestore.Present
 	return err
 }
 

@@ -7,14 +7,14 @@ import "github.com/onehop/onehop/featurestore"
 var meanAggregate = aggregate{
 	windows:  required,
 	field:    required,
-	result:   numberOnly("mean", func(featurestore.Type) featurestore.Type { return featurestore.Float64 }),
+	result:   numberOnly("mean", alwaysFloat),
 	partials: sumPartials,
-	read: func(t featurestore.Type, columns columnSet, lo, n int, cell *featurestore.Cell) {
+	read: func(o *output, columns columnSet, lo, n int, cell *featurestore.Cell) {
 		count := columns[0].sumInts(lo, n)
 		switch {
 		case count == 0:
 			setNull(cell, featurestore.Null)
-		case t == featurestore.Int64:
+		case o.typ == featurestore.Int64:
 			setFinite(cell, sumWides(columns[1], lo, n).float()/float64(count))
 		default:
 			setFinite(cell, sumFloats(columns[1], columns[2], lo, n)/float64(count))

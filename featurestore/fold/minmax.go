@@ -36,9 +36,9 @@ func extremePartials(ints, floats partialKind) func(featurestore.Type) []partial
 	}
 }
 
-func readExtreme(sign float64) func(featurestore.Type, columnSet, int, int, *featurestore.Cell) {
-	return func(t featurestore.Type, columns columnSet, lo, n int, cell *featurestore.Cell) {
-		counts, values := &columns[0], &columns[1]
+func readExtreme(sign float64) func(*output, columnSet, int, int, *featurestore.Cell) {
+	return func(o *output, columns columnSet, lo, n int, cell *featurestore.Cell) {
+		counts, values, t := &columns[0], &columns[1], o.typ
 		switch {
 		case values.enc <= encInt8: // small integers, of either type
 			v, some := smallExtreme(counts, values, lo, n, sign > 0)

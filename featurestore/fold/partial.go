@@ -38,26 +38,56 @@ const (
 	intMaxPartial
 	floatMinPartial
 	floatMaxPartial
+	squaresPartial
+	distinctPartial
+	quantilePartial
 )
 
 // partialSpec is what a feature asks of a tile set.
 type partialSpec struct {
-	kind  partialKind
-	field int // index of the field, -1 for "every event"
+	kind   partialKind
+	field  int // index of the field, -1 for "every event"
+	filter int // index of the filter, -1 for none
 }
 
-// newPartials makes the columns of a tile set.
+// newPartials makes the columns of a tile set. A column may use those before it.
 func newPartials(specs []partialSpec) []partial {
 	columns := make([]partial, len(specs))
 	for i, spec := range specs {
 		columns[i] = newPartial(spec.kind)
-		if spec.kind == floatLostPartial {
-			// What rounding lost is kept beside the sum that lost it.
-			sum := slices.Index(specs, partialSpec{kind: floatSumPartial, field: spec.field})
-			columns[i].(*floatLost).of = columns[sum].(*floatSums)
+		switch c := columns[i].(type) {
+		case *floatLost: // what rounding lost is kept beside the sum that lost it
+			c.of = find(columns, specs, floatSumPartial, spec).(*floatSums)
+		case *squares:
+			c.count = countOf(columns, specs, spec)
+			switch sum := find(columns, specs, intSumPartial, spec).(type) {
+			case *intSums:
+				c.mean = func(i int) float64 { return sum.tiles[i].float() / float64(c.count.tiles[i]) }
+			default:
+				sums := find(columns, specs, floatSumPartial, spec).(*floatSums)
+				c.mean = func(i int) float64 { return sums.tiles[i].value() / float64(c.count.tiles[i]) }
+			}
 		}
 	}
 	return columns
+}
+
+// find is the column of a kind over the same field and filter as another, nil for none.
+func find(columns []partial, specs []partialSpec, kind partialKind, beside partialSpec) partial {
+	beside.kind = kind
+	if i := slices.Index(specs, beside); i >= 0 {
+		return columns[i]
+	}
+	return nil
+}
+
+// countOf is the count of the values that another column holds; it stands before it.
+func countOf(columns []partial, specs []partialSpec, beside partialSpec) *counts {
+	if c := find(columns, specs, countPartial, beside); c != nil {
+		return c.(*counts)
+	}
+	beside.field = -1 // a required field: the count of events stands for it
+	return find(columns, specs, countPartial, beside).(*counts)
 }
 
 func newPartial(kind partialKind) partial {
@@ -75,10 +105,25 @@ func newPartial(kind partialKind) partial {
 	case intMaxPartial:
 		return &extremes[int64]{get: featurestore.Value.Int, better: greater[int64], pack: appendInts, unpack: column.int}
 	case floatMinPartial:
-		return &extremes[float64]{get: featurestore.Value.Float, better: less[float64], pack: appendFloats, unpack: column.float}
+		return &extremes[float64]{get: floatOf, better: less[float64], pack: appendFloats, unpack: column.float}
+	case floatMaxPartial:
+		return &extremes[float64]{get: floatOf, better: greater[float64], pack: appendFloats, unpack: column.float}
+	case squaresPartial:
+		return &squares{}
+	case distinctPartial:
+		return &sketches[distinctSketch, *distinctSketch]{}
 	default:
-		return &extremes[float64]{get: featurestore.Value.Float, better: greater[float64], pack: appendFloats, unpack: column.float}
+		return &sketches[quantileSketch, *quantileSketch]{}
 	}
+}
+
+// floatOf is a float field; minus zero is zero, so that the first of equals to come does
+// not matter.
+func floatOf(v featurestore.Value) float64 {
+	if x := v.Float(); x != 0 {
+		return x
+	}
+	return 0
 }
 
 func less[T cmp.Ordered](a, b T) bool    { return a < b }

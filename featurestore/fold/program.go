@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/expr"
 )
 
 // foldVersion is part of every fingerprint: it changes when the meaning of folding
@@ -21,33 +23,59 @@ type Program struct {
 	view        *featurestore.View
 	source      *featurestore.Source
 	fingerprint uint64
-	ttl         int64        // µs, 0 for never
-	retention   int64        // µs, 0 for never
-	latest      []latestSpec // one section for all of them, if there are any
-	kept        []keptSpec
-	sets        []*tileSet
-	outputs     []output // one for each column of the view
+	ttl         int64 // µs, 0 for never
+	retention   int64 // µs, 0 for never
+	filters     []*expr.Filter
+	conditions  []string // the texts of the filters
+	// A row has a section for each of these, in this order, and one for what dedupe
+	// remembers, if the view has that.
+	edges   []*edgeSpec
+	kept    []*keptSpec
+	sets    []*tileSet
+	dedupe  *dedupe  // never folded into; nil for none
+	outputs []output // one for each column of the view
 }
 
-// keptSpec is one kept value of a row: the state of a feature.
+// keptSpec is one kept state of a row.
 type keptSpec struct {
-	agg   *aggregate
-	field int
-	n     int
-	typ   featurestore.Type // of the field
-	text  int               // the bound of the field's text, see MaxRowBytes
-
+	agg     *aggregate // nil for a ring
 	feature *featurestore.Feature
+	field   int // −1 for every event
+	filter  int // −1 for none
+	typ     featurestore.Type
+	text    int // the bound of the field's text, see MaxRowBytes
+
+	exact   int           // of a ring: how many events
+	longest time.Duration // of a ring: the longest window
+}
+
+func (k *keptSpec) new() kept {
+	if k.exact > 0 {
+		return newRing(k)
+	}
+	return k.agg.keep(k)
+}
+
+func (k *keptSpec) maxBytes() int {
+	if k.exact > 0 {
+		return k.ringBytes()
+	}
+	return k.agg.keptBytes(k)
 }
 
 // output says how a column is read: from which section, by which aggregate.
 type output struct {
-	section int // the latest values, then other kept values, then tile sets
-	at      int // within the latest values, or the other kept values
+	section int // the edges, then kept states, then tile sets
+	at      int // of a value within its edge
 	agg     *aggregate
+	feature *featurestore.Feature
 	window  featurestore.Window
 	typ     featurestore.Type // of the field
 	columns []int             // of the tile set, for a tiled aggregate
+	set     *tileSet
+	ring    *ringReader
+	edge    *edgeSpec
+	kept    *keptSpec
 }
 
 // Compile checks a view against its source and compiles it. The view's feature
@@ -62,10 +90,13 @@ func Compile(view *featurestore.View, source *featurestore.Source) (*Program, er
 	features := make([][]output, len(view.Features))
 	for i := range view.Features {
 		f := &view.Features[i]
-		if _, err := Check(f, source); err != nil {
+		_, err := Check(f, source)
+		if err == nil {
+			features[i], err = p.compile(f)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("view %q, feature %q: %w", view.Name, f.Name, err)
 		}
-		features[i] = p.compile(f, source)
 	}
 	for _, set := range p.sets {
 		if len(set.specs) > maxColumns {
@@ -73,65 +104,140 @@ func Compile(view *featurestore.View, source *featurestore.Source) (*Program, er
 				view.Name, len(set.specs), featurestore.FormatDuration(set.hop), maxColumns)
 		}
 	}
-	p.sortSets(features)
+	if err := p.compileDedupe(); err != nil {
+		return nil, fmt.Errorf("view %q: %w", view.Name, err)
+	}
+	p.sort()
 	for _, c := range view.Columns() {
-		p.outputs = append(p.outputs, features[c.Feature][max(c.Window, 0)])
+		o := features[c.Feature][max(c.Window, 0)]
+		o.section = p.section(&o)
+		p.outputs = append(p.outputs, o)
 	}
 	p.fingerprint = p.hash(source)
 	return p, nil
 }
 
+func (p *Program) compileDedupe() error {
+	d := p.view.Dedupe
+	if d.Field == "" {
+		return nil
+	}
+	field := p.source.Field(d.Field)
+	switch {
+	case field < 0:
+		return fmt.Errorf("dedupe: source %q has no field %q", p.source.Name, d.Field)
+	case p.source.Fields[field].Type.IsList():
+		return fmt.Errorf("dedupe: field %q is %s; a scalar identifies an event", d.Field, p.source.Fields[field].Type)
+	case d.Last < 1 || d.Last > MaxDedupe:
+		return fmt.Errorf("dedupe: last must be between 1 and %d; it is %d", MaxDedupe, d.Last)
+	}
+	p.dedupe = &dedupe{field: field, last: d.Last}
+	return nil
+}
+
 // compile adds what a feature keeps and returns an output for each of its columns.
-func (p *Program) compile(f *featurestore.Feature, source *featurestore.Source) []output {
-	agg := aggregates[f.Aggregate]
-	field := source.Field(f.Field)
-	var typ featurestore.Type
-	text := CountedTextBytes
-	if field >= 0 {
-		typ = source.Fields[field].Type
-		text = cmp.Or(source.Fields[field].KeyBytes, text)
+func (p *Program) compile(f *featurestore.Feature) ([]output, error) {
+	filter, err := p.filter(f.Where)
+	if err != nil {
+		return nil, fmt.Errorf("where: %w", err)
+	}
+	k := keptSpec{
+		agg: aggregates[f.Aggregate], feature: f, field: p.source.Field(f.Field), filter: filter,
+		text: CountedTextBytes, exact: f.Exact, longest: longestOf(f),
+	}
+	if k.field >= 0 {
+		k.typ = p.source.Fields[k.field].Type
+		k.text = cmp.Or(p.source.Fields[k.field].KeyBytes, k.text)
 	}
 	windows := f.Windows
 	if len(windows) == 0 {
 		windows = []featurestore.Window{{}}
 	}
 	outputs := make([]output, len(windows))
-	switch {
-	case agg == &latestAggregate:
-		p.latest = append(p.latest, latestSpec{field: field, typ: typ, text: text, feature: f})
-		outputs[0] = output{agg: agg, typ: typ, at: len(p.latest) - 1}
-		return outputs
-	case agg.keep != nil:
-		p.kept = append(p.kept, keptSpec{agg: agg, field: field, n: f.N, typ: typ, text: text, feature: f})
-		for i, w := range windows {
-			outputs[i] = output{agg: agg, window: w, typ: typ, at: len(p.kept) - 1}
-		}
-		return outputs
+	for i, w := range windows {
+		outputs[i] = output{agg: k.agg, feature: f, window: w, typ: k.typ}
 	}
-	counted := field
-	if field >= 0 && source.Fields[field].Required {
+	switch {
+	case k.agg == &latestAggregate || k.agg == &firstAggregate:
+		p.compileEdge(&k, &outputs[0])
+	case k.exact > 0:
+		reader := newRingReader(p.ring(&k), k.agg)
+		for i := range outputs {
+			outputs[i].ring, outputs[i].kept = reader, reader.spec
+		}
+	case k.agg.keep != nil:
+		p.kept = append(p.kept, &k)
+		for i := range outputs {
+			outputs[i].kept = &k
+		}
+	default:
+		for i := range outputs {
+			p.compileTiles(&k, &outputs[i])
+		}
+	}
+	return outputs, nil
+}
+
+// filter is the number of a filter, made on first use; −1 for no condition.
+func (p *Program) filter(condition string) (int, error) {
+	if condition == "" {
+		return -1, nil
+	}
+	if i := slices.Index(p.conditions, condition); i >= 0 {
+		return i, nil
+	}
+	f, err := expr.NewFilter(condition, p.source)
+	if err != nil {
+		return 0, err
+	}
+	p.filters, p.conditions = append(p.filters, f), append(p.conditions, condition)
+	return len(p.filters) - 1, nil
+}
+
+func (p *Program) compileEdge(k *keptSpec, o *output) {
+	oldest := k.agg == &firstAggregate
+	i := slices.IndexFunc(p.edges, func(s *edgeSpec) bool { return s.oldest == oldest && s.filter == k.filter })
+	if i < 0 {
+		i, p.edges = len(p.edges), append(p.edges, &edgeSpec{oldest: oldest, filter: k.filter})
+	}
+	o.edge, o.at = p.edges[i], len(p.edges[i].values)
+	p.edges[i].values = append(p.edges[i].values, edgeValue{field: k.field, typ: k.typ, text: k.text, feature: k.feature})
+}
+
+// ring is the ring that features over the same events share, made on first use and widened
+// to the longest window.
+func (p *Program) ring(k *keptSpec) *keptSpec {
+	for _, other := range p.kept {
+		if other.exact == k.exact && other.field == k.field && other.filter == k.filter {
+			other.longest = max(other.longest, k.longest)
+			return other
+		}
+	}
+	p.kept = append(p.kept, k)
+	return k
+}
+
+func (p *Program) compileTiles(k *keptSpec, o *output) {
+	counted := k.field
+	if k.field >= 0 && p.source.Fields[k.field].Required {
 		counted = -1 // never null: the count of events will do, and is shared
 	}
-	for i, w := range windows {
-		set := p.set(w)
-		outputs[i] = output{agg: agg, window: w, typ: typ}
-		for _, kind := range agg.partials(typ) {
-			spec := partialSpec{kind: kind, field: field}
-			if kind == countPartial {
-				spec.field = counted
-			}
-			outputs[i].columns = append(outputs[i].columns, set.add(spec))
+	o.set = p.set(o.window, k.agg.sketch)
+	for _, kind := range k.agg.partials(k.typ) {
+		spec := partialSpec{kind: kind, field: k.field, filter: k.filter}
+		if kind == countPartial {
+			spec.field = counted
 		}
+		o.columns = append(o.columns, o.set.add(spec))
 	}
-	return outputs
 }
 
 // set is the tile set for a window's hop, made on first use and widened to the
 // longest window.
-func (p *Program) set(w featurestore.Window) *tileSet {
-	i := slices.IndexFunc(p.sets, func(s *tileSet) bool { return s.hop == w.Hop })
+func (p *Program) set(w featurestore.Window, sketch bool) *tileSet {
+	i := slices.IndexFunc(p.sets, func(s *tileSet) bool { return s.hop == w.Hop && s.sketch == sketch })
 	if i < 0 {
-		p.sets = append(p.sets, &tileSet{hop: w.Hop, longest: w})
+		p.sets = append(p.sets, &tileSet{hop: w.Hop, sketch: sketch, longest: w})
 		return p.sets[len(p.sets)-1]
 	}
 	if w.Length > p.sets[i].longest.Length {
@@ -148,21 +254,30 @@ func (s *tileSet) add(spec partialSpec) int {
 	return len(s.specs) - 1
 }
 
-// sortSets orders the tile sets by hop and points the outputs at their sections.
-func (p *Program) sortSets(features [][]output) {
-	slices.SortFunc(p.sets, func(a, b *tileSet) int { return cmp.Compare(a.hop, b.hop) })
-	for _, outputs := range features {
-		for i := range outputs {
-			switch o := &outputs[i]; {
-			case o.agg == &latestAggregate:
-				o.section = 0
-			case o.agg.keep != nil:
-				o.section = p.firstKept() + o.at
-			default:
-				at := slices.IndexFunc(p.sets, func(s *tileSet) bool { return s.hop == o.window.Hop })
-				o.section = p.firstSet() + at
-			}
+// sort orders the sections: the newest event first among the edges, tile sets by hop.
+func (p *Program) sort() {
+	slices.SortStableFunc(p.edges, func(a, b *edgeSpec) int {
+		switch {
+		case a.isNewest():
+			return -1
+		case b.isNewest():
+			return 1
+		default:
+			return 0
 		}
+	})
+	slices.SortStableFunc(p.sets, func(a, b *tileSet) int { return cmp.Compare(a.hop, b.hop) })
+}
+
+// section finds the section of a row that a column is read from.
+func (p *Program) section(o *output) int {
+	switch {
+	case o.edge != nil:
+		return slices.Index(p.edges, o.edge)
+	case o.kept != nil:
+		return p.firstKept() + slices.Index(p.kept, o.kept)
+	default:
+		return p.firstSet() + slices.Index(p.sets, o.set)
 	}
 }
 
@@ -180,21 +295,44 @@ func (p *Program) hash(source *featurestore.Source) uint64 {
 		if i := source.Field(f.Field); i >= 0 && source.Fields[i].Required {
 			fmt.Fprint(&b, " required") // its count is that of the events, so the columns differ
 		}
+		hashSettings(&b, &f)
 		fmt.Fprint(&b, " windows")
 		for _, w := range f.Windows {
 			fmt.Fprintf(&b, " %d/%d", w.Length, w.Hop)
 		}
 		fmt.Fprintln(&b)
 	}
+	if d := p.view.Dedupe; d.Field != "" {
+		fmt.Fprintf(&b, "dedupe %q last %d\n", d.Field, d.Last)
+	}
 	return xxhash.Sum64String(b.String())
 }
 
-// sections is the number of sections of a row: one for all latest values, if there are
-// any, one for each other kept value, one for each tile set.
-func (p *Program) sections() int { return p.firstSet() + len(p.sets) }
+// hashSettings writes the settings that rows depend on; how a value is read from its row,
+// as the quantile and what a variance is of, is free to change.
+func hashSettings(b *strings.Builder, f *featurestore.Feature) {
+	if f.HalfLife != 0 {
+		fmt.Fprintf(b, " half_life %d", f.HalfLife)
+	}
+	if f.Where != "" {
+		fmt.Fprintf(b, " where %q", f.Where)
+	}
+	if f.Exact != 0 {
+		fmt.Fprintf(b, " exact %d", f.Exact)
+	}
+}
 
-// firstKept is the section of the first kept value that is not a latest value.
-func (p *Program) firstKept() int { return min(len(p.latest), 1) }
+// sections is the number of sections of a row.
+func (p *Program) sections() int {
+	n := p.firstSet() + len(p.sets)
+	if p.dedupe != nil {
+		n++
+	}
+	return n
+}
+
+// firstKept is the section of the first kept state.
+func (p *Program) firstKept() int { return len(p.edges) }
 
 // firstSet is the section of the first tile set.
 func (p *Program) firstSet() int { return p.firstKept() + len(p.kept) }

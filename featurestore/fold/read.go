@@ -12,7 +12,7 @@ const maxColumns = 64
 
 // columnSet holds the columns that one aggregate reads, in the order of its partials. It
 // is passed by value, so that nothing escapes to the heap.
-type columnSet [3]column
+type columnSet [4]column
 
 // Reader reads chosen columns of a view straight from packed rows. It is immutable
 // and safe for concurrent use.
@@ -29,9 +29,9 @@ type wanted struct {
 	// how many of the packed columns must be looked at.
 	windows []featurestore.Window
 	columns int
-	// latest says, for each of the latest values up to the last wanted one, which cell
-	// it goes to, or −1.
-	latest []int
+	// edge says, for each value of an edge up to the last wanted one, which cell it goes
+	// to, or −1.
+	edge []int
 }
 
 // target is one output: how to read it, and which cell it goes to.
@@ -53,11 +53,11 @@ func (p *Program) Reader(columns []string) (*Reader, error) {
 		}
 		out := p.outputs[at]
 		w := &r.sections[out.section]
-		if out.agg == &latestAggregate {
-			for len(w.latest) <= out.at {
-				w.latest = append(w.latest, -1)
+		if out.edge != nil {
+			for len(w.edge) <= out.at {
+				w.edge = append(w.edge, -1)
 			}
-			w.latest[out.at] = i
+			w.edge[out.at] = i
 			continue
 		}
 		window := slices.Index(w.windows, out.window)
@@ -118,8 +118,8 @@ func (r *Reader) Read(row []byte, t int64, cells []featurestore.Cell) error {
 			return fmt.Errorf("view %q: %w", r.program.view.Name, err)
 		}
 		switch {
-		case len(want.latest) > 0:
-			err = readLatest(packed, r.program.latest, want.latest, newest, cells)
+		case len(want.edge) > 0:
+			err = r.program.edges[i].read(packed, want.edge, newest, r.program.expired(t), cells)
 		case len(want.targets) == 0:
 		case i < r.program.firstSet():
 			err = readKept(packed, t, newest, want.targets, cells)
@@ -133,11 +133,23 @@ func (r *Reader) Read(row []byte, t int64, cells []featurestore.Cell) error {
 	return nil
 }
 
+// expired is the event time before which an event is older than the TTL at time t.
+func (p *Program) expired(t int64) int64 {
+	if p.ttl == 0 {
+		return 0
+	}
+	return t - p.ttl
+}
+
 func readKept(packed []byte, t, newest int64, targets []target, cells []featurestore.Cell) error {
 	for i := range targets {
 		o := &targets[i]
 		cell := &cells[o.cell]
-		if err := o.agg.readKept(packed, o.typ, o.output.window.Start(t), cell); err != nil {
+		read := o.agg.readKept
+		if o.ring != nil {
+			read = o.ring.read
+		}
+		if err := read(packed, &o.output, t, cell); err != nil {
 			return err
 		}
 		cell.EventTime = newest
@@ -146,7 +158,7 @@ func readKept(packed []byte, t, newest int64, targets []target, cells []features
 }
 
 // fewColumns and fewWindows are room on the stack; only sections with more allocate.
-const fewColumns, fewWindows = 16, 8
+const fewColumns, fewWindows = 24, 8
 
 func readTiles(set *tileSet, packed []byte, t, newest int64, want *wanted, cells []featurestore.Cell) error {
 	head, rest, err := set.open(packed)
@@ -178,7 +190,7 @@ func readTiles(set *tileSet, packed []byte, t, newest int64, want *wanted, cells
 			chosen[j] = all[c]
 		}
 		cell := &cells[o.cell]
-		o.agg.read(o.typ, chosen, first[o.window], head.n, cell)
+		o.agg.read(&o.output, chosen, first[o.window], head.n, cell)
 		cell.EventTime = newest
 	}
 	return nil

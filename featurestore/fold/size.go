@@ -15,6 +15,9 @@ const (
 	CountedTextBytes = 256
 	// CountedElements is the number of elements at which a list is counted.
 	CountedElements = 32
+	// CountedPartitions is the number of partitions of which a row with dedupe remembers
+	// identities: one where the topic is keyed by the entity.
+	CountedPartitions = 8
 )
 
 // maxPositionBytes is the longest packed position: the event time, then the uvarints
@@ -27,15 +30,21 @@ const maxPositionBytes = 8 + 5 + 9 + 5
 // [CountedElements].
 func (p *Program) MaxRowBytes() int {
 	total := headerBytes + maxPositionBytes
-	latest := 0
-	for _, l := range p.latest {
-		latest += maxValueBytes(l.typ, l.text)
-	}
-	if len(p.latest) > 0 {
-		total += sectionBytes(latest)
+	for _, edge := range p.edges {
+		size := 0
+		if !edge.isNewest() {
+			size += maxPositionBytes
+		}
+		for _, v := range edge.values {
+			size += maxValueBytes(v.typ, v.text)
+		}
+		total += sectionBytes(size)
 	}
 	for _, k := range p.kept {
-		total += sectionBytes(k.agg.keptBytes(k.n, maxValueBytes(k.typ, k.text)))
+		total += sectionBytes(k.maxBytes())
+	}
+	if p.dedupe != nil {
+		total += sectionBytes(p.dedupe.maxBytes())
 	}
 	for _, set := range p.sets {
 		total += sectionBytes(set.maxBytes())
@@ -48,9 +57,30 @@ func (s *tileSet) maxBytes() int {
 	n := s.maxTiles()
 	total := uvarintBytes(n) + uvarintBytes(math.MaxInt64) + n*s.distanceWidth()
 	for _, spec := range s.specs {
+		if size := blobBytes(spec.kind); size > 0 {
+			total += 1 + sectionBytes(n*sectionBytes(size))
+			continue
+		}
 		total += 1 + n*encodingWidth[widest(spec.kind)]
 	}
 	return total
+}
+
+// quantileBytes is the most that the bins of a tile take: keys are at most 2¹⁷ apart
+// altogether, so that two bytes do for all but a few, and counts are counted at four bytes,
+// up to 268 million values of one entity in one tile and bin.
+const quantileBytes = maxBins*(2+4) + 16
+
+// blobBytes is the most that one packed sketch takes; 0 for what is no sketch.
+func blobBytes(kind partialKind) int {
+	switch kind {
+	case distinctPartial:
+		return denseBytes
+	case quantilePartial:
+		return quantileBytes
+	default:
+		return 0
+	}
 }
 
 // widest is the widest encoding that a partial's numbers can need.
@@ -58,7 +88,7 @@ func widest(kind partialKind) encoding {
 	switch kind {
 	case intSumPartial:
 		return encWide
-	case floatSumPartial, floatLostPartial, floatMinPartial, floatMaxPartial:
+	case floatSumPartial, floatLostPartial, floatMinPartial, floatMaxPartial, squaresPartial:
 		return encFloat64
 	default:
 		return encInt64

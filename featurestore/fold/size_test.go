@@ -3,6 +3,7 @@ package fold
 import (
 	"bytes"
 	"math"
+	"strconv"
 	"testing"
 	"time"
 
@@ -39,33 +40,58 @@ func TestRowsStayWithinTheirBound(t *testing.T) {
 	})
 }
 
-// TestBoundIsNear fills a row with the worst that there is: the bound must hold, and
-// must not be far above.
+// TestBoundIsNear fills a row of each aggregate alone with the worst that there is: the
+// bound must hold, and must not be far above.
 func TestBoundIsNear(t *testing.T) {
-	p, _ := compileTest(t)
+	view := testView(t)
+	for _, f := range view.Features {
+		f.Where = ""
+		if len(f.Windows) > 0 && f.Exact == 0 {
+			f.Windows = []featurestore.Window{{Length: time.Minute, Hop: 10 * time.Second}}
+		}
+		t.Run(f.Name, func(t *testing.T) {
+			p, _ := compileView(t, &featurestore.View{Features: []featurestore.Feature{f}})
+			n, most := len(worstRow(p)), p.MaxRowBytes()
+			t.Logf("%s: %d bytes of %d", f.Aggregate, n, most)
+			least := most / 4
+			if f.Name == "p9_stars" {
+				least = 0 // integers reach few of the bins that floats do
+			}
+			if n > most || n < least {
+				t.Fatalf("the worst row takes %d bytes; the bound is %d", n, most)
+			}
+		})
+	}
+}
+
+// worstRow folds long texts, large numbers and many different values into a minute.
+func worstRow(p *Program) []byte {
 	state := p.NewState()
 	genre := featurestore.StringValue(string(bytes.Repeat([]byte("g"), CountedTextBytes)))
 	genres := make([]featurestore.Value, CountedElements)
 	for i := range genres {
 		genres[i] = genre
 	}
-	for i := range int64(1300) {
-		for _, stars := range []int64{math.MaxInt64, math.MinInt64, math.MaxInt64, math.MaxInt64} {
+	for i := range int64(66 * 50) {
+		stars := math.MaxInt64 - i
+		price := math.Ldexp(1+float64(i)/4096, int(i%1000)) // in another bin each
+		title := bytes.Repeat([]byte("x"), CountedTextBytes)
+		copy(title, strconv.FormatInt(i, 10))
+		for range 3 {
 			state.Fold(&featurestore.Event{
 				Position: featurestore.Position{
-					Time: (1_700_000_000 + i) * second, Partition: math.MaxInt32, Offset: math.MaxInt64, Index: math.MaxInt32,
+					Time: (1_700_000_000+i/50)*second + i%50, Partition: math.MaxInt32, Offset: math.MaxInt64, Index: math.MaxInt32,
 				},
 				Values: []featurestore.Value{
-					featurestore.IntValue(math.MaxInt64 - i), featurestore.IntValue(stars), featurestore.FloatValue(1e-9 * float64(stars)),
-					genre, featurestore.ListValue(featurestore.String, genres),
+					featurestore.IntValue(math.MaxInt64 - i), featurestore.IntValue(stars), featurestore.FloatValue(price),
+					{Type: featurestore.String, Bytes: title},
+					featurestore.ListValue(featurestore.String, genres),
 				},
 			})
+			stars = math.MinInt64 + i
 		}
 	}
-	n, most := len(state.AppendRow(nil)), p.MaxRowBytes()
-	if n > most || n < most/2 {
-		t.Fatalf("the worst row takes %d bytes; the bound is %d", n, most)
-	}
+	return state.AppendRow(nil)
 }
 
 func TestKeysAreCountedAtTheirBound(t *testing.T) {

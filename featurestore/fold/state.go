@@ -8,6 +8,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/expr"
 )
 
 const (
@@ -23,21 +24,44 @@ type State struct {
 	program *Program
 	newest  featurestore.Position
 	some    bool // an event has been folded
+	filters []*expr.Evaluation
+	pass    []bool // which filters the event being folded passes
+	edges   []*edge
 	kept    []kept
 	sets    []*tiles
+	dedupe  *dedupe // nil for none
+	// sections are all of the above that are packed, in the order of the row.
+	sections []section
+}
+
+// section is one section of a row.
+type section interface {
+	reset()
+	append(dst []byte) []byte
+	decode(src []byte) error
 }
 
 // NewState is the state of an entity of which nothing is known.
 func (p *Program) NewState() *State {
-	s := &State{program: p}
-	if len(p.latest) > 0 {
-		s.kept = append(s.kept, newLatest(p.latest))
+	s := &State{program: p, pass: make([]bool, len(p.filters))}
+	for _, f := range p.filters {
+		s.filters = append(s.filters, f.Evaluate())
+	}
+	for _, spec := range p.edges {
+		s.edges = append(s.edges, newEdge(spec))
+		s.sections = append(s.sections, s.edges[len(s.edges)-1])
 	}
 	for _, k := range p.kept {
-		s.kept = append(s.kept, k.agg.keep(k.field, k.n, k.typ))
+		s.kept = append(s.kept, k.new())
+		s.sections = append(s.sections, s.kept[len(s.kept)-1])
 	}
 	for _, set := range p.sets {
 		s.sets = append(s.sets, newTiles(set))
+		s.sections = append(s.sections, s.sets[len(s.sets)-1])
+	}
+	if p.dedupe != nil {
+		s.dedupe = &dedupe{field: p.dedupe.field, last: p.dedupe.last}
+		s.sections = append(s.sections, s.dedupe)
 	}
 	return s
 }
@@ -45,28 +69,55 @@ func (p *Program) NewState() *State {
 // Reset forgets everything.
 func (s *State) Reset() {
 	s.newest, s.some = featurestore.Position{}, false
-	for _, k := range s.kept {
-		k.reset()
-	}
-	for _, t := range s.sets {
-		t.reset()
+	for _, section := range s.sections {
+		section.reset()
 	}
 }
 
+// Outcome says what became of an event.
+type Outcome uint8
+
+// The outcomes.
+const (
+	// Folded events are in every window that covers them.
+	Folded Outcome = iota
+	// Late events came after a tile of theirs had left the row, and are in the other ones.
+	Late
+	// Duplicate events had been folded already and changed nothing.
+	Duplicate
+)
+
 // Fold folds one event. The result does not depend on the order of calls, but for
-// the last bits of float sums; folding the same event twice is the caller's error.
-// Nothing of the event is kept that is not copied.
-func (s *State) Fold(e *featurestore.Event) {
-	newest := !s.some || e.Compare(s.newest) > 0
-	if newest {
+// the last bits of float sums and, where the view has dedupe, for the order within a
+// partition, which must be that of offsets; folding the same event twice is the caller's
+// error. Nothing of the event is kept that is not copied.
+func (s *State) Fold(e *featurestore.Event) Outcome {
+	if s.dedupe != nil && s.dedupe.seen(e) {
+		return Duplicate
+	}
+	if !s.some || e.Compare(s.newest) > 0 {
 		s.newest, s.some = e.Position, true
 	}
-	for _, k := range s.kept {
-		k.fold(e, newest)
+	for i, f := range s.filters {
+		s.pass[i] = f.Passes(e.Values)
 	}
+	for _, l := range s.edges {
+		if passes(s.pass, l.spec.filter) {
+			l.fold(e)
+		}
+	}
+	for i, k := range s.kept {
+		if passes(s.pass, s.program.kept[i].filter) {
+			k.fold(e)
+		}
+	}
+	outcome := Folded
 	for _, t := range s.sets {
-		t.fold(e, s.newest.Time)
+		if t.fold(e, s.newest.Time, s.pass) {
+			outcome = Late
+		}
 	}
+	return outcome
 }
 
 // Newest is the time of the newest event folded, 0 if there is none.
@@ -80,17 +131,12 @@ func (s *State) AppendRow(dst []byte) []byte {
 	dst = append(dst, codecVersion)
 	dst = binary.LittleEndian.AppendUint64(dst, s.program.fingerprint)
 	dst = appendPosition(dst, s.newest)
-	for _, k := range s.kept {
-		dst = appendSection(dst, k)
-	}
-	for _, t := range s.sets {
-		dst = appendSection(dst, t)
+	for _, section := range s.sections {
+		dst = appendSection(dst, section)
 	}
 	binary.LittleEndian.PutUint64(dst[start:], xxhash.Sum64(dst[start+8:]))
 	return dst
 }
-
-type section interface{ append(dst []byte) []byte }
 
 // appendSection appends a section behind its length. Most are under 128 bytes, so
 // one byte is kept free for the length and the section moved when that is too few.
@@ -123,15 +169,10 @@ func (s *State) Decode(row []byte) error {
 	if err == nil && Stamp(row) != xxhash.Sum64(row[8:]) {
 		err = errors.New("the row's stamp does not match its bytes")
 	}
-	for i := 0; err == nil && i < s.program.sections(); i++ {
+	for i := 0; err == nil && i < len(s.sections); i++ {
 		var packed []byte
-		if packed, body, err = nextSection(body); err != nil {
-			break
-		}
-		if i < len(s.kept) {
-			err = s.kept[i].decode(packed)
-		} else {
-			err = s.sets[i-len(s.kept)].decode(packed)
+		if packed, body, err = nextSection(body); err == nil {
+			err = s.sections[i].decode(packed)
 		}
 	}
 	if err != nil {
@@ -139,6 +180,11 @@ func (s *State) Decode(row []byte) error {
 		return fmt.Errorf("view %q: %w", s.program.view.Name, err)
 	}
 	s.newest, s.some = newest, true
+	for _, l := range s.edges {
+		if l.spec.isNewest() {
+			l.at = newest
+		}
+	}
 	return nil
 }
 

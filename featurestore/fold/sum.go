@@ -10,11 +10,11 @@ var sumAggregate = aggregate{
 	field:    required,
 	result:   numberOnly("sum", sameType),
 	partials: sumPartials,
-	read: func(t featurestore.Type, columns columnSet, lo, n int, cell *featurestore.Cell) {
+	read: func(o *output, columns columnSet, lo, n int, cell *featurestore.Cell) {
 		switch {
 		case columns[0].sumInts(lo, n) == 0:
 			setNull(cell, featurestore.Null)
-		case t == featurestore.Int64:
+		case o.typ == featurestore.Int64:
 			if v, ok := sumWides(columns[1], lo, n).int(); ok {
 				setInt(cell, v)
 			} else {

@@ -15,6 +15,9 @@ const maxTiles = math.MaxUint16 - 1
 // tileSet says what the tiles of one hop keep. A lifetime has one tile, of hop 0.
 type tileSet struct {
 	hop time.Duration
+	// sketch sets keep sketches. They stand apart, so that a long window of numbers over the
+	// same hop does not make more of the large tiles.
+	sketch bool
 	// longest is the longest window read from these tiles; it decides when a tile
 	// leaves.
 	longest featurestore.Window
@@ -71,15 +74,19 @@ func (t *tiles) drop(n int) {
 
 // fold folds an event into its tile. newest is the newest event time of the row,
 // this event's included; tiles that no read after it can need leave, and an event
-// that belongs to such a tile is not needed either.
-func (t *tiles) fold(e *featurestore.Event, newest int64) {
+// that belongs to such a tile is late and not needed either. pass says which filters the
+// event passes.
+func (t *tiles) fold(e *featurestore.Event, newest int64, pass []bool) (late bool) {
 	first := t.set.first(newest + 1)
 	if expired, _ := slices.BinarySearch(t.indexes, first); expired > 0 {
 		t.drop(expired)
 	}
 	index := t.set.index(e.Time)
 	if index < first {
-		return
+		return true
+	}
+	if !t.set.wants(pass) {
+		return false
 	}
 	i, found := slices.BinarySearch(t.indexes, index)
 	if !found {
@@ -88,10 +95,22 @@ func (t *tiles) fold(e *featurestore.Event, newest int64) {
 			c.insert(i)
 		}
 	}
-	for c, spec := range t.set.specs {
-		t.columns[c].fold(i, valueOf(e, spec.field))
+	for c := range t.columns {
+		if spec := &t.set.specs[c]; passes(pass, spec.filter) {
+			t.columns[c].fold(i, valueOf(e, spec.field))
+		}
 	}
+	return false
 }
+
+// wants says whether an event has something to leave in a tile: a row with little in it
+// has few tiles.
+func (s *tileSet) wants(pass []bool) bool {
+	return slices.ContainsFunc(s.specs, func(spec partialSpec) bool { return passes(pass, spec.filter) })
+}
+
+// passes says whether an event passes a filter, or there is none.
+func passes(pass []bool, filter int) bool { return filter < 0 || pass[filter] }
 
 // everyEvent is what a count of events counts.
 var everyEvent = featurestore.BoolValue(true)
@@ -140,20 +159,10 @@ func (t *tiles) decode(src []byte) error {
 			return err
 		}
 		if e, ok := c.(interface{ fixEmpty(counts []int64) }); ok {
-			e.fixEmpty(t.countOf(t.set.specs[i].field).tiles)
+			e.fixEmpty(countOf(t.columns, t.set.specs, t.set.specs[i]).tiles)
 		}
 	}
 	return nil
-}
-
-// countOf is the count of a field's values, which stands before any column that
-// needs it.
-func (t *tiles) countOf(field int) *counts {
-	i := slices.Index(t.set.specs, partialSpec{kind: countPartial, field: field})
-	if i < 0 { // a required field: the count of events stands for it
-		i = slices.Index(t.set.specs, partialSpec{kind: countPartial, field: -1})
-	}
-	return t.columns[i].(*counts)
 }
 
 // packedTiles is the head of a packed tile set; it aliases the row.

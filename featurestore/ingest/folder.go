@@ -21,6 +21,8 @@ type rowFold struct {
 	events []*featurestore.Event
 	known  bool   // row is what the store had when last asked
 	row    []byte // nil if there is none
+	// late and duplicates count the events as last folded.
+	late, duplicates int64
 }
 
 // folder folds the rows of one view. Everything but the cache is used again for
@@ -60,7 +62,7 @@ func (f *folder) row(v *View, e *featurestore.Event) (*rowFold, error) {
 
 // load fetches the rows that are not known yet, from the cache or from the store in
 // one round trip.
-func (f *folder) load(ctx context.Context, p *Partition, v *View, work []*pendingBucket) error {
+func (v *viewState) load(ctx context.Context, store Rows, work []*pendingBucket) error {
 	var keys [][]byte
 	var rows []*rowFold
 	for _, w := range work {
@@ -68,9 +70,9 @@ func (f *folder) load(ctx context.Context, p *Partition, v *View, work []*pendin
 			if row.known {
 				continue
 			}
-			if packed, ok := f.cache.get(row.key); ok {
+			if packed, ok := v.folder.cache.get(row.key); ok {
 				row.row, row.known = packed, true
-				p.stats.RowHits++
+				v.stats.RowHits++
 				continue
 			}
 			keys, rows = append(keys, []byte(row.key)), append(rows, row)
@@ -79,8 +81,8 @@ func (f *folder) load(ctx context.Context, p *Partition, v *View, work []*pendin
 	if len(keys) == 0 {
 		return nil
 	}
-	p.stats.RowLoads += int64(len(keys))
-	packed, err := p.store.Load(ctx, v, keys)
+	v.stats.RowLoads += int64(len(keys))
+	packed, err := store.Load(ctx, v.View, keys)
 	if err != nil {
 		return err
 	}
@@ -98,8 +100,15 @@ func (f *folder) fold(v *View, row *rowFold) (RowWrite, error) {
 	} else if err := f.state.Decode(row.row); err != nil {
 		return write, errors.Join(fmt.Errorf("entity %s", featurestore.KeyText([]byte(row.key))), err)
 	}
+	row.late, row.duplicates = 0, 0
 	for _, e := range row.events {
-		f.state.Fold(e)
+		switch f.state.Fold(e) {
+		case fold.Late:
+			row.late++
+		case fold.Duplicate:
+			row.duplicates++
+		case fold.Folded:
+		}
 	}
 	write.Row = f.state.AppendRow(make([]byte, 0, len(row.row)+64))
 	if retention := v.Program.Retention(); retention > 0 {

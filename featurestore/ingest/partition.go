@@ -27,14 +27,16 @@ type Batch struct {
 	Events   []featurestore.Event
 }
 
-// Stats counts what a Partition did since it was made.
+// Stats counts what a Partition did for one view since it was made.
 type Stats struct {
-	Folded    int64 // events folded into a view
-	Skipped   int64 // events below the watermark of their bucket
-	Commits   int64 // commits written
-	Conflicts int64 // commits refused because a row or a watermark had moved
-	RowHits   int64 // rows found in the cache of hot rows
-	RowLoads  int64 // rows read from the store
+	Folded     int64 // events folded, late ones included
+	Late       int64 // events that came after a tile of theirs had left their row
+	Duplicates int64 // events that their row had folded already, by the view's dedupe
+	Skipped    int64 // events below the watermark of their bucket
+	Commits    int64 // commits written
+	Conflicts  int64 // commits refused because a row or a watermark had moved
+	RowHits    int64 // rows found in the cache of hot rows
+	RowLoads   int64 // rows read from the store
 }
 
 // Partition follows one partition. It is not safe for concurrent use; partitions
@@ -45,7 +47,6 @@ type Partition struct {
 	views []*viewState
 	// position is the offset after the last batch processed.
 	position int64
-	stats    Stats
 }
 
 // viewState is where one generation stands.
@@ -54,6 +55,7 @@ type viewState struct {
 	next   []int64 // remembered watermark of each bucket
 	target int64   // to be reached before the buckets are live, or Missing
 	folder folder
+	stats  Stats
 }
 
 // NewPartition follows a partition for the views that its topic feeds. cacheBytes
@@ -69,8 +71,15 @@ func NewPartition(store Store, id PartitionID, views []*View, cacheBytes int) *P
 	return p
 }
 
-// Stats is what the partition has done so far.
-func (p *Partition) Stats() Stats { return p.stats }
+// Stats is what the partition has done so far for each view, in the order in which the
+// views were given.
+func (p *Partition) Stats() []Stats {
+	stats := make([]Stats, len(p.views))
+	for i, v := range p.views {
+		stats[i] = v.stats
+	}
+	return stats
+}
 
 // Position is the offset after the last record processed.
 func (p *Partition) Position() int64 { return p.position }

@@ -171,7 +171,7 @@ func TestNewTopicIDIsANewSpaceOfOffsets(t *testing.T) {
 		if err := p.Process(context.Background(), l.Batch(0, 0, 50)); err != nil {
 			t.Fatal(err)
 		}
-		if got := p.Stats().Folded; got != 50 {
+		if got := p.Stats()[0].Folded; got != 50 {
 			t.Fatalf("topic %s: %d events folded, want 50", id, got)
 		}
 	}

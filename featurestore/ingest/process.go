@@ -32,7 +32,7 @@ func (p *Partition) processView(ctx context.Context, v *viewState, batch Batch, 
 		if round == maxRounds {
 			return errContended
 		}
-		if err := v.folder.load(ctx, p, v.View, work); err != nil {
+		if err := v.load(ctx, p.store, work); err != nil {
 			return err
 		}
 		if work, err = p.commit(ctx, v, batch, work); err != nil {
@@ -56,7 +56,7 @@ func (p *Partition) gather(v *viewState, batch Batch) ([]*pendingBucket, error) 
 		}
 		b := row.bucket
 		if e.Offset < v.next[b] {
-			p.stats.Skipped++
+			v.stats.Skipped++
 			continue
 		}
 		if buckets[b] == nil {
@@ -108,7 +108,7 @@ func (p *Partition) commit(ctx context.Context, v *viewState, batch Batch, work 
 			return nil, err
 		}
 		if retry {
-			p.stats.Conflicts++
+			v.stats.Conflicts++
 			again = append(again, w)
 		}
 	}
@@ -123,7 +123,7 @@ func (p *Partition) settle(v *viewState, w *pendingBucket, c *Commit, o *Outcome
 	case o.Moved:
 		// Another owner of the partition did this work, or a part of it.
 		v.next[w.bucket] = o.Watermark
-		p.stats.Skipped += w.skip(o.Watermark)
+		v.stats.Skipped += w.skip(o.Watermark)
 		v.folder.forget(w)
 		return len(w.rows) > 0 || o.Watermark < c.Next, nil
 	case len(o.Changed) > 0:
@@ -133,9 +133,11 @@ func (p *Partition) settle(v *viewState, w *pendingBucket, c *Commit, o *Outcome
 		return true, nil
 	}
 	v.next[w.bucket] = c.Next
-	p.stats.Commits++
+	v.stats.Commits++
 	for i, row := range w.rows {
-		p.stats.Folded += int64(len(row.events))
+		v.stats.Folded += int64(len(row.events)) - row.duplicates
+		v.stats.Late += row.late
+		v.stats.Duplicates += row.duplicates
 		v.folder.cache.put(row.key, c.Rows[i].Row)
 	}
 	return false, nil

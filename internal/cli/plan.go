@@ -83,6 +83,7 @@ type planChange struct {
 	Name     string          `json:"name"`
 	Details  []string        `json:"details,omitempty"`
 	NewState bool            `json:"new_generation,omitempty"`
+	RowBytes int             `json:"max_row_bytes,omitempty"`
 }
 
 // newPlan compares a catalog with what is applied. It fails when the catalog cannot

@@ -28,8 +28,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "onehop_ingest_rejected_total", Help: "Records that could not be accepted and went to the dead-letter topic.",
 		}, []string{"group", "source"}),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "onehop_ingest_view_events_total", Help: "Events by what became of them in the views of a source: folded, or skipped as already there; and commits that met a rival.",
-		}, []string{"source", "outcome"}),
+			Name: "onehop_ingest_view_events_total", Help: "Events by what became of them in a view: folded (late ones among them), late, duplicate, or skipped as already there; and commits in conflict with a rival.",
+		}, []string{"view", "generation", "outcome"}),
 		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "onehop_ingest_lag_records", Help: "Records in the partition that are not processed yet.",
 		}, []string{"group", "topic", "partition"}),
@@ -83,8 +83,14 @@ func (m *metrics) visible(views []*ingest.View, last *featurestore.Event) {
 	}
 }
 
-func (m *metrics) folded(source string, before, after ingest.Stats) {
-	m.events.WithLabelValues(source, "folded").Add(float64(after.Folded - before.Folded))
-	m.events.WithLabelValues(source, "skipped").Add(float64(after.Skipped - before.Skipped))
-	m.events.WithLabelValues(source, "conflict").Add(float64(after.Conflicts - before.Conflicts))
+func (m *metrics) folded(views []*ingest.View, before, after []ingest.Stats) {
+	for i, v := range views {
+		b, a, generation := before[i], after[i], strconv.Itoa(v.Generation)
+		for outcome, n := range map[string]int64{
+			"folded": a.Folded - b.Folded, "late": a.Late - b.Late, "duplicate": a.Duplicates - b.Duplicates,
+			"skipped": a.Skipped - b.Skipped, "conflict": a.Conflicts - b.Conflicts,
+		} {
+			m.events.WithLabelValues(v.Name, generation, outcome).Add(float64(n))
+		}
+	}
 }

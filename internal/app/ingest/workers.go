@@ -37,7 +37,7 @@ func (w *onlineWorker) Process(ctx context.Context, batch stream.Batch) error {
 	}
 	before := w.partition.Stats()
 	err := w.partition.Process(ctx, batch.Batch)
-	w.service.metrics.folded(w.source.Name, before, w.partition.Stats())
+	w.service.metrics.folded(w.views, before, w.partition.Stats())
 	if err == nil && len(batch.Events) > 0 {
 		w.service.metrics.visible(w.views, &batch.Events[len(batch.Events)-1])
 	}
