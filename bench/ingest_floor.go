@@ -67,12 +67,8 @@ func (s *ingestStack) consume(ctx context.Context, events int, do func([]feature
 		}
 		var batch []featurestore.Event
 		fetches.EachRecord(func(r *kgo.Record) {
-			e := featurestore.Event{
-				Position:   featurestore.Position{Partition: r.Partition, Offset: r.Offset},
-				RecordTime: r.Timestamp.UnixMicro(),
-			}
-			if decoder.Decode(r.Value, &e) == nil {
-				batch = append(batch, e)
+			if events, err := decoder.Decode(ctx, r, batch); err == nil {
+				batch = events
 			}
 			done++
 		})

@@ -51,10 +51,7 @@ func parseText(raw jsontext.Value, t featurestore.Type) (featurestore.Value, err
 		return featurestore.Value{}, malformed(err)
 	}
 	if t == featurestore.String {
-		if bytes.IndexByte(text, 0) >= 0 {
-			return featurestore.Value{}, errors.New("holds a NUL character, which history cannot keep")
-		}
-		return featurestore.Value{Type: t, Bytes: text}, nil
+		return stringValue(text)
 	}
 	n, err := base64.StdEncoding.Decode(text, text)
 	if err != nil {
