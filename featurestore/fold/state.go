@@ -55,8 +55,13 @@ func (s *State) Reset() {
 
 // Fold folds one event. The result does not depend on the order of calls, but for
 // the last bits of float sums; folding the same event twice is the caller's error.
-// Nothing of the event is kept that is not copied.
+// Nothing of the event is kept that is not copied. An event that deletes forgets what
+// was folded before it, so that there the order does count.
 func (s *State) Fold(e *featurestore.Event) {
+	if e.Delete {
+		s.Reset()
+		return
+	}
 	newest := !s.some || e.Compare(s.newest) > 0
 	if newest {
 		s.newest, s.some = e.Position, true
@@ -68,6 +73,9 @@ func (s *State) Fold(e *featurestore.Event) {
 		t.fold(e, s.newest.Time)
 	}
 }
+
+// Empty says whether nothing is known of the entity, so that it has no row.
+func (s *State) Empty() bool { return !s.some }
 
 // Newest is the time of the newest event folded, 0 if there is none.
 func (s *State) Newest() int64 { return s.newest.Time }

@@ -64,9 +64,15 @@ func (d *Decoder) Decode(ctx context.Context, r *kgo.Record, events []featuresto
 		return events, fmt.Errorf("the record has %d bytes; at most %d are allowed", len(r.Value), featurestore.MaxEventBytes)
 	}
 	v := d.version(r.Timestamp.UnixMicro())
+	if r.Value == nil && !v.Source.Deletes {
+		return events, errors.New("the record has no value: it is a tombstone, and its source does not say \"tombstone: delete\"")
+	}
 	d.record, d.elements = draft{values: make([]featurestore.Value, d.fields)}, d.elements[:0]
 	if err := v.readAside(r, &d.record); err != nil {
 		return events, err
+	}
+	if r.Value == nil {
+		return v.tombstone(r, &d.record, events)
 	}
 	if err := v.format.read(ctx, d, r.Value); err != nil {
 		return events, err
@@ -128,6 +134,29 @@ func (l *layout) finish(r *kgo.Record, e *draft, index int, events []featurestor
 	return append(events, featurestore.Event{
 		Position:   featurestore.Position{Time: e.time, Partition: r.Partition, Offset: r.Offset, Index: int32(index)},
 		RecordTime: recordTime,
+		Values:     e.values,
+	}), nil
+}
+
+// tombstone appends the event by which an entity is forgotten. Its time is the record's.
+func (l *layout) tombstone(r *kgo.Record, e *draft, events []featurestore.Event) ([]featurestore.Event, error) {
+	at := r.Timestamp.UnixMicro()
+	for i := range l.aside {
+		t := &l.aside[i]
+		switch {
+		case !t.field.Key && t.at >= 0:
+			e.values[t.at] = featurestore.Value{} // a header says nothing of what is deleted
+		case t.field.Key && t.field.Required && e.seen&t.bit == 0:
+			return events, fmt.Errorf("required field %s is missing or null", t.field)
+		}
+	}
+	if at <= 0 {
+		return events, fmt.Errorf("the timestamp of the tombstone is %d: not after 1970", at)
+	}
+	return append(events, featurestore.Event{
+		Position:   featurestore.Position{Time: at, Partition: r.Partition, Offset: r.Offset},
+		Delete:     true,
+		RecordTime: at,
 		Values:     e.values,
 	}), nil
 }

@@ -158,3 +158,34 @@ func TestLargeArraysAreSeveralBatches(t *testing.T) {
 		t.Errorf("%d batches with %d events", batches, events)
 	}
 }
+
+func TestTombstones(t *testing.T) {
+	deletes, plain := orderSource(), orderSource()
+	deletes.Deletes = true
+	d := NewDecoder([]Version{{Source: plain}, {From: recordMillis * 1000, Source: deletes}})
+	tombstone := func(at int64) *kgo.Record {
+		r := orderRecord("")
+		r.Value, r.Timestamp = nil, r.Timestamp.Add(time.Duration(at)*time.Microsecond)
+		return r
+	}
+	events, err := d.Decode(t.Context(), tombstone(4), nil)
+	if want := "3/7/0@4 [null null 42 null null null null]"; err != nil || show(events) != want || !events[0].Delete {
+		t.Errorf("%v\n%s\nwant %s", err, show(events), want)
+	}
+	if events, err := d.Decode(t.Context(), orderRecord(order), nil); err != nil || len(events) != 2 || events[0].Delete {
+		t.Errorf("a record with a value: %v, %v", events, err)
+	}
+	if _, err := d.Decode(t.Context(), tombstone(-1), nil); err == nil || !strings.Contains(err.Error(), "tombstone: delete") {
+		t.Errorf("a tombstone of before they were allowed: %v", err)
+	}
+	for name, change := range map[string]func(*kgo.Record){
+		`required field "buyer" (the record's key)`: func(r *kgo.Record) { r.Key = nil },
+		`is "x"; int64 as text`:                     func(r *kgo.Record) { r.Key = []byte("x") },
+	} {
+		r := tombstone(0)
+		change(r)
+		if _, err := d.Decode(t.Context(), r, nil); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("got %v, want something with %s", err, name)
+		}
+	}
+}
