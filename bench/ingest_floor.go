@@ -59,7 +59,7 @@ func (s *ingestStack) consume(ctx context.Context, events int, do func([]feature
 		return fmt.Errorf("the Kafka client: %w", err)
 	}
 	defer client.Close()
-	decoder := stream.NewDecoder([]stream.Version{{Source: source}})
+	decoder := stream.NewDecoder([]stream.Version{{Source: source}}, nil)
 	for done := 0; done < events; {
 		fetches := client.PollRecords(ctx, 20_000)
 		if err := fetches.Err0(); err != nil {

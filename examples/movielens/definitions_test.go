@@ -46,7 +46,7 @@ func TestGeneratedRecordsFillEveryField(t *testing.T) {
 		if s == nil {
 			t.Fatalf("there is no source %q", source)
 		}
-		decoder := stream.NewDecoder([]stream.Version{{Source: s}})
+		decoder := stream.NewDecoder([]stream.Version{{Source: s}}, nil)
 		stamp := time.UnixMicro(at)
 		if source == "ratings" {
 			stamp = time.Date(2026, 1, 1, 0, 1, 0, 0, time.UTC)

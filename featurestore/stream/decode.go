@@ -45,15 +45,27 @@ type format interface {
 	read(ctx context.Context, d *Decoder, value []byte) error
 }
 
-// NewDecoder makes a decoder for the versions of one source, oldest first.
-func NewDecoder(versions []Version) *Decoder {
+// NewDecoder makes a decoder for the versions of one source, oldest first. schemas may be
+// nil where no format needs a schema registry.
+func NewDecoder(versions []Version, schemas *Schemas) *Decoder {
 	newest := versions[len(versions)-1].Source
 	d := &Decoder{fields: len(newest.Fields)}
 	for _, v := range versions {
 		l := newLayout(v, newest)
-		d.versions = append([]decoderVersion{{layout: l, format: newJSON(l)}}, d.versions...)
+		d.versions = append([]decoderVersion{{layout: l, format: newFormat(l, schemas)}}, d.versions...)
 	}
 	return d
+}
+
+func newFormat(l *layout, schemas *Schemas) format {
+	switch l.Source.Format {
+	case featurestore.Avro:
+		return &avroFormat{layout: l, schemas: schemas}
+	case featurestore.Protobuf:
+		return newProtobuf(l, schemas)
+	default:
+		return newJSON(l)
+	}
 }
 
 // Decode appends the events of a record: one, or where the source says so one for each

@@ -54,7 +54,7 @@ func one(t *testing.T, d *Decoder, r *kgo.Record) (featurestore.Event, error) {
 
 func decode(t *testing.T, value string) (featurestore.Event, error) {
 	t.Helper()
-	return one(t, NewDecoder([]Version{{Source: testSource()}}), record(value, 0))
+	return one(t, NewDecoder([]Version{{Source: testSource()}}, nil), record(value, 0))
 }
 
 func TestDecode(t *testing.T) {
@@ -120,7 +120,7 @@ func TestVersionInForce(t *testing.T) {
 	before.Fields = before.Fields[:2]
 	after := testSource()
 	after.Fields = append([]featurestore.Field{{Name: "added", Type: featurestore.Int64, Required: true}}, after.Fields...)
-	d := NewDecoder([]Version{{From: 0, Source: before}, {From: recordMillis * 1000, Source: after}})
+	d := NewDecoder([]Version{{From: 0, Source: before}, {From: recordMillis * 1000, Source: after}}, nil)
 	old, err := one(t, d, record(good, -1))
 	if err != nil {
 		t.Fatalf("a record from before the new version: %v", err)
@@ -137,14 +137,14 @@ func TestVersionInForce(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(good))
 	f.Add([]byte(`{"user":"ann","n":1e3,"tags":[[]],"at":"2026"}`))
-	d := NewDecoder([]Version{{Source: testSource()}})
+	d := NewDecoder([]Version{{Source: testSource()}}, nil)
 	f.Fuzz(func(t *testing.T, value []byte) {
 		_, _ = d.Decode(t.Context(), record(string(value), 0), nil)
 	})
 }
 
 func BenchmarkDecode(b *testing.B) {
-	d := NewDecoder([]Version{{Source: testSource()}})
+	d := NewDecoder([]Version{{Source: testSource()}}, nil)
 	r, events := record(good, 0), make([]featurestore.Event, 0, 1)
 	b.SetBytes(int64(len(good)))
 	for b.Loop() {

@@ -51,7 +51,7 @@ func show(events []featurestore.Event) string {
 }
 
 func TestFieldsFromEverywhere(t *testing.T) {
-	d := NewDecoder([]Version{{Source: orderSource()}})
+	d := NewDecoder([]Version{{Source: orderSource()}}, nil)
 	for _, c := range []struct{ name, value, want string }{
 		{"two elements", order, "3/7/0@0 [\"tea\" 250 42 \"Ulm\" \"blue\" true 2.5]\n3/7/1@0 [\"cup\" null 42 \"Ulm\" \"blue\" true 2.5]"},
 		{"the shared after the elements, a default", `{"order":{"items":[{"sku":"tea"}]},"meta":{"at":1700000000001}}`, `3/7/0@1000 ["tea" null 42 "unknown" "blue" true 2.5]`},
@@ -70,7 +70,7 @@ func TestFieldsFromEverywhere(t *testing.T) {
 
 // TestWholeOrNot refuses a record with one bad element as a whole, and says which.
 func TestWholeOrNot(t *testing.T) {
-	d := NewDecoder([]Version{{Source: orderSource()}})
+	d := NewDecoder([]Version{{Source: orderSource()}}, nil)
 	before := []featurestore.Event{{RecordTime: 1}}
 	for _, c := range []struct {
 		name, value, want string
@@ -111,7 +111,7 @@ func TestScalarElements(t *testing.T) {
 			{Name: "id", Type: featurestore.Int64, Path: "ids", Required: true}, {Name: "user", Type: featurestore.String},
 		},
 	}
-	d := NewDecoder([]Version{{Source: source}})
+	d := NewDecoder([]Version{{Source: source}}, nil)
 	events, err := d.Decode(t.Context(), record(`{"ids":[7,8],"user":"ann"}`, 5), nil)
 	if want := "3/7/0@5 [7 \"ann\"]\n3/7/1@5 [8 \"ann\"]"; err != nil || show(events) != want {
 		t.Errorf("%v\n%s\nwant\n%s", err, show(events), want)
@@ -125,7 +125,7 @@ func TestScalarElements(t *testing.T) {
 func TestMovedField(t *testing.T) {
 	before, after := testSource(), testSource()
 	after.Fields[1].Path = "more.n"
-	d := NewDecoder([]Version{{Source: before}, {From: recordMillis * 1000, Source: after}})
+	d := NewDecoder([]Version{{Source: before}, {From: recordMillis * 1000, Source: after}}, nil)
 	value := strings.Replace(good, `"x":[1]`, `"n":9`, 1)
 	for at, want := range map[int64]int64{-1: 3, 0: 9} {
 		if e, err := one(t, d, record(value, at)); err != nil || e.Values[1].Int() != want {
@@ -137,7 +137,7 @@ func TestMovedField(t *testing.T) {
 // TestLargeArraysAreSeveralBatches bounds the events that are in memory at once.
 func TestLargeArraysAreSeveralBatches(t *testing.T) {
 	value := `{"order":{"items":[` + strings.Repeat(`{"sku":"a"},`, 8000) + `{"sku":"a"}]},"meta":{"at":1700000000000}}`
-	p := &partition{decoder: NewDecoder([]Version{{Source: orderSource()}})}
+	p := &partition{decoder: NewDecoder([]Version{{Source: orderSource()}}, nil)}
 	var records []*kgo.Record
 	for i := range 30 {
 		r := orderRecord(value)
@@ -162,7 +162,7 @@ func TestLargeArraysAreSeveralBatches(t *testing.T) {
 func TestTombstones(t *testing.T) {
 	deletes, plain := orderSource(), orderSource()
 	deletes.Deletes = true
-	d := NewDecoder([]Version{{Source: plain}, {From: recordMillis * 1000, Source: deletes}})
+	d := NewDecoder([]Version{{Source: plain}, {From: recordMillis * 1000, Source: deletes}}, nil)
 	tombstone := func(at int64) *kgo.Record {
 		r := orderRecord("")
 		r.Value, r.Timestamp = nil, r.Timestamp.Add(time.Duration(at)*time.Microsecond)

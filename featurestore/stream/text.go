@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"time"
 	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -88,4 +89,42 @@ func floatValue(v float64) (featurestore.Value, error) {
 		return featurestore.Value{}, fmt.Errorf("is %v; a finite number is needed", v)
 	}
 	return featurestore.FloatValue(v), nil
+}
+
+// numberTime is a number of units since 1970 in microseconds.
+func numberTime(n int64, unit featurestore.TimeUnit) (int64, error) {
+	var scale int64
+	switch unit {
+	case featurestore.Seconds:
+		scale = 1e6
+	case featurestore.Milliseconds:
+		scale = 1e3
+	case featurestore.Microseconds:
+		scale = 1
+	default:
+		return 0, fmt.Errorf("is a number that does not say its unit; the source's event time declares %s", unitName(unit))
+	}
+	if n <= 0 || n > math.MaxInt64/2/scale {
+		return 0, fmt.Errorf("is %d %s, which is no time after 1970", n, unit)
+	}
+	return n * scale, nil
+}
+
+// textTime is a time written as text in microseconds.
+func textTime(text string, unit featurestore.TimeUnit) (int64, error) {
+	if unit != featurestore.RFC3339 {
+		return 0, fmt.Errorf("is text; the source's event time declares %s", unitName(unit))
+	}
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return 0, fmt.Errorf("is %q; a time such as \"2026-01-02T15:04:05Z\" is needed", shorten(text, 60))
+	}
+	return t.UnixMicro(), nil
+}
+
+func unitName(unit featurestore.TimeUnit) string {
+	if unit == "" {
+		return "no unit"
+	}
+	return fmt.Sprintf("unit %q", unit)
 }

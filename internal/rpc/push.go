@@ -46,7 +46,7 @@ func (f *Features) PushEvents(ctx context.Context, req *onehopv1.PushEventsReque
 }
 
 func (f *Features) checkEvents(ctx context.Context, c *featurestore.Catalog, source *featurestore.Source, events []string) (keys, values [][]byte, err error) {
-	decoder := stream.NewDecoder([]stream.Version{{Source: source}})
+	decoder := stream.NewDecoder([]stream.Version{{Source: source}}, nil)
 	var entity *featurestore.Entity
 	var join []int
 	if views := c.ViewsOf(source.Name); len(views) > 0 {

@@ -51,7 +51,7 @@ func newBuilder(catalog *featurestore.Catalog, model string) (*builder, error) {
 	}
 	for i := range catalog.Sources {
 		s := &catalog.Sources[i]
-		b.decoders[s.Name] = stream.NewDecoder([]stream.Version{{Source: s}})
+		b.decoders[s.Name] = stream.NewDecoder([]stream.Version{{Source: s}}, nil)
 	}
 	for i := range catalog.Views {
 		b.states[catalog.Views[i].Name] = map[string]*fold.State{}

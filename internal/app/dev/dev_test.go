@@ -89,7 +89,7 @@ func TestExampleEventIsAcceptable(t *testing.T) {
 		}
 		text := request["events"].([]string)[0]
 		record := &kgo.Record{Value: []byte(text), Timestamp: now}
-		decoded, err := stream.NewDecoder([]stream.Version{{Source: source}}).Decode(t.Context(), record, nil)
+		decoded, err := stream.NewDecoder([]stream.Version{{Source: source}}, nil).Decode(t.Context(), record, nil)
 		if err != nil || len(decoded) != 1 {
 			t.Errorf("unit %s: %s: %d events, %v", unit, text, len(decoded), err)
 		}
