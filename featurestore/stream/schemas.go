@@ -88,7 +88,7 @@ func (s *Schemas) get(ctx context.Context, id int) (*schema, error) {
 		case errors.As(err, new(*unusableError)):
 			read = &schema{err: fmt.Errorf("schema %d %w", id, err)}
 		case err != nil:
-			return nil, fmt.Errorf("%w: reading schema %d from the schema registry: %w", ErrBlocked, id, err)
+			return nil, fmt.Errorf("%w: reading schema %d from the schema registry: %w", ErrBlocked, id, withStatus(err))
 		}
 		s.keep(id, read)
 		return read, nil
@@ -140,6 +140,15 @@ func isUnknown(err error) bool {
 	}
 	code := response.ErrorCode
 	return code == sr.ErrSchemaNotFound.Code || code == sr.ErrSubjectNotFound.Code || code == sr.ErrVersionNotFound.Code
+}
+
+// withStatus adds the HTTP status to an error that may say nothing else.
+func withStatus(err error) error {
+	var response *sr.ResponseError
+	if errors.As(err, &response) {
+		return fmt.Errorf("status %d: %w", response.StatusCode, err)
+	}
+	return err
 }
 
 func (s *Schemas) read(ctx context.Context, id int) (*schema, error) {
