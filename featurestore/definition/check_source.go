@@ -49,7 +49,7 @@ func (c *checker) source(def *sourceDef) {
 
 func (c *checker) eventTime(def *sourceDef) bool {
 	t := &def.EventTime
-	if def.broken || !t.place.given() {
+	if def.broken || !t.given() {
 		return false
 	}
 	given := 0

@@ -126,7 +126,8 @@ func TestAvroExplode(t *testing.T) {
 	source.Explode = "items"
 	source.Fields = []featurestore.Field{
 		{Name: "sku", Type: featurestore.String, Path: "items.sku", Required: true},
-		{Name: "weight", Type: featurestore.Float64, Path: "items.weight"}, {Name: "buyer", Type: featurestore.Int64, Key: true},
+		{Name: "weight", Type: featurestore.Float64, Path: "items.weight"},
+		{Name: "buyer", Type: featurestore.Int64, Key: true},
 	}
 	r := record(encodeAvro(t, fake, avroOrder, avroDatum()), 0)
 	r.Key = []byte("9")

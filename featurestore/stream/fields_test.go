@@ -35,8 +35,10 @@ func orderRecord(value string) *kgo.Record {
 	r := record(value, 0)
 	r.Key = []byte("42")
 	r.Headers = []kgo.RecordHeader{
-		{Key: "tenant", Value: []byte("old")}, {Key: "tenant", Value: []byte("blue")},
-		{Key: "retry", Value: []byte("true")}, {Key: "weight", Value: []byte("2.5")},
+		{Key: "tenant", Value: []byte("old")},
+		{Key: "tenant", Value: []byte("blue")},
+		{Key: "retry", Value: []byte("true")},
+		{Key: "weight", Value: []byte("2.5")},
 	}
 	return r
 }

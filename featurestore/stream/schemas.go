@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
@@ -75,7 +76,7 @@ func (s *Schemas) get(ctx context.Context, id int) (*schema, error) {
 	if found := s.lookUp(id); found != nil {
 		return found, nil
 	}
-	got, err, _ := s.flight.Do(fmt.Sprint(id), func() (any, error) {
+	got, err, _ := s.flight.Do(strconv.Itoa(id), func() (any, error) {
 		if found := s.lookUp(id); found != nil {
 			return found, nil
 		}

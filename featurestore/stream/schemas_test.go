@@ -65,10 +65,12 @@ func TestSchemasAreKept(t *testing.T) {
 	now := time.Unix(1000, 0)
 	schemas.now = func() time.Time { return now }
 	var asked atomic.Int32
+	begun := make(chan struct{}, 8)
 	fake.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
-		if r.Method == http.MethodGet {
-			asked.Add(1)
-			time.Sleep(20 * time.Millisecond) // so that they meet
+		if r.Method == http.MethodGet && asked.Add(1) == 1 {
+			for range cap(begun) { // so that they meet
+				<-begun
+			}
 		}
 		return false
 	})
@@ -77,6 +79,7 @@ func TestSchemasAreKept(t *testing.T) {
 	for range 8 {
 		group.Go(func() {
 			d := NewDecoder([]Version{{Source: avroSource()}}, schemas)
+			begun <- struct{}{}
 			for range 3 {
 				if _, err := d.Decode(t.Context(), record(value, 0), nil); err != nil {
 					t.Error(err)
@@ -88,7 +91,9 @@ func TestSchemasAreKept(t *testing.T) {
 	if n := asked.Load(); n != 1 {
 		t.Errorf("asked %d times for one schema", n)
 	}
+	fake.ClearInterceptors()
 	asked.Store(0)
+	fake.Intercept(func(http.ResponseWriter, *http.Request) bool { asked.Add(1); return false })
 	d := NewDecoder([]Version{{Source: avroSource()}}, schemas)
 	for i, want := range []int32{1, 1, 2} {
 		if _, err := d.Decode(t.Context(), record(framed(77, nil), 0), nil); err == nil || errors.Is(err, ErrBlocked) {

@@ -82,7 +82,7 @@ func Run(ctx context.Context, c Config) error {
 		defer s.kafka.Close()
 	}
 	if err == nil && c.SchemaRegistry.SchemaRegistry != "" {
-		user, password := c.SchemaRegistry.Credentials()
+		user, password := c.Credentials()
 		if s.schemas, err = stream.NewSchemas(c.SchemaRegistry.SchemaRegistry, user, password); err == nil {
 			defer s.schemas.Close()
 		}
