@@ -59,7 +59,7 @@ func (s *ingestStack) consume(ctx context.Context, events int, do func([]feature
 		return fmt.Errorf("the Kafka client: %w", err)
 	}
 	defer client.Close()
-	decoder := stream.NewDecoder([]stream.Version{{Source: source}})
+	decoder := stream.NewDecoder([]stream.Version{{Source: source}}, nil)
 	for done := 0; done < events; {
 		fetches := client.PollRecords(ctx, 20_000)
 		if err := fetches.Err0(); err != nil {
@@ -67,12 +67,8 @@ func (s *ingestStack) consume(ctx context.Context, events int, do func([]feature
 		}
 		var batch []featurestore.Event
 		fetches.EachRecord(func(r *kgo.Record) {
-			e := featurestore.Event{
-				Position:   featurestore.Position{Partition: r.Partition, Offset: r.Offset},
-				RecordTime: r.Timestamp.UnixMicro(),
-			}
-			if decoder.Decode(r.Value, &e) == nil {
-				batch = append(batch, e)
+			if events, err := decoder.Decode(ctx, r, batch); err == nil {
+				batch = events
 			}
 			done++
 		})

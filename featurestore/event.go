@@ -31,9 +31,13 @@ func (p Position) Compare(q Position) int {
 	)
 }
 
-// Event is one accepted record of a source, decoded and typed.
+// Event is one accepted event of a source, decoded and typed: a record, or one element
+// of a record.
 type Event struct {
 	Position
+	// Delete says that all that is known of the entity is to be forgotten. Of Values only
+	// those in the record's key are set.
+	Delete bool
 	// RecordTime is the Kafka record's timestamp, in microseconds.
 	RecordTime int64
 	// Values holds the source's fields in declared order; a missing or null

@@ -55,6 +55,8 @@ type Options struct {
 	// started in a container, once for all tests of the process.
 	Kafka           []string
 	Redis, Postgres string
+	// SchemaRegistry is the URL of a schema registry, for sources that need one.
+	SchemaRegistry string
 	// FeaturesURL and InferenceURL are services that run already, in Namespace and on
 	// the servers above; with the first one set, none are started here.
 	FeaturesURL, InferenceURL string
@@ -160,7 +162,7 @@ func (o *Onehop) services(tb testing.TB) {
 	kafka := config.Kafka{Kafka: o.options.Kafka}
 	group.Go(func() error {
 		return ingest.Run(ctx, ingest.Config{
-			Common: common, Kafka: kafka, CacheMB: 16, Heartbeat: o.options.Heartbeat, MaxRecords: 20_000, Partitions: 4, Log: o.options.Log,
+			Common: common, Kafka: kafka, SchemaRegistry: config.SchemaRegistry{SchemaRegistry: o.options.SchemaRegistry}, CacheMB: 16, Heartbeat: o.options.Heartbeat, MaxRecords: 20_000, Partitions: 4, Log: o.options.Log,
 		})
 	})
 	features, inference := make(chan string, 1), make(chan string, 1)

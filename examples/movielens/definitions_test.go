@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"go.uber.org/goleak"
 
 	"github.com/onehop/onehop/examples/movielens/events"
@@ -44,15 +46,16 @@ func TestGeneratedRecordsFillEveryField(t *testing.T) {
 		if s == nil {
 			t.Fatalf("there is no source %q", source)
 		}
-		decoder := stream.NewDecoder([]stream.Version{{Source: s}})
-		event := featurestore.Event{RecordTime: at}
+		decoder := stream.NewDecoder([]stream.Version{{Source: s}}, nil)
+		stamp := time.UnixMicro(at)
 		if source == "ratings" {
-			event.RecordTime = time.Date(2026, 1, 1, 0, 1, 0, 0, time.UTC).UnixMicro()
+			stamp = time.Date(2026, 1, 1, 0, 1, 0, 0, time.UTC)
 		}
-		if err := decoder.Decode(record, &event); err != nil {
+		decoded, err := decoder.Decode(t.Context(), &kgo.Record{Value: record, Timestamp: stamp}, nil)
+		if err != nil {
 			t.Fatalf("%s: %s: %v", source, record, err)
 		}
-		for i, v := range event.Values {
+		for i, v := range decoded[0].Values {
 			if v.IsNull() && !slices.Contains(events.Genres, s.Fields[i].Name) {
 				t.Errorf("%s: %s leaves the field %q null", source, record, s.Fields[i].Name)
 			}

@@ -54,6 +54,7 @@ func (c *checker) check(namespace string, files []File) {
 	for i := range c.views {
 		c.view(&c.views[i])
 	}
+	c.tombstones()
 	c.keyBytes()
 	for i := range c.catalog.Views {
 		c.rowSize(&c.catalog.Views[i])
@@ -135,60 +136,6 @@ func (c *checker) entity(def *entityDef) {
 	if ok && !def.broken {
 		c.catalog.Entities = append(c.catalog.Entities, entity)
 	}
-}
-
-// maxRequired is the most required fields of a source: decoders mark them in a word.
-const maxRequired = 60
-
-func (c *checker) source(def *sourceDef) {
-	ok := c.sourceNames.define(c.report, "source", def.Name)
-	source := featurestore.Source{
-		Name: def.Name.value, Topic: def.Topic.value, Format: def.Format.value,
-		TimeField: def.EventTime.Field.value, TimeUnit: featurestore.TimeUnit(def.EventTime.Unit.value),
-		MaxAge: featurestore.DefaultMaxAge, MaxSkew: featurestore.DefaultMaxSkew,
-	}
-	if !def.Topic.given() {
-		source.Topic = c.catalog.Namespace + "." + source.Name
-	}
-	if def.MaxAge.given() {
-		source.MaxAge = def.MaxAge.value
-	}
-	if def.MaxSkew.given() {
-		source.MaxSkew = def.MaxSkew.value
-	}
-	ok = c.fields(def, &source) && ok
-	if !ok || def.broken {
-		return
-	}
-	for i := range c.catalog.Sources {
-		if other := &c.catalog.Sources[i]; other.Topic == source.Topic {
-			c.addf(firstGiven(def.Topic.place, def.Name.place), "topic %q is already read by source %q; add the fields there, or use a topic of its own", source.Topic, other.Name)
-			return
-		}
-	}
-	c.catalog.Sources = append(c.catalog.Sources, source)
-}
-
-func (c *checker) fields(def *sourceDef, source *featurestore.Source) bool {
-	ok, required, seen := true, 0, names{}
-	for i := range def.Fields {
-		f := &def.Fields[i]
-		ok = seen.define(c.report, "field", f.Name) && ok
-		if f.Name.given() && f.Name.value == source.TimeField {
-			c.addf(f.Name.place, "field %q is the event time, which every event has: remove it from the fields", f.Name.value)
-			ok = false
-		}
-		if f.Required.value {
-			required++
-		}
-		typ, _ := featurestore.ParseType(f.Type.value)
-		source.Fields = append(source.Fields, featurestore.Field{Name: f.Name.value, Type: typ, Required: f.Required.value})
-	}
-	if required > maxRequired {
-		c.addf(def.Name.place, "source %q has %d required fields; at most %d are allowed", source.Name, required, maxRequired)
-		ok = false
-	}
-	return ok
 }
 
 // historySuffix is what history appends to a source's name for partitions and indexes.

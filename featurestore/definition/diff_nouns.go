@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/onehop/onehop/featurestore"
 )
 
@@ -24,7 +26,11 @@ func sourceDetails(before, after *featurestore.Source) []string {
 	var d details
 	d.value("topic", before.Topic, after.Topic)
 	d.value("format", before.Format, after.Format)
+	d.value("message", before.Message, after.Message)
+	d.value("descriptor_set", descriptorSet(before), descriptorSet(after))
 	d.value("event_time", eventTime(before), eventTime(after))
+	d.value("explode", before.Explode, after.Explode)
+	d.value("tombstone", tombstone(before), tombstone(after))
 	if before.Name == "" {
 		d.value("max_age", "", bound(after.MaxAge))
 		d.value("max_skew", "", bound(after.MaxSkew))
@@ -44,18 +50,51 @@ func bound(d time.Duration) string {
 	return featurestore.FormatDuration(d)
 }
 
-func eventTime(s *featurestore.Source) string {
-	if s.TimeField == "" {
+// descriptorSet says which descriptor set it is: one may differ from another though the
+// message is the same.
+func descriptorSet(s *featurestore.Source) string {
+	if len(s.DescriptorSet) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%s in %s", s.TimeField, s.TimeUnit)
+	return fmt.Sprintf("%d bytes, %016x", len(s.DescriptorSet), xxhash.Sum64(s.DescriptorSet))
+}
+
+func tombstone(s *featurestore.Source) string {
+	if s.Deletes {
+		return "delete"
+	}
+	return ""
+}
+
+func eventTime(s *featurestore.Source) string {
+	switch {
+	case s.TimeRecord:
+		return "the record's timestamp"
+	case s.TimeName() == "":
+		return ""
+	case s.TimeUnit == "":
+		return s.TimeName()
+	default:
+		return fmt.Sprintf("%s in %s", s.TimeName(), s.TimeUnit)
+	}
 }
 
 func fieldList(fields []featurestore.Field) (list [][2]string) {
 	for _, f := range fields {
 		words := f.Type.String()
+		switch {
+		case f.Key:
+			words += ", the record's key"
+		case f.Header != "":
+			words += fmt.Sprintf(", header %q", f.Header)
+		case f.Path != "":
+			words += " at " + f.Path
+		}
 		if f.Required {
 			words += ", required"
+		}
+		if f.Default != nil {
+			words += ", default " + f.Default.String()
 		}
 		if f.KeyBytes > 0 {
 			words += fmt.Sprintf(", in a key: at most %d bytes", f.KeyBytes)

@@ -37,6 +37,7 @@ func TestDiff(t *testing.T) {
 		{"back", "diff/after.yaml", "diff/before.yaml", false},
 		{"color", "diff/before.yaml", "diff/after.yaml", true},
 		{"same", "diff/before.yaml", "diff/before.yaml", false},
+		{"formats", "valid/full.yaml", "valid/formats.yaml", false},
 		{"removed", "valid/full.yaml", "diff/before.yaml", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -47,6 +47,9 @@ var forms = map[string]*form{
 	"field":     nameForm(61), // a column in Postgres is called f_ and the field's name
 	"topic":     newForm(`^[A-Za-z0-9._-]{1,249}$`, "a Kafka topic: up to 249 letters, digits, dots, underscores and hyphens"),
 	"member":    newForm(`^[^\x00-\x1f"\\]{1,255}$`, "the name of a field: up to 255 characters, no quotes and no backslashes"),
+	"path":      newForm(`^[^\x00-\x1f"\\.]+(\.[^\x00-\x1f"\\.]+){0,15}$`, "a path: up to 16 names with dots between them"),
+	"message":   newForm(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*){0,31}$`, "the full name of a message, such as shop.v1.Order"),
+	"file":      newForm(`^[^\x00-\x1f"\\]{1,255}$`, "the name of a file: up to 255 characters"),
 	"reference": newForm(`^[a-z][a-z0-9_]{0,62}\.([a-z][a-z0-9_]{0,126}|\*)$`, "a feature: view.column, or view.* for all of a view"),
 }
 
@@ -59,7 +62,8 @@ var choices = map[string]*choice{
 	"types":      {values: featurestore.TypeNames()},
 	"keys":       {values: []string{"int64", "string", "bytes"}},
 	"numbers":    {values: []string{"int64", "float64"}},
-	"formats":    {values: []string{"json"}, planned: []string{"avro", "protobuf"}},
+	"formats":    {values: []string{featurestore.JSON, featurestore.Avro, featurestore.Protobuf}},
+	"tombstones": {values: []string{"delete"}},
 	"variances":  {values: []string{featurestore.Sample, featurestore.Population}},
 	"units":      {values: []string{"us", "ms", "s", "rfc3339"}},
 	"aggregates": {values: fold.Aggregates()},

@@ -37,28 +37,38 @@ type joinKeyDef struct {
 }
 
 type sourceDef struct {
-	mapping     `doc:"A Kafka topic whose records are events with typed fields." planned:"tombstone,retention,explode"`
+	mapping     `doc:"A Kafka topic whose records are events with typed fields." planned:"retention"`
 	Name        text         `yaml:"name,required" form:"short" eg:"ratings" doc:"The source's name."`
 	Description text         `yaml:"description" doc:"For people."`
 	Topic       text         `yaml:"topic" form:"topic" eg:"movielens.ratings" default:"<namespace>.<name>" doc:"The Kafka topic. One source reads a topic."`
-	Format      text         `yaml:"format,required" one:"formats" doc:"How records are written."`
+	Format      text         `yaml:"format,required" one:"formats" doc:"How records are written: json, avro with a schema registry, or protobuf with a schema registry or a descriptor set."`
+	Message     text         `yaml:"message" form:"message" eg:"shop.v1.Order" doc:"The full name of the message in protobuf records."`
+	Descriptors text         `yaml:"descriptor_set" form:"file" eg:"order.binpb" doc:"A FileDescriptorSet with the message and its imports (buf build -o, protoc --include_imports), beside this file. Records are then plain messages, without the schema registry."`
 	EventTime   eventTimeDef `yaml:"event_time,required" doc:"Where the event time is."`
 	MaxAge      duration     `yaml:"max_age" min:"1s" max:"3650d" default:"7d" doc:"How much older than its record's timestamp an event may be. Older ones are dead letters."`
 	MaxSkew     duration     `yaml:"max_skew" min:"0s" max:"1d" default:"5m" doc:"How much newer than its record's timestamp an event may be."`
+	Explode     text         `yaml:"explode" form:"path" eg:"order.items" doc:"The path of an array of which each element is an event. Paths of fields that begin with it are read from the element, the others from the record."`
+	Tombstone   text         `yaml:"tombstone" one:"tombstones" doc:"What a record without a value does. Without it such records are dead letters; delete makes the entity of the record's key be forgotten, and needs the key: true of every join field."`
 	Fields      []fieldDef   `yaml:"fields,required" max:"256" doc:"The fields that are decoded; others are skipped."`
 }
 
 type eventTimeDef struct {
-	mapping `doc:"The field that says when an event happened. It is not one of the fields."`
-	Field   text `yaml:"field,required" form:"member" eg:"event_time" doc:"The field's name in the record."`
-	Unit    text `yaml:"unit,required" one:"units" doc:"us, ms and s are numbers since 1970 in UTC, rfc3339 is text."`
+	mapping `doc:"When an event happened: exactly one of field, path and record. What is named here is not one of the fields."`
+	Field   text    `yaml:"field" form:"member" eg:"event_time" doc:"The field's name in the record."`
+	Path    text    `yaml:"path" form:"path" eg:"meta.at" doc:"The path of the field in nested records."`
+	Record  boolean `yaml:"record" default:"false" doc:"Whether the record's timestamp is the event time."`
+	Unit    text    `yaml:"unit" one:"units" doc:"us, ms and s are numbers since 1970 in UTC, rfc3339 is text. Avro and protobuf may leave it out where the value is a timestamp by its type."`
 }
 
 type fieldDef struct {
-	mapping     `doc:"One typed field of a source's events."`
-	Name        text    `yaml:"name,required" form:"field" eg:"movie_id" doc:"The field's name in the record."`
+	mapping     `doc:"One typed field of a source's events: the member of the record with its name, or what path, key or header say."`
+	Name        text    `yaml:"name,required" form:"field" eg:"movie_id" doc:"The field's name."`
 	Type        text    `yaml:"type,required" one:"types" doc:"The type of its values."`
+	Path        text    `yaml:"path" form:"path" eg:"customer.address.city" doc:"Where it is in nested records; by default at the name."`
+	Key         boolean `yaml:"key" default:"false" doc:"Whether it is the key of the Kafka record: text and bytes as they are, an int64 in decimal."`
+	Header      text    `yaml:"header" form:"member" eg:"tenant" doc:"The header of the Kafka record that holds it: text and bytes as they are, the others as text."`
 	Required    boolean `yaml:"required" default:"false" doc:"Whether a record without the field, or with null, is refused."`
+	Default     literal `yaml:"default" doc:"The value when it is missing or null."`
 	Description text    `yaml:"description" doc:"For people."`
 }
 

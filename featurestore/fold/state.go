@@ -90,8 +90,13 @@ const (
 // Fold folds one event. The result does not depend on the order of calls, but for
 // the last bits of float sums and, where the view has dedupe, for the order within a
 // partition, which must be that of offsets; folding the same event twice is the caller's
-// error. Nothing of the event is kept that is not copied.
+// error. Nothing of the event is kept that is not copied. An event that deletes forgets what
+// was folded before it, so that there the order does count.
 func (s *State) Fold(e *featurestore.Event) Outcome {
+	if e.Delete {
+		s.Reset()
+		return Folded
+	}
 	if s.dedupe != nil && s.dedupe.seen(e) {
 		return Duplicate
 	}
@@ -119,6 +124,9 @@ func (s *State) Fold(e *featurestore.Event) Outcome {
 	}
 	return outcome
 }
+
+// Empty says whether nothing is known of the entity, so that it has no row.
+func (s *State) Empty() bool { return !s.some }
 
 // Newest is the time of the newest event folded, 0 if there is none.
 func (s *State) Newest() int64 { return s.newest.Time }

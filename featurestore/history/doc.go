@@ -5,6 +5,6 @@
 //
 // The tables of namespace n are in schema onehop_n, named like their sources. Columns:
 // event_time and record_time (timestamptz), topic_id, kafka_partition, kafka_offset and
-// event_index (the record's origin), and one for each field, named like it with f_ in
-// front.
+// event_index (the record's origin), deleted (whether it is a tombstone, by which the
+// entity was forgotten), and one for each field, named like it with f_ in front.
 package history

@@ -168,3 +168,39 @@ func TestAddedFields(t *testing.T) {
 		t.Errorf("%d rows with the added field", got)
 	}
 }
+
+// TestTombstonesAndOlderTables keeps a tombstone as a row that says so, in a table of
+// before there were any.
+func TestTombstonesAndOlderTables(t *testing.T) {
+	table, pool := open(t)
+	w := table.NewWriter(id)
+	if _, err := w.Open(t.Context(), logs); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Process(t.Context(), ingest.Batch{To: 10, Events: events(10)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pool.Exec(t.Context(), "ALTER TABLE "+table.name()+" DROP COLUMN deleted"); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Open(t.Context(), pool, table.namespace, source(), [][]string{{"id"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := events(12)[10:] // in a month that is there, and one element after the other
+	list[1].Position, list[1].Index = list[0].Position, 1
+	tombstone := featurestore.Event{Position: list[0].Position, Delete: true, RecordTime: list[0].Time, Values: make([]featurestore.Value, 6)}
+	tombstone.Offset, tombstone.Values[0] = 11, featurestore.IntValue(3)
+	w = again.NewWriter(id)
+	if _, err := w.Open(t.Context(), logs); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Process(t.Context(), ingest.Batch{From: 10, To: 12, Events: append(list, tombstone)}); err != nil {
+		t.Fatal(err)
+	}
+	for where, want := range map[string]int{"NOT deleted": 12, "deleted AND f_id = 3 AND f_s IS NULL": 1, "kafka_offset = 10": 2, "kafka_offset = 10 AND event_index = 1": 1} {
+		if got := count(t, pool, again, where); got != want {
+			t.Errorf("%s: %d rows, want %d", where, got, want)
+		}
+	}
+}

@@ -37,7 +37,7 @@ func sqlType(t featurestore.Type) string {
 // fields by which rows are looked up, one list for each view of the source.
 func Open(ctx context.Context, pool *pgxpool.Pool, namespace string, source *featurestore.Source, keys [][]string) (*Table, error) {
 	t := &Table{pool: pool, namespace: namespace, source: source}
-	t.columns = []string{"event_time", "record_time", "topic_id", "kafka_partition", "kafka_offset", "event_index"}
+	t.columns = []string{"event_time", "record_time", "topic_id", "kafka_partition", "kafka_offset", "event_index", "deleted"}
 	for _, f := range source.Fields {
 		t.columns = append(t.columns, "f_"+f.Name)
 	}
@@ -78,6 +78,8 @@ func (t *Table) statements(keys [][]string) []string {
 			topic_id uuid NOT NULL, kafka_partition integer NOT NULL, kafka_offset bigint NOT NULL,
 			event_index integer NOT NULL
 		) PARTITION BY RANGE (event_time)`,
+		// A table of before tombstones lacks it.
+		"ALTER TABLE " + t.name() + " ADD COLUMN IF NOT EXISTS deleted boolean NOT NULL DEFAULT false",
 	}
 	for _, f := range t.source.Fields {
 		all = append(all, fmt.Sprintf("ALTER TABLE %s ADD COLUMN IF NOT EXISTS %s %s",

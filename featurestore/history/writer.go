@@ -98,7 +98,7 @@ func (w *Writer) copy(ctx context.Context, tx pgx.Tx, batch ingest.Batch) error 
 // fill makes the row of an event in a slice that is used again.
 func (w *Writer) fill(e *featurestore.Event) []any {
 	w.row = append(w.row[:0], time.UnixMicro(e.Time), time.UnixMicro(e.RecordTime),
-		[16]byte(w.id.Topic), e.Partition, e.Offset, e.Index)
+		[16]byte(w.id.Topic), e.Partition, e.Offset, e.Index, e.Delete)
 	for _, v := range e.Values {
 		w.row = append(w.row, sqlValue(v))
 	}

@@ -1,6 +1,7 @@
 package ingest
 
-// rowCache is a bounded cache of packed rows by encoded entity key. It is a hint:
+// rowCache is a bounded cache of packed rows by encoded entity key; nil for an entity
+// that is known to have none. It is a hint:
 // the store refuses what was folded from an outdated row. Two generations stand in
 // for an LRU list: rows that are used move to the young one, and when that is half
 // the budget the old one is dropped.

@@ -42,10 +42,14 @@ func (f *folder) reset() {
 	clear(f.rows)
 }
 
-// row finds the row that an event belongs to.
+// row finds the row that an event belongs to; nil when it deletes by a key that does not
+// name a row of this view, which an earlier version of the source allowed.
 func (f *folder) row(v *View, e *featurestore.Event) (*rowFold, error) {
 	f.join = f.join[:0]
 	for _, field := range v.JoinFields {
+		if e.Delete && e.Values[field].IsNull() {
+			return nil, nil
+		}
 		f.join = append(f.join, e.Values[field])
 	}
 	var err error
@@ -109,6 +113,9 @@ func (f *folder) fold(v *View, row *rowFold) (RowWrite, error) {
 			row.duplicates++
 		case fold.Folded:
 		}
+	}
+	if f.state.Empty() {
+		return write, nil // deleted, and nothing came after
 	}
 	write.Row = f.state.AppendRow(make([]byte, 0, len(row.row)+64))
 	if retention := v.Program.Retention(); retention > 0 {

@@ -24,9 +24,10 @@ func TestInvariantUnderFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := storetest.NewLog(3, 240)
+	logs := []storetest.Log{storetest.NewLog(3, 240), storetest.NewKeyedLog(3, 240)}
 	rapid.Check(t, func(t *rapid.T) {
 		ctx := context.Background()
+		l := logs[rapid.IntRange(0, 1).Draw(t, "log")]
 		store := storetest.NewMemory()
 		saved := store.Snapshot()
 		type owner struct {
@@ -186,4 +187,23 @@ func TestMemoryPassesTheSuite(t *testing.T) {
 		m := storetest.NewMemory()
 		return m, view, m.Flush
 	})
+}
+
+// TestTombstonesOfOtherKeys folds a tombstone that an earlier version of the source took
+// by a key that is no join field of the view: it is not for its rows.
+func TestTombstonesOfOtherKeys(t *testing.T) {
+	view, err := storetest.View("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := storetest.NewLog(1, 3)
+	l[0][1].Delete, l[0][1].Values = true, make([]featurestore.Value, 2)
+	store := storetest.NewMemory()
+	p := ingest.NewPartition(store, ingest.PartitionID{Topic: storetest.Topic}, []*ingest.View{view}, 1<<16)
+	if _, err := p.Open(t.Context(), l.Offsets()); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Process(t.Context(), l.Batch(0, 0, 3)); err != nil || p.Stats()[0].Folded != 2 {
+		t.Fatalf("%d events folded, %v; want 2", p.Stats()[0].Folded, err)
+	}
 }

@@ -54,6 +54,9 @@ func (p *Partition) gather(v *viewState, batch Batch) ([]*pendingBucket, error) 
 		if err != nil {
 			return nil, fmt.Errorf("offset %d: %w", e.Offset, err)
 		}
+		if row == nil {
+			continue
+		}
 		b := row.bucket
 		if e.Offset < v.next[b] {
 			v.stats.Skipped++

@@ -69,13 +69,13 @@ const (
 // Offsets are the first and the next offset of a partition's log.
 type Offsets struct{ Start, End int64 }
 
-// RowWrite replaces one row.
+// RowWrite replaces or deletes one row.
 type RowWrite struct {
 	// Key is the encoded entity key.
 	Key []byte
 	// Stamp of the row that the new one was folded from, 0 if there was none.
 	Stamp uint64
-	// Row is the new row.
+	// Row is the new row, nil to delete it. A row that is not there has stamp 0.
 	Row []byte
 	// Expire is when the row may be forgotten, in microseconds; 0 is never.
 	Expire int64

@@ -11,7 +11,7 @@ import "github.com/redis/go-redis/v9"
 //	KEYS: watermarks, row…
 //	ARGV: field, expected watermark ('' for none), next, then for each row: stamp of
 //	      the row that it replaces ('' for none), expiry in ms since 1970 ('' for
-//	      never), row
+//	      never), row ('' to delete it)
 //
 // It answers {0}; or {1, watermark (” for none)}; or {2, index, row, index, row, …}.
 var commitScript = redis.NewScript(`
@@ -28,7 +28,9 @@ for i = 2, #KEYS do
 end
 if #changed > 1 then return changed end
 for i = 2, #KEYS do
-  if ARGV[3 * i - 1] == '' then
+  if ARGV[3 * i] == '' then
+    redis.call('DEL', KEYS[i])
+  elseif ARGV[3 * i - 1] == '' then
     redis.call('SET', KEYS[i], ARGV[3 * i])
   else
     redis.call('SET', KEYS[i], ARGV[3 * i], 'PXAT', ARGV[3 * i - 1])

@@ -59,6 +59,8 @@ type ConsumerConfig struct {
 	Topics []Topic
 	// Options of the client: brokers, TLS, SASL, hooks.
 	Options []kgo.Opt
+	// Schemas reads the schemas of records that need a schema registry; may be nil.
+	Schemas *Schemas
 	// MaxRecords bounds one poll; 0 means 20,000.
 	MaxRecords int
 	// Heartbeat is the pause between heartbeats; 0 means 3 s.

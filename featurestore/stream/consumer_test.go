@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/ingest"
 )
 
@@ -31,6 +32,11 @@ type recorder struct {
 	all    chan struct{}
 	want   int
 	spans  *tracetest.SpanRecorder
+
+	// What the topic holds, when it is not ratings in JSON.
+	schemas *Schemas
+	source  *featurestore.Source
+	value   func(i int) string
 }
 
 func (r *recorder) Open(context.Context, map[int32]ingest.Offsets) (int64, error) {
@@ -89,6 +95,9 @@ func consume(t *testing.T, n int, r *recorder) error {
 	now := time.Now()
 	for i := range n {
 		value := fmt.Sprintf(`{"user":"u","n":%d,"at":%d}`, i, now.UnixMilli())
+		if r.value != nil {
+			value = r.value(i)
+		}
 		if err := client.ProduceSync(t.Context(), &kgo.Record{
 			Value: []byte(value), Timestamp: now, Headers: []kgo.RecordHeader{{Key: "traceparent", Value: []byte(traceparent)}},
 		}).FirstErr(); err != nil {
@@ -104,11 +113,15 @@ func consume(t *testing.T, n int, r *recorder) error {
 		kafka := kotel.NewTracer(kotel.TracerProvider(provider), kotel.TracerPropagator(propagation.TraceContext{}))
 		options = append(options, kgo.WithHooks(kotel.NewKotel(kotel.WithTracer(kafka)).Hooks()...))
 	}
+	source := r.source
+	if source == nil {
+		source = testSource()
+	}
 	consumer, err := NewConsumer(ConsumerConfig{
 		Group: "g", Options: options, Tracer: tracer, MaxRecords: 7, Heartbeat: 50 * time.Millisecond,
-		Log: slog.New(slog.DiscardHandler),
+		Log: slog.New(slog.DiscardHandler), Schemas: r.schemas,
 		Topics: []Topic{{
-			Name: "ratings", Source: "ratings", Versions: []Version{{Source: testSource()}},
+			Name: "ratings", Source: "ratings", Versions: []Version{{Source: source}},
 			NewWorker: func(ingest.PartitionID) Worker { return r },
 		}},
 	})

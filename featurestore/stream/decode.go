@@ -1,15 +1,20 @@
 package stream
 
 import (
-	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/onehop/onehop/featurestore"
 )
+
+// ErrBlocked means that a record cannot be decoded now, through no fault of its own: the
+// schema registry does not answer, for example. It is to be tried again, and is never a
+// reason for a dead letter.
+var ErrBlocked = errors.New("records cannot be decoded now")
 
 // Version is a source as it was defined from a moment on.
 type Version struct {
@@ -24,61 +29,79 @@ type Version struct {
 type Decoder struct {
 	versions []decoderVersion // newest first
 	fields   int
-	json     *jsontext.Decoder
-	body     bytes.Buffer
+	record   draft
+	elements []draft
 }
 
 type decoderVersion struct {
-	Version
-	// index says, for each field of this version, where its value goes; −1 for a field
-	// that a later version dropped.
-	index map[string]fieldTarget
-	count int // of required fields
+	*layout
+	format format
 }
 
-type fieldTarget struct {
-	field *featurestore.Field
-	at    int
-	bit   uint64 // of a required field
+// format reads the values of records in one format.
+type format interface {
+	// read reads what a layout wants of a value: into d.record, and what is read from
+	// elements into one of d.newElement each.
+	read(ctx context.Context, d *Decoder, value []byte) error
 }
 
-// NewDecoder makes a decoder for the versions of one source, oldest first.
-func NewDecoder(versions []Version) *Decoder {
+// NewDecoder makes a decoder for the versions of one source, oldest first. schemas may be
+// nil where no format needs a schema registry.
+func NewDecoder(versions []Version, schemas *Schemas) *Decoder {
 	newest := versions[len(versions)-1].Source
-	d := &Decoder{fields: len(newest.Fields), json: jsontext.NewDecoder(&bytes.Buffer{})}
+	d := &Decoder{fields: len(newest.Fields)}
 	for _, v := range versions {
-		dv := decoderVersion{Version: v, index: map[string]fieldTarget{}}
-		for i := range v.Source.Fields {
-			f := &v.Source.Fields[i]
-			t := fieldTarget{field: f, at: newest.Field(f.Name)}
-			if f.Required {
-				t.bit = 1 << dv.count
-				dv.count++
-			}
-			dv.index[f.Name] = t
-		}
-		d.versions = append([]decoderVersion{dv}, d.versions...)
+		l := newLayout(v, newest)
+		d.versions = append([]decoderVersion{{layout: l, format: newFormat(l, schemas)}}, d.versions...)
 	}
 	return d
 }
 
-// Decode decodes a record's value into an event whose Position but for the time the
-// caller has set. Values share no memory with the record. An error is the reason for
-// a dead letter.
-func (d *Decoder) Decode(record []byte, event *featurestore.Event) error {
-	if len(record) > featurestore.MaxEventBytes {
-		return fmt.Errorf("the record has %d bytes; at most %d are allowed", len(record), featurestore.MaxEventBytes)
+func newFormat(l *layout, schemas *Schemas) format {
+	switch l.Source.Format {
+	case featurestore.Avro:
+		return &avroFormat{layout: l, schemas: schemas}
+	case featurestore.Protobuf:
+		return newProtobuf(l, schemas)
+	default:
+		return newJSON(l)
 	}
-	v := d.version(event.RecordTime)
-	event.Values = make([]featurestore.Value, d.fields)
-	event.Time = 0
-	if err := d.object(v, record, event); err != nil {
-		return err
+}
+
+// Decode appends the events of a record: one, or where the source says so one for each
+// element of an array, which may be none. Values share no memory with the record. On an
+// error there are none: it is [ErrBlocked], or the reason for a dead letter.
+func (d *Decoder) Decode(ctx context.Context, r *kgo.Record, events []featurestore.Event) ([]featurestore.Event, error) {
+	if len(r.Value) > featurestore.MaxEventBytes {
+		return events, fmt.Errorf("the record has %d bytes; at most %d are allowed", len(r.Value), featurestore.MaxEventBytes)
 	}
-	if event.Time == 0 {
-		return fmt.Errorf("field %q, the event time, is missing", v.Source.TimeField)
+	v := d.version(r.Timestamp.UnixMicro())
+	if r.Value == nil && !v.Source.Deletes {
+		return events, errors.New("the record has no value: it is a tombstone, and its source does not say \"tombstone: delete\"")
 	}
-	return v.Source.CheckTime(event.Time, event.RecordTime)
+	d.record, d.elements = draft{values: make([]featurestore.Value, d.fields)}, d.elements[:0]
+	if err := v.readAside(r, &d.record); err != nil {
+		return events, err
+	}
+	if r.Value == nil {
+		return v.tombstone(r, &d.record, events)
+	}
+	if err := v.format.read(ctx, d, r.Value); err != nil {
+		return events, err
+	}
+	if !v.explodes {
+		return v.finish(r, &d.record, 0, events)
+	}
+	defer func() { clear(d.elements) }() // a large record is not kept alive
+	start := len(events)
+	for i := range d.elements {
+		var err error
+		v.share(&d.record, &d.elements[i])
+		if events, err = v.finish(r, &d.elements[i], i, events); err != nil {
+			return events[:start], inElement(i, err)
+		}
+	}
+	return events, nil
 }
 
 // version is the definition in force at a record's timestamp; the first one for
@@ -92,80 +115,73 @@ func (d *Decoder) version(recordTime int64) *decoderVersion {
 	return &d.versions[len(d.versions)-1]
 }
 
-func (d *Decoder) object(v *decoderVersion, record []byte, event *featurestore.Event) error {
-	d.body.Reset()
-	d.body.Write(record)
-	d.json.Reset(&d.body)
-	if kind := d.json.PeekKind(); kind != '{' {
-		if _, err := d.json.ReadToken(); err != nil {
-			return malformed(err)
-		}
-		return errors.New("the record is not a JSON object")
+// newElement begins the event of the next element of a record's array.
+func (d *Decoder) newElement() (*draft, error) {
+	if len(d.elements) == featurestore.MaxElements {
+		return nil, fmt.Errorf("the array to explode has more than %d elements", featurestore.MaxElements)
 	}
-	if _, err := d.json.ReadToken(); err != nil {
-		return malformed(err)
-	}
-	var seen uint64
-	for d.json.PeekKind() != '}' {
-		name, err := d.json.ReadToken()
-		if err != nil {
-			return malformed(err)
-		}
-		bit, err := d.member(v, name.String(), event)
-		if err != nil {
-			return err
-		}
-		seen |= bit
-	}
-	if _, err := d.json.ReadToken(); err != nil {
-		return malformed(err)
-	}
-	if len(d.json.UnreadBuffer()) > 0 && len(bytes.TrimSpace(d.json.UnreadBuffer())) > 0 {
-		return errors.New("the record has something after its JSON object")
-	}
-	if seen != 1<<v.count-1 {
-		return missing(v, seen)
-	}
-	return nil
+	d.elements = append(d.elements, draft{values: make([]featurestore.Value, d.fields)})
+	return &d.elements[len(d.elements)-1], nil
 }
 
-// member decodes one member of the object and returns the bit of a required field
-// that has a value.
-func (d *Decoder) member(v *decoderVersion, name string, event *featurestore.Event) (uint64, error) {
-	target, known := v.index[name]
-	isTime := name == v.Source.TimeField
-	if !known && !isTime {
-		if err := d.json.SkipValue(); err != nil {
-			return 0, malformed(err)
-		}
-		return 0, nil
-	}
-	raw, err := d.json.ReadValue()
-	if err != nil {
-		return 0, malformed(err)
-	}
-	if isTime {
-		if event.Time, err = parseTime(raw, v.Source.TimeUnit); err != nil {
-			return 0, fmt.Errorf("field %q, the event time, %w", name, err)
+// finish checks an event and appends it.
+func (l *layout) finish(r *kgo.Record, e *draft, index int, events []featurestore.Event) ([]featurestore.Event, error) {
+	recordTime := r.Timestamp.UnixMicro()
+	for i := range l.defaults {
+		if t := &l.defaults[i]; e.values[t.at].IsNull() {
+			e.values[t.at] = *t.field.Default
 		}
 	}
-	if !known {
-		return 0, nil
+	if e.seen != l.required {
+		return events, fmt.Errorf("required field %s is missing or null", strings.Join(l.missing(e.seen), ", "))
 	}
-	value, err := parseValue(raw, target.field.Type)
-	if err == nil {
-		err = checkKey(value, target.field)
+	if l.Source.TimeRecord {
+		e.time = recordTime
+	} else if e.time == 0 {
+		return events, fmt.Errorf("field %q, the event time, is missing", l.Source.TimeName())
 	}
-	if err != nil {
-		return 0, fmt.Errorf("field %q %w", name, err)
+	if err := l.Source.CheckTime(e.time, recordTime); err != nil {
+		return events, err
 	}
-	if target.at >= 0 {
-		event.Values[target.at] = value
+	return append(events, featurestore.Event{
+		Position:   featurestore.Position{Time: e.time, Partition: r.Partition, Offset: r.Offset, Index: int32(index)},
+		RecordTime: recordTime,
+		Values:     e.values,
+	}), nil
+}
+
+// tombstone appends the event by which an entity is forgotten. Its time is the record's.
+func (l *layout) tombstone(r *kgo.Record, e *draft, events []featurestore.Event) ([]featurestore.Event, error) {
+	at := r.Timestamp.UnixMicro()
+	for i := range l.aside {
+		t := &l.aside[i]
+		switch {
+		case !t.field.Key && t.at >= 0:
+			e.values[t.at] = featurestore.Value{} // a header says nothing of what is deleted
+		case t.field.Key && t.field.Required && e.seen&t.bit == 0:
+			return events, fmt.Errorf("required field %s is missing or null", t.field)
+		}
 	}
-	if value.IsNull() {
-		return 0, nil
+	if at <= 0 {
+		return events, fmt.Errorf("the timestamp of the tombstone is %d: not after 1970", at)
 	}
-	return target.bit, nil
+	return append(events, featurestore.Event{
+		Position:   featurestore.Position{Time: at, Partition: r.Partition, Offset: r.Offset},
+		Delete:     true,
+		RecordTime: at,
+		Values:     e.values,
+	}), nil
+}
+
+// inElement says which element of the array an error is about.
+func inElement(i int, err error) error { return fmt.Errorf("element %d: %w", i, err) }
+
+// inField says which field an error is about; err continues the sentence.
+func (t *target) inField(l *layout, err error) error {
+	if t.field == nil {
+		return fmt.Errorf("field %q, the event time, %w", l.Source.TimeName(), err)
+	}
+	return fmt.Errorf("field %s %w", t.field, err)
 }
 
 func checkKey(v featurestore.Value, f *featurestore.Field) error {
@@ -176,18 +192,4 @@ func checkKey(v featurestore.Value, f *featurestore.Field) error {
 		return fmt.Errorf("is part of an entity's key and has %d bytes; it must have 1 to %d", n, f.KeyBytes)
 	}
 	return nil
-}
-
-func missing(v *decoderVersion, seen uint64) error {
-	var names []string
-	for i := range v.Source.Fields {
-		if t := v.index[v.Source.Fields[i].Name]; t.bit != 0 && seen&t.bit == 0 {
-			names = append(names, fmt.Sprintf("%q", t.field.Name))
-		}
-	}
-	return fmt.Errorf("required field %s is missing or null", strings.Join(names, ", "))
-}
-
-func malformed(err error) error {
-	return fmt.Errorf("the record is not valid JSON: %w", err)
 }

@@ -34,14 +34,31 @@ const (
 	good         = `{"user":"ann","n":3,"price":2.5,"raw":"AAE=","ok":true,"tags":["a","b"],"at":1700000000000,"more":{"x":[1]}}`
 )
 
-func decode(record string) (featurestore.Event, error) {
-	e := featurestore.Event{RecordTime: recordMillis * 1000}
-	err := NewDecoder([]Version{{Source: testSource()}}).Decode([]byte(record), &e)
-	return e, err
+// record is a record with a value, stamped so many µs after the usual time.
+func record(value string, after int64) *kgo.Record {
+	return &kgo.Record{Value: []byte(value), Timestamp: time.UnixMicro(recordMillis*1000 + after), Partition: 3, Offset: 7}
+}
+
+// one decodes a record that holds one event.
+func one(t *testing.T, d *Decoder, r *kgo.Record) (featurestore.Event, error) {
+	t.Helper()
+	events, err := d.Decode(t.Context(), r, nil)
+	if err != nil {
+		return featurestore.Event{}, err
+	}
+	if len(events) != 1 {
+		t.Fatalf("%d events in the record", len(events))
+	}
+	return events[0], nil
+}
+
+func decode(t *testing.T, value string) (featurestore.Event, error) {
+	t.Helper()
+	return one(t, NewDecoder([]Version{{Source: testSource()}}, nil), record(value, 0))
 }
 
 func TestDecode(t *testing.T) {
-	e, err := decode(good)
+	e, err := decode(t, good)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +106,7 @@ func TestBadRecordsSayWhy(t *testing.T) {
 		{"time in the future", strings.Replace(good, `1700000000000`, `1700000061000`, 1), "after the record's timestamp"},
 		{"time as text", strings.Replace(good, `1700000000000`, `"1700000000000"`, 1), "whole number"},
 	} {
-		_, err := decode(c.record)
+		_, err := decode(t, c.record)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want something with %q", c.name, err, c.want)
 		}
@@ -103,16 +120,15 @@ func TestVersionInForce(t *testing.T) {
 	before.Fields = before.Fields[:2]
 	after := testSource()
 	after.Fields = append([]featurestore.Field{{Name: "added", Type: featurestore.Int64, Required: true}}, after.Fields...)
-	d := NewDecoder([]Version{{From: 0, Source: before}, {From: recordMillis * 1000, Source: after}})
-	old := featurestore.Event{RecordTime: recordMillis*1000 - 1}
-	if err := d.Decode([]byte(good), &old); err != nil {
+	d := NewDecoder([]Version{{From: 0, Source: before}, {From: recordMillis * 1000, Source: after}}, nil)
+	old, err := one(t, d, record(good, -1))
+	if err != nil {
 		t.Fatalf("a record from before the new version: %v", err)
 	}
 	if !old.Values[0].IsNull() || old.Values[2].Int() != 3 || !old.Values[3].IsNull() {
 		t.Errorf("fields of the old version in the layout of the new: %v", old.Values)
 	}
-	e := featurestore.Event{RecordTime: recordMillis * 1000}
-	if err := d.Decode([]byte(good), &e); err == nil || !strings.Contains(err.Error(), `"added"`) {
+	if _, err := one(t, d, record(good, 0)); err == nil || !strings.Contains(err.Error(), `"added"`) {
 		t.Errorf("a record from after the new version, without the added field: %v", err)
 	}
 }
@@ -121,19 +137,18 @@ func TestVersionInForce(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(good))
 	f.Add([]byte(`{"user":"ann","n":1e3,"tags":[[]],"at":"2026"}`))
-	d := NewDecoder([]Version{{Source: testSource()}})
-	f.Fuzz(func(_ *testing.T, record []byte) {
-		e := featurestore.Event{RecordTime: recordMillis * 1000}
-		_ = d.Decode(record, &e)
+	d := NewDecoder([]Version{{Source: testSource()}}, nil)
+	f.Fuzz(func(t *testing.T, value []byte) {
+		_, _ = d.Decode(t.Context(), record(string(value), 0), nil)
 	})
 }
 
 func BenchmarkDecode(b *testing.B) {
-	d := NewDecoder([]Version{{Source: testSource()}})
-	e := featurestore.Event{RecordTime: recordMillis * 1000}
+	d := NewDecoder([]Version{{Source: testSource()}}, nil)
+	r, events := record(good, 0), make([]featurestore.Event, 0, 1)
 	b.SetBytes(int64(len(good)))
 	for b.Loop() {
-		if err := d.Decode([]byte(good), &e); err != nil {
+		if _, err := d.Decode(b.Context(), r, events); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math"
 	"strconv"
-	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -51,10 +50,7 @@ func parseText(raw jsontext.Value, t featurestore.Type) (featurestore.Value, err
 		return featurestore.Value{}, malformed(err)
 	}
 	if t == featurestore.String {
-		if bytes.IndexByte(text, 0) >= 0 {
-			return featurestore.Value{}, errors.New("holds a NUL character, which history cannot keep")
-		}
-		return featurestore.Value{Type: t, Bytes: text}, nil
+		return stringValue(text)
 	}
 	n, err := base64.StdEncoding.Decode(text, text)
 	if err != nil {
@@ -96,21 +92,13 @@ func parseTime(raw jsontext.Value, unit featurestore.TimeUnit) (int64, error) {
 		if raw.Kind() != '"' || err != nil {
 			return 0, fmt.Errorf("is %s; a time such as \"2026-01-02T15:04:05Z\" is needed", kindName(raw.Kind()))
 		}
-		t, err := time.Parse(time.RFC3339Nano, string(text))
-		if err != nil {
-			return 0, fmt.Errorf("is %q; a time such as \"2026-01-02T15:04:05Z\" is needed", text)
-		}
-		return t.UnixMicro(), nil
+		return textTime(string(text), unit)
 	}
 	n, err := strconv.ParseInt(string(raw), 10, 64)
 	if raw.Kind() != '0' || err != nil {
 		return 0, fmt.Errorf("is not a whole number of %s since 1970", unit)
 	}
-	scale := map[featurestore.TimeUnit]int64{featurestore.Seconds: 1e6, featurestore.Milliseconds: 1e3, featurestore.Microseconds: 1}[unit]
-	if n <= 0 || n > math.MaxInt64/2/scale {
-		return 0, fmt.Errorf("is %d %s, which is no time after 1970", n, unit)
-	}
-	return n * scale, nil
+	return numberTime(n, unit)
 }
 
 func kindName(kind jsontext.Kind) string {

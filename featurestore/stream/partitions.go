@@ -123,7 +123,7 @@ func (c *Consumer) assigned(ctx context.Context, offsets map[string]map[int32]kg
 	for topic, numbers := range offsets {
 		for number := range numbers {
 			t := c.topics[topic]
-			p := &partition{topic: t, number: number, decoder: NewDecoder(t.Versions)}
+			p := &partition{topic: t, number: number, decoder: NewDecoder(t.Versions, c.config.Schemas)}
 			for {
 				err := c.open(ctx, p)
 				if err == nil {

@@ -2,6 +2,8 @@ package stream
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"runtime"
 	"time"
 
@@ -29,19 +31,27 @@ func (c *Consumer) process(ctx context.Context, fetches kgo.Fetches) error {
 	return group.Wait()
 }
 
+// maxBatchValues bounds the memory of a batch's events: a record may hold many.
+const maxBatchValues = 1 << 19
+
 func (c *Consumer) processPartition(ctx context.Context, p *partition, fetched *kgo.FetchTopicPartition) error {
-	start := time.Now()
-	batch := p.decode(fetched.Records)
-	if batch.To <= p.next {
-		return nil
-	}
-	if err := c.work(ctx, p, fetched.Records, batch); err != nil {
-		return c.failed(ctx, p, err)
-	}
-	p.next, p.pause = batch.To, 0
-	if c.config.Observe != nil {
-		lag := max(0, fetched.HighWatermark-p.next)
-		c.config.Observe(p.topic.Name, p.topic.Source, p.number, &batch, lag, time.Since(start))
+	for records := fetched.Records; len(records) > 0; {
+		start := time.Now()
+		batch, n, blocked := p.decode(ctx, records)
+		if batch.To > p.next {
+			if err := c.work(ctx, p, records[:n], batch); err != nil {
+				return c.failed(ctx, p, err)
+			}
+			p.next, p.pause = batch.To, 0
+			if c.config.Observe != nil {
+				lag := max(0, fetched.HighWatermark-p.next)
+				c.config.Observe(p.topic.Name, p.topic.Source, p.number, &batch, lag, time.Since(start))
+			}
+		}
+		if blocked != nil {
+			return c.failed(ctx, p, blocked)
+		}
+		records = records[n:]
 	}
 	return nil
 }
@@ -77,27 +87,32 @@ func (c *Consumer) work(ctx context.Context, p *partition, records []*kgo.Record
 	return err
 }
 
-// decode decodes the records that are not processed yet.
-func (p *partition) decode(records []*kgo.Record) Batch {
-	batch := Batch{Batch: ingest.Batch{From: p.next, To: p.next, Events: make([]featurestore.Event, 0, len(records))}}
+// decode decodes the records that are not processed yet, as many as make a batch, and
+// says how many it took. An error is ErrBlocked, met after these.
+func (p *partition) decode(ctx context.Context, records []*kgo.Record) (batch Batch, n int, blocked error) {
+	batch = Batch{Batch: ingest.Batch{From: p.next, To: p.next, Events: make([]featurestore.Event, 0, len(records))}}
 	for _, r := range records {
+		if len(batch.Events)*p.decoder.fields > maxBatchValues {
+			break
+		}
 		if r.Offset < p.next {
+			n++
 			continue
+		}
+		if !r.Attrs.IsControl() {
+			events, err := p.decoder.Decode(ctx, r, batch.Events)
+			switch {
+			case errors.Is(err, ErrBlocked):
+				return batch, n, fmt.Errorf("offset %d: %w", r.Offset, err)
+			case err != nil:
+				batch.Rejected = append(batch.Rejected, Rejection{Record: r, Reason: err})
+			default:
+				batch.Newest = max(batch.Newest, r.Timestamp.UnixMicro())
+				batch.Events = events
+			}
 		}
 		batch.To = r.Offset + 1
-		if r.Attrs.IsControl() {
-			continue
-		}
-		event := featurestore.Event{
-			Position:   featurestore.Position{Partition: r.Partition, Offset: r.Offset},
-			RecordTime: r.Timestamp.UnixMicro(),
-		}
-		if err := p.decoder.Decode(r.Value, &event); err != nil {
-			batch.Rejected = append(batch.Rejected, Rejection{Record: r, Reason: err})
-			continue
-		}
-		batch.Newest = max(batch.Newest, event.RecordTime)
-		batch.Events = append(batch.Events, event)
+		n++
 	}
-	return batch
+	return batch, n, nil
 }

@@ -37,6 +37,32 @@ type Kafka struct {
 	Kafka []string `env:"ONEHOP_KAFKA" sep:"," placeholder:"HOST:PORT,…" help:"Kafka's bootstrap brokers."`
 }
 
+// SchemaRegistry is what services that decode records need where a source's format has
+// its schemas in a registry.
+type SchemaRegistry struct {
+	SchemaRegistry string `env:"ONEHOP_SCHEMA_REGISTRY" placeholder:"URL" help:"Schema registry with Confluent's API, for sources in avro and for protobuf without a descriptor set: http://host:8081. ONEHOP_SCHEMA_REGISTRY_USER and ONEHOP_SCHEMA_REGISTRY_PASSWORD are the credentials, if it wants any."`
+}
+
+// Credentials are the user and the password, which come from the environment alone: the
+// arguments of a process are there for all to see.
+func (r *SchemaRegistry) Credentials() (user, password string) {
+	return os.Getenv("ONEHOP_SCHEMA_REGISTRY_USER"), os.Getenv("ONEHOP_SCHEMA_REGISTRY_PASSWORD")
+}
+
+// Check returns what is wrong with the registry's URL. It never repeats it.
+func (r *SchemaRegistry) Check() error {
+	if r.SchemaRegistry == "" {
+		return nil
+	}
+	if err := CheckURL("--schema-registry", r.SchemaRegistry, "http", "https"); err != nil {
+		return err
+	}
+	if u, err := url.Parse(r.SchemaRegistry); err != nil || u.User != nil {
+		return errors.New("--schema-registry: the URL may hold no password: set ONEHOP_SCHEMA_REGISTRY_USER and ONEHOP_SCHEMA_REGISTRY_PASSWORD")
+	}
+	return nil
+}
+
 // Listen is what services that answer RPCs need.
 type Listen struct {
 	Listen string `env:"ONEHOP_LISTEN" default:"${listen}" placeholder:"HOST:PORT" help:"Address of the service: Connect, gRPC and gRPC-Web over HTTP/1.1 and cleartext HTTP/2."`

@@ -33,3 +33,22 @@ func TestAllMistakesAtOnce(t *testing.T) {
 		t.Errorf("a broker without a port: %v", err)
 	}
 }
+
+func TestSchemaRegistry(t *testing.T) {
+	for url, want := range map[string]string{
+		"": "", "http://127.0.0.1:8081": "", "https://registry": "",
+		"kafka://host":            "must begin with http://",
+		"http://ann:secret@host":  "may hold no password",
+		"https://ann:secret@host": "ONEHOP_SCHEMA_REGISTRY_PASSWORD",
+	} {
+		err := (&SchemaRegistry{SchemaRegistry: url}).Check()
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret")) {
+			t.Errorf("%s: %v, want %q", url, err, want)
+		}
+	}
+	t.Setenv("ONEHOP_SCHEMA_REGISTRY_USER", "ann")
+	t.Setenv("ONEHOP_SCHEMA_REGISTRY_PASSWORD", "secret")
+	if user, password := new(SchemaRegistry).Credentials(); user != "ann" || password != "secret" {
+		t.Errorf("credentials %q and %q", user, password)
+	}
+}

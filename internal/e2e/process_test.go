@@ -47,6 +47,7 @@ type stack struct {
 	snapshot        string
 	instance        string // of ingest; empty for none
 	startup         string // timeout
+	schemas         string // URL of the schema registry; empty for none
 	onehop          *onehoptest.Onehop
 }
 
@@ -88,7 +89,8 @@ func newStack(t *testing.T) *stack {
 func (s *stack) environment(listen, admin string) []string {
 	return append(os.Environ(), "ONEHOP_NAMESPACE="+s.namespace, "ONEHOP_KAFKA="+strings.Join(s.kafka, ","),
 		"ONEHOP_REDIS="+s.redis, "ONEHOP_POSTGRES="+s.postgres, "ONEHOP_LISTEN="+listen, "ONEHOP_ADMIN_LISTEN="+admin,
-		"ONEHOP_MODELS="+s.models, "ONEHOP_HEARTBEAT=200ms", "ONEHOP_STARTUP_TIMEOUT="+s.startup, "ONEHOP_SNAPSHOT="+s.snapshot, "ONEHOP_INSTANCE="+s.instance)
+		"ONEHOP_MODELS="+s.models, "ONEHOP_HEARTBEAT=200ms", "ONEHOP_STARTUP_TIMEOUT="+s.startup, "ONEHOP_SNAPSHOT="+s.snapshot, "ONEHOP_INSTANCE="+s.instance,
+		"ONEHOP_SCHEMA_REGISTRY="+s.schemas)
 }
 
 // run starts a service. Its log is printed when the test fails.

@@ -3,6 +3,8 @@ package rpc
 import (
 	"context"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/stream"
 	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
@@ -22,10 +24,13 @@ func (f *Features) PushEvents(ctx context.Context, req *onehopv1.PushEventsReque
 	switch {
 	case source == nil:
 		return nil, featurestore.Errorf(featurestore.Unknown, "there is no source %q", shortName(req.GetSource()))
+	case !source.Pushable():
+		return nil, featurestore.Errorf(featurestore.Invalid,
+			"source %q takes no pushed events: its records are %s, or have fields in their keys or headers; produce them to topic %q", source.Name, source.Format, source.Topic)
 	case f.Producer == nil:
 		return nil, featurestore.Errorf(featurestore.Unavailable, "this service was started without Kafka and takes no events")
 	}
-	keys, values, err := f.checkEvents(d.Catalog, source, req.GetEvents())
+	keys, values, err := f.checkEvents(ctx, d.Catalog, source, req.GetEvents())
 	if err != nil {
 		return nil, err
 	}
@@ -40,8 +45,8 @@ func (f *Features) PushEvents(ctx context.Context, req *onehopv1.PushEventsReque
 	return res, nil
 }
 
-func (f *Features) checkEvents(c *featurestore.Catalog, source *featurestore.Source, events []string) (keys, values [][]byte, err error) {
-	decoder := stream.NewDecoder([]stream.Version{{Source: source}})
+func (f *Features) checkEvents(ctx context.Context, c *featurestore.Catalog, source *featurestore.Source, events []string) (keys, values [][]byte, err error) {
+	decoder := stream.NewDecoder([]stream.Version{{Source: source}}, nil)
 	var entity *featurestore.Entity
 	var join []int
 	if views := c.ViewsOf(source.Name); len(views) > 0 {
@@ -50,17 +55,18 @@ func (f *Features) checkEvents(c *featurestore.Catalog, source *featurestore.Sou
 			join = append(join, source.Field(field))
 		}
 	}
-	now := f.Now().UnixMicro()
+	now := f.Now()
 	keys, values = make([][]byte, len(events)), make([][]byte, len(events))
 	for i, text := range events {
 		values[i] = []byte(text)
-		event := featurestore.Event{RecordTime: now}
-		if err := decoder.Decode(values[i], &event); err != nil {
+		decoded, err := decoder.Decode(ctx, &kgo.Record{Value: values[i], Timestamp: now}, nil)
+		if err != nil {
 			return nil, nil, featurestore.Errorf(featurestore.Invalid, "events[%d]: %v", i, err)
 		}
-		if entity == nil {
+		if entity == nil || len(decoded) == 0 {
 			continue
 		}
+		event := decoded[0] // of several, the first says where they go
 		parts := make([]featurestore.Value, len(join))
 		for j, field := range join {
 			parts[j] = event.Values[field]

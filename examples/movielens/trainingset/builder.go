@@ -1,8 +1,12 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strconv"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/onehop/onehop/examples/movielens/events"
 	"github.com/onehop/onehop/featurestore"
@@ -47,7 +51,7 @@ func newBuilder(catalog *featurestore.Catalog, model string) (*builder, error) {
 	}
 	for i := range catalog.Sources {
 		s := &catalog.Sources[i]
-		b.decoders[s.Name] = stream.NewDecoder([]stream.Version{{Source: s}})
+		b.decoders[s.Name] = stream.NewDecoder([]stream.Version{{Source: s}}, nil)
 	}
 	for i := range catalog.Views {
 		b.states[catalog.Views[i].Name] = map[string]*fold.State{}
@@ -58,12 +62,13 @@ func newBuilder(catalog *featurestore.Catalog, model string) (*builder, error) {
 	return b, nil
 }
 
-func (b *builder) decode(r *events.Record, offset int64) (featurestore.Event, error) {
-	event := featurestore.Event{Position: featurestore.Position{Offset: offset}, RecordTime: r.Time}
-	if err := b.decoders[r.Source].Decode(r.Value, &event); err != nil {
-		return event, fmt.Errorf("record %s of source %q: %w", r.Value, r.Source, err)
+func (b *builder) decode(ctx context.Context, r *events.Record, offset int64) (featurestore.Event, error) {
+	record := &kgo.Record{Value: r.Value, Timestamp: time.UnixMicro(r.Time), Offset: offset}
+	decoded, err := b.decoders[r.Source].Decode(ctx, record, nil)
+	if err != nil {
+		return featurestore.Event{}, fmt.Errorf("record %s of source %q: %w", r.Value, r.Source, err)
 	}
-	return event, nil
+	return decoded[0], nil // no source of the example explodes its records
 }
 
 // fold folds an event into the rows of all views of its source.

@@ -22,7 +22,7 @@ func (b *builder) write(ctx context.Context, out io.Writer, records []events.Rec
 	}
 	for start := 0; start < len(records); {
 		end := start + sameTime(records[start:])
-		if err := b.group(w, records[start:end], start); err != nil {
+		if err := b.group(ctx, w, records[start:end], start); err != nil {
 			return fmt.Errorf("writing the training set: %w", err)
 		}
 		if ctx.Err() != nil {
@@ -50,12 +50,12 @@ func sameTime(records []events.Record) int {
 
 // group takes in records of one source and one time: it reads for all of them before
 // it folds any.
-func (b *builder) group(w *csv.Writer, records []events.Record, offset int) error {
+func (b *builder) group(ctx context.Context, w *csv.Writer, records []events.Record, offset int) error {
 	source := records[0].Source
 	decoded := make([]featurestore.Event, len(records))
 	for i := range records {
 		var err error
-		if decoded[i], err = b.decode(&records[i], int64(offset+i)); err != nil {
+		if decoded[i], err = b.decode(ctx, &records[i], int64(offset+i)); err != nil {
 			return err
 		}
 		if source != events.Ratings {

@@ -177,6 +177,10 @@ func (m *Memory) commit(c *ingest.Commit) (o ingest.Outcome) {
 		return o
 	}
 	for _, row := range c.Rows {
+		if row.Row == nil {
+			delete(m.rows, string(row.Key))
+			continue
+		}
 		m.rows[string(row.Key)] = slices.Clone(row.Row)
 	}
 	m.marks[c.Bucket][c.Partition] = c.Next

@@ -19,17 +19,31 @@ func Run(t *testing.T, open func(t *testing.T) (store ingest.Store, view *ingest
 		foldAll(t, store, view, l)
 		foldAll(t, store, view, l) // a replay changes nothing
 	})
-	t.Run("rivals", func(t *testing.T) {
-		store, view, _ := open(t)
-		l := NewLog(3, 900)
-		var group errgroup.Group
-		for i := range 6 { // two owners for each partition, at once
-			group.Go(func() error { return follow(t.Context(), store, view, l, i%3, int64(20+i)) })
-		}
-		if err := group.Wait(); err != nil {
-			t.Fatal(err)
+	t.Run("tombstones", func(t *testing.T) {
+		store, view, flush := open(t)
+		l := NewKeyedLog(3, 900)
+		foldAll(t, store, view, l)
+		foldAll(t, store, view, l) // a replay changes nothing
+		flush()
+		for p := range l { // one event a batch: rows are deleted in Redis, not in between
+			if err := follow(t.Context(), store, view, l, p, 1); err != nil {
+				t.Fatal(err)
+			}
 		}
 		check(t, store, view, l)
+	})
+	t.Run("rivals", func(t *testing.T) {
+		for _, l := range []Log{NewLog(3, 900), NewKeyedLog(3, 900)} {
+			store, view, _ := open(t)
+			var group errgroup.Group
+			for i := range 6 { // two owners for each partition, at once
+				group.Go(func() error { return follow(t.Context(), store, view, l, i%3, int64(20+i)) })
+			}
+			if err := group.Wait(); err != nil {
+				t.Fatal(err)
+			}
+			check(t, store, view, l)
+		}
 	})
 	t.Run("lost", func(t *testing.T) {
 		store, view, flush := open(t)

@@ -28,6 +28,8 @@ type Config struct {
 	Postgres  string   `env:"ONEHOP_POSTGRES" placeholder:"URL" help:"Use this Postgres."`
 	Data      string   `env:"ONEHOP_DATA" placeholder:"DIR" help:"Keep the state of what is started here; without it nothing is kept."`
 
+	config.SchemaRegistry `embed:""`
+
 	ServeListen string `env:"ONEHOP_SERVE_LISTEN" placeholder:"HOST:PORT" help:"Address of serve; 127.0.0.1:8081, or any free port when that is taken."`
 	InferListen string `env:"ONEHOP_INFER_LISTEN" placeholder:"HOST:PORT" help:"Address of infer; 127.0.0.1:8082, or any free port when that is taken."`
 	LogFormat   string `env:"ONEHOP_LOG_FORMAT" enum:"text,json" default:"text" help:"Format of the log: ${enum}."`
@@ -72,7 +74,7 @@ func (c *Config) Check() error {
 			problems = append(problems, config.CheckAddress(flag, address))
 		}
 	}
-	return errors.Join(problems...)
+	return errors.Join(append(problems, c.SchemaRegistry.Check())...)
 }
 
 // findDirs fills in, from the project folder, the folders that were not named.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -134,6 +135,9 @@ func (d *definitions) reload(ctx context.Context) error {
 	return d.apply(ctx, catalog)
 }
 
+// watched are the extensions of definition files, and the usual ones of descriptor sets.
+var watched = []string{".yaml", ".yml", ".binpb", ".pb", ".desc"}
+
 // signature changes when a definition file does: names, sizes and times of change.
 func signature(path string) (string, error) {
 	var b strings.Builder
@@ -141,7 +145,7 @@ func signature(path string) (string, error) {
 		if err != nil {
 			return err
 		}
-		if ext := filepath.Ext(name); entry.IsDir() || name != path && ext != ".yaml" && ext != ".yml" {
+		if entry.IsDir() || name != path && !slices.Contains(watched, filepath.Ext(name)) {
 			return nil
 		}
 		info, err := entry.Info()

@@ -11,6 +11,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/stream"
 )
@@ -77,14 +79,19 @@ func TestExampleEventIsAcceptable(t *testing.T) {
 			}
 			source.Fields = append(source.Fields, featurestore.Field{Name: name, Type: typ, Required: true})
 		}
+		if unit == featurestore.Seconds { // and the other places where a field can be
+			source.Explode, source.TimeField, source.TimePath = "order.items", "", "order.at"
+			source.Fields[0].Path, source.Fields[1].Path = "order.items.sku.id", "order.more.x"
+		}
 		request, ok := examplePush(source, now).(map[string]any)
 		if !ok {
 			t.Fatal("the request is no object")
 		}
-		event := featurestore.Event{RecordTime: now.UnixMicro()}
 		text := request["events"].([]string)[0]
-		if err := stream.NewDecoder([]stream.Version{{Source: source}}).Decode([]byte(text), &event); err != nil {
-			t.Errorf("unit %s: %s: %v", unit, text, err)
+		record := &kgo.Record{Value: []byte(text), Timestamp: now}
+		decoded, err := stream.NewDecoder([]stream.Version{{Source: source}}, nil).Decode(t.Context(), record, nil)
+		if err != nil || len(decoded) != 1 {
+			t.Errorf("unit %s: %s: %d events, %v", unit, text, len(decoded), err)
 		}
 	}
 }

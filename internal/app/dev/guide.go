@@ -61,10 +61,13 @@ func (e *environment) writeExamples(b *strings.Builder) {
 	}
 	catalog := e.definitions.catalog
 	view := &catalog.Views[0]
-	push, read := examplePush(catalog.Source(view.Source), time.Now()), exampleRead(catalog.Entity(view.Entity), view)
-	fmt.Fprintf(b, "\nPush an event, and read what follows from it:\n\n  %s\n  %s\n",
-		curl(serve+onehopv1connect.FeatureServicePushEventsProcedure, push),
-		curl(serve+onehopv1connect.FeatureServiceGetOnlineFeaturesProcedure, read))
+	read := curl(serve+onehopv1connect.FeatureServiceGetOnlineFeaturesProcedure, exampleRead(catalog.Entity(view.Entity), view))
+	if source := catalog.Source(view.Source); source.Pushable() {
+		push := curl(serve+onehopv1connect.FeatureServicePushEventsProcedure, examplePush(source, time.Now()))
+		fmt.Fprintf(b, "\nPush an event, and read what follows from it:\n\n  %s\n  %s\n", push, read)
+	} else {
+		fmt.Fprintf(b, "\nProduce a record to topic %s, and read what follows from it:\n\n  %s\n", source.Topic, read)
+	}
 	infer := e.addresses.Public["infer"]
 	if infer == "" || len(catalog.Models) == 0 {
 		return
@@ -110,25 +113,59 @@ func exampleValues(t featurestore.Type, n int) any {
 
 // examplePush is a request of PushEvents with one event.
 func examplePush(source *featurestore.Source, now time.Time) any {
-	event := map[string]any{}
-	for _, field := range source.Fields {
-		event[field.Name] = exampleValue(field.Type)
+	event, element := map[string]any{}, any(map[string]any{})
+	put := func(steps []string, value any) {
+		in := event
+		if source.OfElement(steps) {
+			steps = steps[strings.Count(source.Explode, ".")+1:]
+			in, _ = element.(map[string]any)
+		}
+		if len(steps) == 0 {
+			element = value
+			return
+		}
+		putAt(in, steps, value)
 	}
-	switch source.TimeUnit {
-	case featurestore.Seconds:
-		event[source.TimeField] = now.Unix()
-	case featurestore.Milliseconds:
-		event[source.TimeField] = now.UnixMilli()
-	case featurestore.RFC3339:
-		event[source.TimeField] = now.UTC().Format(time.RFC3339Nano)
-	case featurestore.Microseconds:
-		event[source.TimeField] = now.UnixMicro()
+	for i := range source.Fields {
+		put(source.Fields[i].Steps(), exampleValue(source.Fields[i].Type))
+	}
+	if steps := source.TimeSteps(); steps != nil {
+		put(steps, exampleTime(source.TimeUnit, now))
+	}
+	if source.Explode != "" {
+		putAt(event, strings.Split(source.Explode, "."), []any{element})
 	}
 	text, err := json.Marshal(event)
 	if err != nil { // plain values always encode
 		panic(err)
 	}
 	return map[string]any{"source": source.Name, "events": []string{string(text)}}
+}
+
+// putAt sets a value at a path.
+func putAt(in map[string]any, steps []string, value any) {
+	for _, name := range steps[:len(steps)-1] {
+		below, ok := in[name].(map[string]any)
+		if !ok {
+			below = map[string]any{}
+			in[name] = below
+		}
+		in = below
+	}
+	in[steps[len(steps)-1]] = value
+}
+
+func exampleTime(unit featurestore.TimeUnit, now time.Time) any {
+	switch unit {
+	case featurestore.Seconds:
+		return now.Unix()
+	case featurestore.Milliseconds:
+		return now.UnixMilli()
+	case featurestore.RFC3339:
+		return now.UTC().Format(time.RFC3339Nano)
+	default:
+		return now.UnixMicro()
+	}
 }
 
 // exampleRead is a request of GetOnlineFeatures for the entity of that event.

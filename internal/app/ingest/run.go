@@ -26,8 +26,9 @@ import (
 
 // Config configures the service.
 type Config struct {
-	config.Common `embed:""`
-	config.Kafka  `embed:""`
+	config.Common         `embed:""`
+	config.Kafka          `embed:""`
+	config.SchemaRegistry `embed:""`
 
 	CacheMB    int           `env:"ONEHOP_CACHE_MB" default:"64" name:"cache-mb" help:"Memory for hot rows, in MiB, shared by the partitions of this process."`
 	Heartbeat  time.Duration `env:"ONEHOP_HEARTBEAT" default:"3s" help:"How often the watermarks of idle buckets are moved."`
@@ -50,7 +51,7 @@ func (c *Config) Check() error {
 	if c.MaxRecords < 1 {
 		problems = append(problems, fmt.Errorf("--max-records: %d must be at least 1", c.MaxRecords))
 	}
-	return errors.Join(append(problems, c.Common.Check(), c.Kafka.Check())...)
+	return errors.Join(append(problems, c.Common.Check(), c.Kafka.Check(), c.SchemaRegistry.Check())...)
 }
 
 // service is the running service.
@@ -59,6 +60,7 @@ type service struct {
 	config  Config
 	kafka   *kgo.Client // produces dead letters and makes topics
 	options []kgo.Opt
+	schemas *stream.Schemas // nil without a schema registry
 	metrics *metrics
 }
 
@@ -78,6 +80,12 @@ func Run(ctx context.Context, c Config) error {
 	if err == nil {
 		err = s.pingKafka(ctx)
 		defer s.kafka.Close()
+	}
+	if err == nil && c.SchemaRegistry.SchemaRegistry != "" {
+		user, password := c.Credentials()
+		if s.schemas, err = stream.NewSchemas(c.SchemaRegistry.SchemaRegistry, user, password); err == nil {
+			defer s.schemas.Close()
+		}
 	}
 	if err == nil {
 		err = base.Serve(ctx, c.Started, s.follow)
@@ -184,6 +192,7 @@ func (s *service) consumer(group string, topics []stream.Topic) stream.ConsumerC
 		Tracer:     tracer,
 		Group:      "onehop." + s.Common.Namespace + "." + group,
 		Topics:     topics,
+		Schemas:    s.schemas,
 		Options:    options,
 		MaxRecords: s.config.MaxRecords,
 		Heartbeat:  s.config.Heartbeat,
