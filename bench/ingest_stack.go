@@ -156,9 +156,9 @@ func (s *ingestStack) produce(ctx context.Context, events int) error {
 	if err := stream.EnsureTopic(ctx, s.kafka, topic, ingestPartitions, map[string]string{"retention.ms": "-1"}); err != nil {
 		return err
 	}
-	// As many arrivals as make the stream end about now.
-	const rate = 5
-	start := time.Now().Add(-time.Duration(float64(events) / rate * float64(time.Second)))
+	// The events of a day that ends now.
+	const day = 24 * time.Hour
+	rate, start := float64(events)/day.Seconds(), time.Now().Add(-day-time.Hour)
 	g := generate.New(generate.Options{Seed: 1, Users: 20_000, Items: 5_000, Rate: rate, Start: start, Late: .02, Duplicate: .01})
 	if _, err := generate.ToKafka(ctx, s.kafka, g, generate.KafkaOptions{Topic: topic, Count: events}); err != nil {
 		return err
