@@ -31,6 +31,7 @@ type root struct {
 	Dev      devCommand      `cmd:"" help:"Run all of Onehop in this process, servers included."`
 	Plan     planCommand     `cmd:"" help:"Show what applying definitions would change."`
 	Apply    applyCommand    `cmd:"" help:"Apply definitions."`
+	Test     testCommand     `cmd:"" help:"Run cases of your definitions: events in, expected features out. No servers."`
 	Inspect  inspectCommand  `cmd:"" help:"Show what is stored of an entity, decoded."`
 	Generate generateCommand `cmd:"" help:"Invent a stream of movie ratings."`
 	Bench    benchCommand    `cmd:"" help:"Measure Onehop beside its floor, with servers of its own."`

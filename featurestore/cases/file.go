@@ -1,0 +1,211 @@
+// Package cases runs examples of what definitions mean: events go in, features are read at a
+// time, and what is read is compared with what is expected. A file of cases is YAML that
+// people write and read; running it needs no server, and folds and reads with the code that
+// the services run.
+package cases
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+
+	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/definition"
+)
+
+// maxFileBytes bounds a file of cases.
+const maxFileBytes = 4 << 20
+
+// Suite is a file of cases and the definitions that they are of.
+type Suite struct {
+	// Name is the file's.
+	Name    string
+	Catalog *featurestore.Catalog
+	Cases   []Case
+}
+
+// Case is one example.
+type Case struct {
+	Name   string  `yaml:"name"`
+	Events []Event `yaml:"events"`
+	Reads  []Read  `yaml:"reads"`
+	// Rejected lists the events that go to the dead-letter topic: all of them.
+	Rejected []Rejected `yaml:"rejected"`
+	// Counts says, for views, what became of events: "folded", "late", "duplicate".
+	Counts map[string]map[string]int `yaml:"counts"`
+}
+
+// Event is one Kafka record.
+type Event struct {
+	// Source may be left out where there is one.
+	Source string `yaml:"source"`
+	// Time is put into the record where the source has its event time.
+	Time moment `yaml:"time"`
+	// At is the record's timestamp; by default the event time.
+	At        moment `yaml:"at"`
+	Partition int32  `yaml:"partition"`
+	// Key and Headers are those of the record.
+	Key     string            `yaml:"key"`
+	Headers map[string]string `yaml:"headers"`
+	// Value is the record as JSON, whatever the source's format is; none is a tombstone.
+	Value map[string]any `yaml:"value"`
+}
+
+// Read is a read of one entity's features at a time.
+type Read struct {
+	At moment `yaml:"at"`
+	// Of is the entity: its join keys by name.
+	Of map[string]any `yaml:"of"`
+	// Expect says what columns are, by their names: view.column.
+	Expect expectations `yaml:"expect"`
+}
+
+// Rejected is an event that is not accepted.
+type Rejected struct {
+	// Event counts from 1.
+	Event int `yaml:"event"`
+	// Reason is a part of what is said about it.
+	Reason string `yaml:"reason"`
+}
+
+// expected is what one column must be: a value, which is then PRESENT; null, which is NULL;
+// or a mapping with a status and perhaps a value.
+type expected struct {
+	column string
+	line   int
+	status string
+	value  any // nil for none
+}
+
+// expectations are in the order of the file.
+type expectations []expected
+
+// UnmarshalYAML implements yaml.NodeUnmarshaler. It goes over the nodes itself, because a
+// null has no place of its own otherwise.
+func (e *expectations) UnmarshalYAML(node ast.Node) error {
+	m, ok := node.(ast.MapNode)
+	if !ok {
+		return errors.New("expect must be a mapping from columns to values")
+	}
+	for entries := m.MapRange(); entries.Next(); {
+		one, err := newExpected(entries.Key().GetToken().Value, entries.Value())
+		if err != nil {
+			return err
+		}
+		*e = append(*e, one)
+	}
+	return nil
+}
+
+func newExpected(column string, node ast.Node) (expected, error) {
+	e := expected{column: column, line: node.GetToken().Position.Line, status: featurestore.Present.String()}
+	if _, ok := node.(ast.MapNode); ok {
+		var explicit struct {
+			Status *string `yaml:"status"`
+			Value  any     `yaml:"value"`
+		}
+		if err := yaml.NodeToValue(node, &explicit, yaml.Strict()); err != nil {
+			return e, fmt.Errorf("%s: %w", column, err)
+		}
+		e.status, e.value = featurestore.Null.String(), explicit.Value // NULL is null in YAML
+		if explicit.Status != nil {
+			e.status = *explicit.Status
+		}
+		return e, nil
+	}
+	if err := yaml.NodeToValue(node, &e.value); err != nil {
+		return e, fmt.Errorf("%s: %w", column, err)
+	}
+	if e.value == nil {
+		e.status = featurestore.Null.String()
+	}
+	return e, nil
+}
+
+// moment is a time in microseconds, written as RFC 3339; 0 is none.
+type moment int64
+
+// UnmarshalYAML implements yaml.InterfaceUnmarshaler.
+func (m *moment) UnmarshalYAML(decode func(any) error) error {
+	var text string
+	if err := decode(&text); err != nil {
+		return err
+	}
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return fmt.Errorf("%q is no time such as 2026-01-02T15:04:05Z", text)
+	}
+	*m = moment(t.UnixMicro())
+	return nil
+}
+
+// Load reads a file of cases and the definitions that it names.
+func Load(name string) (*Suite, error) {
+	file, err := os.Open(name) //nolint:gosec // the user names it
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	text, err := io.ReadAll(io.LimitReader(file, maxFileBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	if len(text) > maxFileBytes {
+		return nil, fmt.Errorf("%s is larger than %d bytes", name, maxFileBytes)
+	}
+	return parse(name, text)
+}
+
+func parse(name string, text []byte) (*Suite, error) {
+	var file struct {
+		Definitions ast.Node `yaml:"definitions"`
+		Cases       []Case   `yaml:"cases"`
+	}
+	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&file); err != nil {
+		return nil, fmt.Errorf("%s: %s", name, yaml.FormatError(err, false, true))
+	}
+	if len(file.Cases) == 0 {
+		return nil, fmt.Errorf("%s has no cases", name)
+	}
+	catalog, err := definitions(name, file.Definitions)
+	if err != nil {
+		return nil, err
+	}
+	return &Suite{Name: name, Catalog: catalog, Cases: file.Cases}, nil
+}
+
+// definitions loads the paths that are named, or checks what is written there itself.
+func definitions(name string, node ast.Node) (*featurestore.Catalog, error) {
+	var paths []string
+	switch n := node.(type) {
+	case nil:
+		return nil, fmt.Errorf("%s: \"definitions\" is missing: name the files, or write the definitions there", name)
+	case ast.MapNode:
+		return definition.Parse([]definition.File{{Name: name, Text: []byte(node.String())}})
+	case *ast.SequenceNode:
+		if err := yaml.NodeToValue(n, &paths); err != nil {
+			return nil, fmt.Errorf("%s: definitions: %w", name, err)
+		}
+	default:
+		paths = make([]string, 1)
+		if err := yaml.NodeToValue(n, &paths[0]); err != nil {
+			return nil, fmt.Errorf("%s: definitions: %w", name, err)
+		}
+	}
+	for i, path := range paths {
+		if !filepath.IsAbs(path) {
+			paths[i] = filepath.Join(filepath.Dir(name), path)
+		}
+	}
+	if len(paths) == 0 {
+		return nil, errors.New(name + ": \"definitions\" names no file")
+	}
+	return definition.Load(paths...)
+}
