@@ -137,6 +137,24 @@ func TestAvroExplode(t *testing.T) {
 	}
 }
 
+// TestAvroScalarElements explodes an array that may hold nulls.
+func TestAvroScalarElements(t *testing.T) {
+	fake, schemas := registry(t)
+	source := &featurestore.Source{Name: "s", Format: featurestore.Avro, TimeRecord: true, Explode: "ids", Fields: []featurestore.Field{
+		{Name: "id", Type: featurestore.Int64, Path: "ids"},
+	}}
+	const schema = `{"type":"record","name":"Seen","fields":[{"name":"ids","type":{"type":"array","items":["null","long"]}}]}`
+	value := encodeAvro(t, fake, schema, map[string]any{"ids": []any{int64(5), nil}})
+	events, err := NewDecoder([]Version{{Source: source}}, schemas).Decode(t.Context(), record(value, 0), nil)
+	if want := "3/7/0@0 [5]\n3/7/1@0 [null]"; err != nil || show(events) != want {
+		t.Errorf("%v\n%s\nwant\n%s", err, show(events), want)
+	}
+	source.Fields[0].Required = true
+	if _, err := NewDecoder([]Version{{Source: source}}, schemas).Decode(t.Context(), record(value, 0), nil); err == nil || !strings.Contains(err.Error(), "element 1: required field") {
+		t.Errorf("a required element that is null: %v", err)
+	}
+}
+
 func TestAvroReferences(t *testing.T) {
 	fake, schemas := registry(t)
 	for subject, text := range map[string]string{"money": `{"type":"record","name":"shop.Money","fields":[{"name":"cents","type":"long"}]}`} {

@@ -26,7 +26,7 @@ func TestRegistryAway(t *testing.T) {
 		"not allowed":                func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) },
 		"no JSON":                    func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) },
 		"a reply without end": func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = w.Write([]byte(`{"schema":"` + strings.Repeat("x", maxRegistryReply)))
+			_, _ = w.Write([]byte(`{"schema":"` + strings.Repeat("x", maxRegistryReply) + `"}`))
 		},
 		"an error that is not theirs": func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusNotFound)
