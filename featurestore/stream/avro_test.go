@@ -238,6 +238,29 @@ func TestBadAvroSaysWhy(t *testing.T) {
 	}
 }
 
+// TestArraysOfNothing refuses schemas by which a short record could fill any memory, and
+// no others.
+func TestArraysOfNothing(t *testing.T) {
+	const empty = `{"type":"record","name":"shop.Empty","fields":[{"name":"n","type":"null"}]}`
+	for items, refused := range map[string]bool{
+		`"null"`:                true,
+		`"shop.Empty"`:          true,
+		`["null"]`:              false,
+		`["null","shop.Empty"]`: false,
+		`{"type":"record","name":"In","fields":[{"name":"e","type":"shop.Empty"},{"name":"f","type":{"type":"fixed","name":"F","size":0}}]}`: true,
+		`{"type":"record","name":"In","fields":[{"name":"e","type":"shop.Empty"},{"name":"b","type":"boolean"}]}`:                            false,
+		`{"type":"record","name":"In","fields":[{"name":"next","type":["null","shop.In"]}]}`:                                                 false,
+		`{"type":"map","values":{"type":"array","items":"null"}}`:                                                                            true,
+		`{"type":"enum","name":"E","symbols":["A"]}`:                                                                                         false,
+	} {
+		text := `{"type":"record","name":"R","namespace":"shop","fields":[{"name":"a","type":["null",{"type":"array","items":` + items + `}]}]}`
+		_, err := parseAvro(text, []reference{{"shop.Empty", empty}})
+		if got := err != nil && strings.Contains(err.Error(), "take no bytes"); got != refused || err != nil && !refused {
+			t.Errorf("an array of %s: %v", items, err)
+		}
+	}
+}
+
 // FuzzAvro feeds the decoder anything behind a known id; it may refuse, not panic.
 func FuzzAvro(f *testing.F) {
 	fake, schemas := registry(f)
