@@ -146,10 +146,6 @@ func (s *Source) Field(name string) int {
 // timestamp, both in microseconds. Acceptance depends on the record alone, never on
 // the wall clock, so that a replay decides as the first run did.
 func (s *Source) CheckTime(eventTime, recordTime int64) error {
-	unit := ""
-	if s.TimeUnit != "" {
-		unit = fmt.Sprintf("; is it written in %q?", s.TimeUnit)
-	}
 	switch {
 	case s.TimeRecord && eventTime <= 0:
 		return fmt.Errorf("the record's timestamp, which is the event time, is %d: not after 1970", eventTime)
@@ -157,12 +153,20 @@ func (s *Source) CheckTime(eventTime, recordTime int64) error {
 		return fmt.Errorf("field %q: event time %d is not after 1970", s.TimeName(), eventTime)
 	case eventTime > recordTime+s.MaxSkew.Microseconds():
 		return fmt.Errorf("field %q: event time %s is more than %s after the record's timestamp %s%s",
-			s.TimeName(), FormatTime(eventTime), s.MaxSkew, FormatTime(recordTime), unit)
+			s.TimeName(), FormatTime(eventTime), s.MaxSkew, FormatTime(recordTime), s.askUnit())
 	case eventTime < recordTime-s.MaxAge.Microseconds():
 		return fmt.Errorf("field %q: event time %s is more than %s before the record's timestamp %s%s",
-			s.TimeName(), FormatTime(eventTime), s.MaxAge, FormatTime(recordTime), unit)
+			s.TimeName(), FormatTime(eventTime), s.MaxAge, FormatTime(recordTime), s.askUnit())
 	}
 	return nil
+}
+
+// askUnit is the end of a message about a time that cannot be.
+func (s *Source) askUnit() string {
+	if s.TimeUnit == "" {
+		return ""
+	}
+	return fmt.Sprintf("; is it written in %q?", s.TimeUnit)
 }
 
 // FormatTime is a time in microseconds as RFC 3339 in UTC.

@@ -173,21 +173,6 @@ func micros(n int64, unit time.Duration) (int64, error) {
 	return n * scale, nil
 }
 
-// parseAvro parses a schema after those that it refers to.
-func parseAvro(text string, references []reference) (*avro.Schema, error) {
-	var cache avro.SchemaCache
-	for _, r := range references {
-		if _, err := cache.Parse(r.text, avroOptions...); err != nil {
-			return nil, unusable("refers to %q, which cannot be parsed: %v", r.name, err)
-		}
-	}
-	parsed, err := cache.Parse(text, avroOptions...)
-	if err != nil {
-		return nil, unusable("cannot be parsed: %v", err)
-	}
-	return parsed, nil
-}
-
 // avroValue is a decoded value, which is not null, as a type.
 func avroValue(v any, t featurestore.Type) (featurestore.Value, error) {
 	if t.IsList() {

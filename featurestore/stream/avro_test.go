@@ -137,6 +137,24 @@ func TestAvroExplode(t *testing.T) {
 	}
 }
 
+// TestAvroScalarElements explodes an array that may hold nulls.
+func TestAvroScalarElements(t *testing.T) {
+	fake, schemas := registry(t)
+	source := &featurestore.Source{Name: "s", Format: featurestore.Avro, TimeRecord: true, Explode: "ids", Fields: []featurestore.Field{
+		{Name: "id", Type: featurestore.Int64, Path: "ids"},
+	}}
+	const schema = `{"type":"record","name":"Seen","fields":[{"name":"ids","type":{"type":"array","items":["null","long"]}}]}`
+	value := encodeAvro(t, fake, schema, map[string]any{"ids": []any{int64(5), nil}})
+	events, err := NewDecoder([]Version{{Source: source}}, schemas).Decode(t.Context(), record(value, 0), nil)
+	if want := "3/7/0@0 [5]\n3/7/1@0 [null]"; err != nil || show(events) != want {
+		t.Errorf("%v\n%s\nwant\n%s", err, show(events), want)
+	}
+	source.Fields[0].Required = true
+	if _, err := NewDecoder([]Version{{Source: source}}, schemas).Decode(t.Context(), record(value, 0), nil); err == nil || !strings.Contains(err.Error(), "element 1: required field") {
+		t.Errorf("a required element that is null: %v", err)
+	}
+}
+
 func TestAvroReferences(t *testing.T) {
 	fake, schemas := registry(t)
 	for subject, text := range map[string]string{"money": `{"type":"record","name":"shop.Money","fields":[{"name":"cents","type":"long"}]}`} {
@@ -216,6 +234,29 @@ func TestBadAvroSaysWhy(t *testing.T) {
 		_, err := NewDecoder([]Version{{Source: c.source}}, schemas).Decode(t.Context(), record(c.value, 0), nil)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want something with %q", c.name, err, c.want)
+		}
+	}
+}
+
+// TestArraysOfNothing refuses schemas by which a short record could fill any memory, and
+// no others.
+func TestArraysOfNothing(t *testing.T) {
+	const empty = `{"type":"record","name":"shop.Empty","fields":[{"name":"n","type":"null"}]}`
+	for items, refused := range map[string]bool{
+		`"null"`:                true,
+		`"shop.Empty"`:          true,
+		`["null"]`:              false,
+		`["null","shop.Empty"]`: false,
+		`{"type":"record","name":"In","fields":[{"name":"e","type":"shop.Empty"},{"name":"f","type":{"type":"fixed","name":"F","size":0}}]}`: true,
+		`{"type":"record","name":"In","fields":[{"name":"e","type":"shop.Empty"},{"name":"b","type":"boolean"}]}`:                            false,
+		`{"type":"record","name":"In","fields":[{"name":"next","type":["null","shop.In"]}]}`:                                                 false,
+		`{"type":"map","values":{"type":"array","items":"null"}}`:                                                                            true,
+		`{"type":"enum","name":"E","symbols":["A"]}`:                                                                                         false,
+	} {
+		text := `{"type":"record","name":"R","namespace":"shop","fields":[{"name":"a","type":["null",{"type":"array","items":` + items + `}]}]}`
+		_, err := parseAvro(text, []reference{{"shop.Empty", empty}})
+		if got := err != nil && strings.Contains(err.Error(), "take no bytes"); got != refused || err != nil && !refused {
+			t.Errorf("an array of %s: %v", items, err)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -167,6 +168,16 @@ func TestProtobuf(t *testing.T) {
 				t.Errorf("%s, %s: %v\n%s\nwant\n%s", c.name, name, err, show(events), c.want)
 			}
 		}
+	}
+}
+
+// TestDamagedDescriptorSet: what is stored is not the record's fault.
+func TestDamagedDescriptorSet(t *testing.T) {
+	source := protobufSource()
+	source.DescriptorSet = []byte("damaged")
+	_, err := NewDecoder([]Version{{Source: source}}, nil).Decode(t.Context(), record("", 0), nil)
+	if !errors.Is(err, ErrBlocked) {
+		t.Errorf("got %v, want ErrBlocked", err)
 	}
 }
 

@@ -20,6 +20,9 @@ const (
 	registryTimeout = 5 * time.Second
 	// maxSchemas bounds the schemas that are kept.
 	maxSchemas = 1000
+	// awayFor is how long a registry that failed is not asked again for the same id: the
+	// partitions that need it would wait for it one after the other.
+	awayFor = time.Second
 	// unknownFor is how long an id that the registry does not know is not asked for again.
 	unknownFor = 10 * time.Second
 	// maxReferences bounds the schemas that one refers to, directly or not.
@@ -44,7 +47,7 @@ type Schemas struct {
 type schema struct {
 	avro  *avro.Schema
 	file  protoreflect.FileDescriptor // of a protobuf schema
-	err   error                       // the reason for a dead letter
+	err   error                       // the reason for a dead letter, or ErrBlocked
 	until time.Time                   // when to ask again; zero for never
 }
 
@@ -74,13 +77,14 @@ func (s *Schemas) get(ctx context.Context, id int) (*schema, error) {
 		return nil, fmt.Errorf("%w: they need a schema registry: set --schema-registry (ONEHOP_SCHEMA_REGISTRY)", ErrBlocked)
 	}
 	if found := s.lookUp(id); found != nil {
-		return found, nil
+		return found.orBlocked()
 	}
 	got, err, _ := s.flight.Do(strconv.Itoa(id), func() (any, error) {
 		if found := s.lookUp(id); found != nil {
 			return found, nil
 		}
-		ctx, cancel := context.WithTimeout(ctx, registryTimeout)
+		outer := ctx
+		ctx, cancel := context.WithTimeout(outer, registryTimeout)
 		defer cancel()
 		read, err := s.read(ctx, id)
 		switch {
@@ -88,8 +92,10 @@ func (s *Schemas) get(ctx context.Context, id int) (*schema, error) {
 			read = &schema{err: fmt.Errorf("the schema registry does not know schema %d, or one that it refers to", id), until: s.now().Add(unknownFor)}
 		case errors.As(err, new(*unusableError)):
 			read = &schema{err: fmt.Errorf("schema %d %w", id, err)}
+		case err != nil && outer.Err() != nil:
+			return nil, fmt.Errorf("%w: %w", ErrBlocked, outer.Err()) // we gave up, not the registry
 		case err != nil:
-			return nil, fmt.Errorf("%w: reading schema %d from the schema registry: %w", ErrBlocked, id, withStatus(err))
+			read = &schema{until: s.now().Add(awayFor), err: fmt.Errorf("%w: reading schema %d from the schema registry: %w", ErrBlocked, id, withStatus(err))}
 		}
 		s.keep(id, read)
 		return read, nil
@@ -98,7 +104,15 @@ func (s *Schemas) get(ctx context.Context, id int) (*schema, error) {
 		return nil, err
 	}
 	found, _ := got.(*schema)
-	return found, nil
+	return found.orBlocked()
+}
+
+// orBlocked tells the error that is none of the record's apart from the others.
+func (s *schema) orBlocked() (*schema, error) {
+	if errors.Is(s.err, ErrBlocked) {
+		return nil, s.err
+	}
+	return s, nil
 }
 
 func (s *Schemas) lookUp(id int) *schema {

@@ -18,6 +18,8 @@ import (
 // reason for a dead letter, and all is well when it is back.
 func TestRegistryAway(t *testing.T) {
 	fake, schemas := registry(t)
+	now := time.Unix(1000, 0)
+	schemas.now = func() time.Time { return now }
 	d := NewDecoder([]Version{{Source: avroSource()}}, schemas)
 	r := record(encodeAvro(t, fake, avroOrder, avroDatum()), 0)
 	for name, handle := range map[string]func(http.ResponseWriter, *http.Request){
@@ -26,7 +28,7 @@ func TestRegistryAway(t *testing.T) {
 		"not allowed":                func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) },
 		"no JSON":                    func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) },
 		"a reply without end": func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = w.Write([]byte(`{"schema":"` + strings.Repeat("x", maxRegistryReply)))
+			_, _ = w.Write([]byte(`{"schema":"` + strings.Repeat("x", maxRegistryReply) + `"}`))
 		},
 		"an error that is not theirs": func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusNotFound)
@@ -39,6 +41,10 @@ func TestRegistryAway(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		fake.ClearInterceptors()
+		if _, err := d.Decode(t.Context(), r, nil); !errors.Is(err, ErrBlocked) {
+			t.Errorf("%s: asked again at once: %v", name, err)
+		}
+		now = now.Add(awayFor + 1)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -134,6 +140,8 @@ func TestRegistryCredentials(t *testing.T) {
 // rejected and nothing skipped.
 func TestRegistryAwayWhileConsuming(t *testing.T) {
 	fake, schemas := registry(t)
+	start := time.Now()
+	schemas.now = func() time.Time { return start.Add(100 * time.Since(start)) } // so that the test need not wait
 	source := avroSource()
 	source.MaxAge = 100 * 365 * 24 * time.Hour
 	value := encodeAvro(t, fake, avroOrder, avroDatum())

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/bufbuild/protocompile"
 	"github.com/bufbuild/protocompile/protoutil"
 	"github.com/jackc/pgx/v5"
@@ -61,7 +62,13 @@ sources:
     tombstone: delete
     event_time: {record: true}
     fields: [{name: user_id, type: int64, key: true, required: true}, {name: cents, type: int64, path: more.cents}]
+  - name: clicks
+    format: json
+    explode: ids
+    event_time: {record: true}
+    fields: [{name: user_id, type: int64, path: ids, required: true}, {name: cents, type: int64, path: paid.cents}]
 views:
+  - {name: by_click, entity: user, source: clicks, features: [{name: sum, aggregate: sum, field: cents, windows: [lifetime]}]}
   - {name: by_sku, entity: sku, source: carts, features: [{name: sum, aggregate: sum, field: cents, windows: [lifetime]}]}
   - {name: by_registered, entity: user, source: registered, features: [{name: sum, aggregate: sum, field: cents, windows: [lifetime]}]}
   - {name: by_plain, entity: user, source: plain, features: [{name: sum, aggregate: sum, field: cents, windows: [lifetime]}]}
@@ -210,6 +217,19 @@ func TestFormats(t *testing.T) {
 	if n := s.letters(t, "carts", 0); n != 0 {
 		t.Fatalf("%d dead letters while the registry was away", n)
 	}
+	push := func(source, event string) error {
+		_, err := s.onehop.Features().PushEvents(t.Context(), &onehopv1.PushEventsRequest{Source: source, Events: []string{event}})
+		return err
+	}
+	if err := push("clicks", `{"ids":[7,8,7],"paid":{"cents":6}}`); err != nil {
+		t.Fatal(err)
+	}
+	for source, want := range map[string]string{"profiles": "keys or headers", "plain": "its records are protobuf", "carts": "its records are avro"} {
+		if err := push(source, `{}`); connect.CodeOf(err) != connect.CodeInvalidArgument || !strings.Contains(err.Error(), want) {
+			t.Errorf("pushing to %s: %v, want something with %q", source, err, want)
+		}
+	}
+	s.expectSums(t, map[string]string{"by_click": "12 6"})
 	fake.ClearInterceptors()
 	s.expectSums(t, map[string]string{"by_sku": "6 7", "by_registered": "3 -1"})
 	if n := s.letters(t, "carts", 1); n != 1 {
@@ -222,7 +242,7 @@ func TestFormats(t *testing.T) {
 	s.expectSums(t, map[string]string{"by_profile": "-1 4", "by_sku": "6 8", "by_plain": "4 0"})
 	s.onehop.WaitVisible(t, s.onehop.ProduceRecords(t, "profiles", profile(7, 20))...)
 	s.expectSums(t, map[string]string{"by_profile": "20 4"})
-	s.expectRows(t, map[string]int{"carts": 4, "registered": 1, "plain": 2, "profiles WHERE deleted": 2, "profiles WHERE NOT deleted": 5})
+	s.expectRows(t, map[string]int{"carts": 4, "clicks": 3, "registered": 1, "plain": 2, "profiles WHERE deleted": 2, "profiles WHERE NOT deleted": 5})
 }
 
 // letters counts the dead letters of a source, once there are at least some.
