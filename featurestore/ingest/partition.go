@@ -32,7 +32,8 @@ type Stats struct {
 	Folded    int64 // events folded into a view
 	Skipped   int64 // events below the watermark of their bucket
 	Commits   int64 // commits written
-	Conflicts int64 // commits refused because a row or a watermark had moved
+	Conflicts int64 // commits refused because a row had changed
+	Overtaken int64 // commits refused because another owner had moved the watermark
 	RowHits   int64 // rows found in the cache of hot rows
 	RowLoads  int64 // rows read from the store
 }

@@ -177,6 +177,41 @@ func TestNewTopicIDIsANewSpaceOfOffsets(t *testing.T) {
 	}
 }
 
+// TestAZombieIsRefusedAndCounted lets a second owner do the work that a first one still has
+// in hand: the first one's commits are refused, nothing is folded twice, and an operator
+// can see it.
+func TestAZombieIsRefusedAndCounted(t *testing.T) {
+	view, err := storetest.View("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	l := storetest.NewLog(1, 50)
+	store := storetest.NewMemory()
+	id := ingest.PartitionID{Topic: storetest.Topic}
+	zombie := ingest.NewPartition(store, id, []*ingest.View{view}, 1<<16)
+	owner := ingest.NewPartition(store, id, []*ingest.View{view}, 1<<16)
+	for _, p := range []*ingest.Partition{zombie, owner} {
+		if _, err := p.Open(ctx, l.Offsets()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range []*ingest.Partition{owner, zombie} {
+		if err := p.Process(ctx, l.Batch(0, 0, 50)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := owner.Stats(); got.Folded != 50 || got.Overtaken != 0 {
+		t.Errorf("the owner: %+v", got)
+	}
+	if got := zombie.Stats(); got.Folded != 0 || got.Skipped != 50 || got.Overtaken == 0 || got.Conflicts != 0 {
+		t.Errorf("the zombie: %+v", got)
+	}
+	if err := storetest.Check(ctx, store, view, l); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestMemoryPassesTheSuite(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) (ingest.Store, *ingest.View, func()) {
 		view, err := storetest.View("test")

@@ -28,7 +28,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "onehop_ingest_rejected_total", Help: "Records that could not be accepted and went to the dead-letter topic.",
 		}, []string{"group", "source"}),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "onehop_ingest_view_events_total", Help: "Events by what became of them in the views of a source: folded, or skipped as already there; and commits that met a rival.",
+			Name: "onehop_ingest_view_events_total", Help: "Events by what became of them in the views of a source: folded, or skipped as already there; commits in conflict over a row, and commits overtaken by another owner of the partition.",
 		}, []string{"source", "outcome"}),
 		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "onehop_ingest_lag_records", Help: "Records in the partition that are not processed yet.",
@@ -87,4 +87,5 @@ func (m *metrics) folded(source string, before, after ingest.Stats) {
 	m.events.WithLabelValues(source, "folded").Add(float64(after.Folded - before.Folded))
 	m.events.WithLabelValues(source, "skipped").Add(float64(after.Skipped - before.Skipped))
 	m.events.WithLabelValues(source, "conflict").Add(float64(after.Conflicts - before.Conflicts))
+	m.events.WithLabelValues(source, "overtaken").Add(float64(after.Overtaken - before.Overtaken))
 }
