@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -115,6 +116,7 @@ func NewConsumer(config ConsumerConfig) (*Consumer, error) {
 		// ask anew so soon: a broker that is back should not wait for us.
 		kgo.MetadataMaxAge(10*time.Second),
 		kgo.MetadataMinAge(500*time.Millisecond),
+		kgo.RetryBackoffFn(retryPause),
 		kgo.DisableAutoCommit(),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		// Control records move the position to the end of a transaction.
@@ -129,6 +131,13 @@ func NewConsumer(config ConsumerConfig) (*Consumer, error) {
 	c.client = client
 	close(c.made)
 	return c, nil
+}
+
+// retryPause is the pause after so many failures in a row: it doubles up to a second. The
+// client's own would double up to five, and a broker that is back would wait for us.
+func retryPause(fails int) time.Duration {
+	longest := min(time.Second, 50*time.Millisecond<<min(max(fails, 1)-1, 5))
+	return longest/2 + rand.N(longest/2)
 }
 
 // Close leaves the group and closes the client of a consumer that was never run.

@@ -38,7 +38,7 @@ type partitions struct {
 
 const (
 	firstPause = 50 * time.Millisecond
-	maxPause   = 5 * time.Second
+	maxPause   = 2 * time.Second
 )
 
 func (s *partitions) init() { s.assigned = map[string]map[int32]*partition{} }
