@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,10 +25,11 @@ type Dirt struct {
 	Users int
 }
 
-// Feed produces the events: the same for the same seed.
+// Feed produces the events: the same for the same seed. It is safe for concurrent use.
 type Feed struct {
 	client *kgo.Client
 	topic  string
+	mu     sync.Mutex // over the generator
 	gen    *generate.Generator
 	random *rand.Rand
 	dirt   Dirt
@@ -36,7 +38,9 @@ type Feed struct {
 }
 
 func newFeed(brokers []string, topic string, seed uint64, dirt Dirt) (*Feed, error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ProducerLinger(0), kgo.MaxBufferedRecords(50_000))
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ProducerLinger(0), kgo.MaxBufferedRecords(50_000),
+		// It must not stand longer than what it is to measure.
+		kgo.MetadataMinAge(100*time.Millisecond), kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }))
 	if err != nil {
 		return nil, fmt.Errorf("the producer: %w", err)
 	}
@@ -52,15 +56,28 @@ func (f *Feed) Close() { f.client.Close() }
 // Send produces the next n events and waits until Kafka has them.
 func (f *Feed) Send(ctx context.Context, n int) error {
 	records := make([]*kgo.Record, n)
+	f.mu.Lock()
 	for i := range records {
 		records[i] = f.next()
 	}
+	f.mu.Unlock()
 	if err := f.client.ProduceSync(ctx, records...).FirstErr(); err != nil {
 		return fmt.Errorf("producing events: %w", err)
 	}
 	f.sent.Add(int64(n))
 	return nil
 }
+
+func (f *Feed) sendOne(ctx context.Context, r *kgo.Record) error {
+	if err := f.client.ProduceSync(ctx, r).FirstErr(); err != nil {
+		return fmt.Errorf("producing an event: %w", err)
+	}
+	f.sent.Add(1)
+	return nil
+}
+
+// forget makes the producer ask anew what the topic is.
+func (f *Feed) forget() { f.client.PurgeTopicsFromClient(f.topic) }
 
 func (f *Feed) next() *kgo.Record {
 	e := f.gen.Next()
@@ -81,19 +98,21 @@ func (f *Feed) next() *kgo.Record {
 	}
 }
 
-// Stream sends n events in steps, so many a second at most, until all are sent.
-func (f *Feed) Stream(ctx context.Context, n, rate int) error {
+// Stream sends so many events a second until it is told that it is over.
+func (f *Feed) Stream(ctx context.Context, rate int, over <-chan struct{}) error {
 	const steps = 10 // a second
-	for n > 0 {
-		start := time.Now()
-		step := min(n, max(1, rate/steps))
-		if err := f.Send(ctx, step); err != nil {
+	tick := time.NewTicker(time.Second / steps)
+	defer tick.Stop()
+	for {
+		if err := f.Send(ctx, max(1, rate/steps)); err != nil {
 			return err
 		}
-		n -= step
-		if err := pause(ctx, time.Second/steps-time.Since(start)); err != nil {
-			return err
+		select {
+		case <-over:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
 		}
 	}
-	return nil
 }

@@ -53,7 +53,7 @@ func (t *tail) read() (text string, race bool) {
 	return string(t.text), t.race
 }
 
-// spawn starts a service. It ends with the context at the latest.
+// spawn starts a service. The stand ends it at the latest.
 func (s *Stand) spawn(ctx context.Context, name string, environment ...string) (*Process, error) {
 	dir, err := s.world.binaries(ctx, s.fault.Race)
 	if err != nil {
@@ -65,7 +65,7 @@ func (s *Stand) spawn(ctx context.Context, name string, environment ...string) (
 	}
 	admin := "127.0.0.1:" + strconv.Itoa(port)
 	p := &Process{name: name, admin: "http://" + admin, done: make(chan struct{})}
-	p.cmd = exec.CommandContext(ctx, filepath.Join(dir, name))
+	p.cmd = exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(dir, name))
 	p.cmd.Env = append(append(p.cmd.Environ(), s.environment()...), append(environment, "ONEHOP_ADMIN_LISTEN="+admin)...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	if err := p.cmd.Start(); err != nil {

@@ -40,6 +40,8 @@ type Stand struct {
 	before    []*Log // earlier incarnations of the topic
 	worst     time.Duration
 	figures   map[string]float64
+	// atEnd gives back what the fault has taken for itself.
+	atEnd func() error
 }
 
 // newStand connects, makes the topic and applies the definitions.
@@ -98,7 +100,11 @@ func (s *Stand) close(ctx context.Context) error {
 		s.Feed.Close()
 	}
 	s.checker.Pool.Close()
-	return errors.Join(err, s.checker.Redis.Close())
+	err = errors.Join(err, s.checker.Redis.Close())
+	if s.atEnd != nil {
+		err = errors.Join(err, s.atEnd())
+	}
+	return err
 }
 
 // environment is how a service is configured.

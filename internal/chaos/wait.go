@@ -19,6 +19,9 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// errorf is fmt.Errorf, for short.
+func errorf(format string, args ...any) error { return fmt.Errorf(format, args...) }
+
 // final is an error that trying again cannot mend.
 type final struct{ error }
 
