@@ -114,8 +114,8 @@ func NewConsumer(config ConsumerConfig) (*Consumer, error) {
 		kgo.HeartbeatInterval(2 * time.Second),
 		// New partitions are seen after this at the latest, and after an error the client may
 		// ask anew so soon: a broker that is back should not wait for us.
-		kgo.MetadataMaxAge(10*time.Second),
-		kgo.MetadataMinAge(500*time.Millisecond),
+		kgo.MetadataMaxAge(10 * time.Second),
+		kgo.MetadataMinAge(500 * time.Millisecond),
 		kgo.RetryBackoffFn(retryPause),
 		kgo.DisableAutoCommit(),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),

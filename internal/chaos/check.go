@@ -48,7 +48,7 @@ func (r *Report) OK() bool { return r.Lost == 0 && r.Doubled == 0 && r.Wrong == 
 // maxProblems bounds the problems that a report describes.
 const maxProblems = 20
 
-func (r *Report) problem(counter *int, n int, format string, args ...any) {
+func (r *Report) problemf(counter *int, n int, format string, args ...any) {
 	*counter += n
 	if len(r.Problems) < maxProblems {
 		r.Problems = append(r.Problems, fmt.Sprintf(format, args...))

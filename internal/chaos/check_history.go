@@ -36,14 +36,14 @@ func (c *Checker) checkHistory(ctx context.Context, t *truth, log *Log, report *
 		i, accepted := at[p]
 		switch {
 		case !accepted || index != 0:
-			report.problem(&report.Wrong, 1, "history has partition %d, offset %d, index %d, which was not accepted", p.partition, p.offset, index)
+			report.problemf(&report.Wrong, 1, "history has partition %d, offset %d, index %d, which was not accepted", p.partition, p.offset, index)
 			return nil
 		case recorded.UnixMicro() != t.records[i].Timestamp.UnixMicro():
-			report.problem(&report.Wrong, 1, "history has partition %d, offset %d with another timestamp: %s", p.partition, p.offset, recorded)
+			report.problemf(&report.Wrong, 1, "history has partition %d, offset %d with another timestamp: %s", p.partition, p.offset, recorded)
 		}
 		seen[p]++
 		if seen[p] > 1 {
-			report.problem(&report.Doubled, 1, "history has partition %d, offset %d %d times", p.partition, p.offset, seen[p])
+			report.problemf(&report.Doubled, 1, "history has partition %d, offset %d %d times", p.partition, p.offset, seen[p])
 		}
 		return nil
 	})
@@ -52,13 +52,13 @@ func (c *Checker) checkHistory(ctx context.Context, t *truth, log *Log, report *
 	}
 	for _, p := range t.places {
 		if seen[p] == 0 {
-			report.problem(&report.Lost, 1, "history lacks partition %d, offset %d", p.partition, p.offset)
+			report.problemf(&report.Lost, 1, "history lacks partition %d, offset %d", p.partition, p.offset)
 		}
 	}
 	next, err := c.historyOffsets(ctx, log.ID)
 	for partition, o := range log.Offsets {
 		if err == nil && next[partition] != o.End {
-			report.problem(&report.Wrong, 1, "history stands at offset %d of partition %d, and the log ends at %d", next[partition], partition, o.End)
+			report.problemf(&report.Wrong, 1, "history stands at offset %d of partition %d, and the log ends at %d", next[partition], partition, o.End)
 		}
 	}
 	return err

@@ -27,17 +27,17 @@ func (c *Checker) checkLetters(ctx context.Context, t *truth, report *Report) er
 		report.Letters++
 		p, ok := byKey[string(letter.Key)]
 		if !ok {
-			report.problem(&report.Wrong, 1, "a dead letter %q is of no rejected record", letter.Key)
+			report.problemf(&report.Wrong, 1, "a dead letter %q is of no rejected record", letter.Key)
 			continue
 		}
 		seen[p] = true
 		if why := wrongLetter(t.rejected[p], letter); why != "" {
-			report.problem(&report.Wrong, 1, "the dead letter %q has the wrong %s", letter.Key, why)
+			report.problemf(&report.Wrong, 1, "the dead letter %q has the wrong %s", letter.Key, why)
 		}
 	}
 	for p := range t.rejected {
 		if !seen[p] {
-			report.problem(&report.Lost, 1, "no dead letter of partition %d, offset %d", p.partition, p.offset)
+			report.problemf(&report.Lost, 1, "no dead letter of partition %d, offset %d", p.partition, p.offset)
 		}
 	}
 	return nil

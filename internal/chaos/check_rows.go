@@ -42,7 +42,7 @@ func (c *Checker) checkRows(ctx context.Context, t *truth, views []*ingest.View,
 		}
 		checkMarks(v, marks, logs[len(logs)-1], report)
 		if live, err := c.Redis.Get(ctx, stem(v)+"}#live").Result(); live != "live" {
-			report.problem(&report.Wrong, 1, "view %s: the marker is %q, not live (%v)", v.Name, live, err)
+			report.problemf(&report.Wrong, 1, "view %s: the marker is %q, not live (%v)", v.Name, live, err)
 		}
 		known[stem(v)+"}#live"] = true
 		for b := range marks {
@@ -96,7 +96,7 @@ func checkMarks(v *ingest.View, marks []map[partitionID]int64, log *Log, report 
 	for b := range marks {
 		for partition, o := range log.Offsets {
 			if next, ok := marks[b][partitionID{log.ID, partition}]; !ok || next != o.End {
-				report.problem(&report.Wrong, 1, "view %s, bucket %d, partition %d: the watermark is %d (there: %v), the log ends at %d",
+				report.problemf(&report.Wrong, 1, "view %s, bucket %d, partition %d: the watermark is %d (there: %v), the log ends at %d",
 					v.Name, b, partition, next, ok, o.End)
 			}
 		}
@@ -132,23 +132,23 @@ func judge(v *ingest.View, key string, want expected, got []byte, report *Report
 	case bytes.Equal(want.row, got):
 		return
 	case len(got) == 0:
-		report.problem(&report.Lost, want.events, "%s: no row, want one of %d events", name, want.events)
+		report.problemf(&report.Lost, want.events, "%s: no row, want one of %d events", name, want.events)
 		return
 	}
 	have, err := v.Program.Inspect(got)
 	if err != nil {
-		report.problem(&report.Wrong, 1, "%s: the row cannot be read: %v", name, err)
+		report.problemf(&report.Wrong, 1, "%s: the row cannot be read: %v", name, err)
 		return
 	}
 	n := countOf(have)
 	switch {
 	case n < want.events:
-		report.problem(&report.Lost, want.events-n, "%s: %d of %d events", name, n, want.events)
+		report.problemf(&report.Lost, want.events-n, "%s: %d of %d events", name, n, want.events)
 	case n > want.events:
-		report.problem(&report.Doubled, n-want.events, "%s: %d events, want %d", name, n, want.events)
+		report.problemf(&report.Doubled, n-want.events, "%s: %d events, want %d", name, n, want.events)
 	default:
 		if should, err := v.Program.Inspect(want.row); err != nil || v.Name != approximateView || !nearly(have, should, 1e-12*want.weight) {
-			report.problem(&report.Wrong, 1, "%s: the row is another, with as many events (%d)", name, n)
+			report.problemf(&report.Wrong, 1, "%s: the row is another, with as many events (%d)", name, n)
 		}
 	}
 }
@@ -186,7 +186,7 @@ func (c *Checker) strangers(ctx context.Context, known map[string]bool, report *
 	scan := c.Redis.Scan(ctx, 0, "{"+c.Namespace+":*", 5000).Iterator()
 	for scan.Next(ctx) {
 		if !known[scan.Val()] {
-			report.problem(&report.Wrong, 1, "the key %q should not be there", scan.Val())
+			report.problemf(&report.Wrong, 1, "the key %q should not be there", scan.Val())
 		}
 	}
 	if err := scan.Err(); err != nil {

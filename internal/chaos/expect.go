@@ -54,9 +54,9 @@ func newTruth(versions []*featurestore.Catalog, views []*ingest.View, logs []*Lo
 func (t *truth) add(views []*ingest.View, topic featurestore.TopicID, r *kgo.Record) error {
 	at := place{topic, r.Partition, r.Offset}
 	var event featurestore.Event
-	if t.decode(r, &event) != nil {
+	if reason := t.decode(r, &event); reason != nil {
 		t.rejected[at] = r
-		return nil
+		return nil //nolint:nilerr // that the record is rejected is what we want to know
 	}
 	index := int32(len(t.records))
 	t.places, t.records = append(t.places, at), append(t.records, r)

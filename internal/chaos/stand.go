@@ -32,7 +32,6 @@ type Stand struct {
 	Say    func(format string, args ...any)
 
 	redis     string // where the services find Redis
-	serveAt   string
 	processes []*Process
 	checker   *Checker
 	kafka     *kgo.Client

@@ -22,8 +22,8 @@ func WriteTable(out io.Writer, results []*Result) {
 		if !r.OK() {
 			failed = " FAILED"
 		}
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%.0f s\t%s\n", r.Fault, r.Times, r.Events, r.Report.Rows, r.Report.History,
-			r.Report.Letters, r.Lost, r.Doubled, r.Report.Wrong, resume, r.Wall, failed)
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%.0f s\t%s\n", r.Fault, r.Times, r.Events, r.Rows, r.History,
+			r.Letters, r.Lost, r.Doubled, r.Wrong, resume, r.Wall, failed)
 	}
 	_ = w.Flush() // to a terminal
 }

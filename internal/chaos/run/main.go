@@ -60,7 +60,7 @@ func run(ctx context.Context) (err error) {
 	failed := 0
 	for _, f := range faults {
 		fmt.Printf("%s: %s\n", f.Name, f.What)
-		result := chaos.Run(ctx, world, f, !*short, *seed, say)
+		result := chaos.Run(ctx, world, f, !*short, *seed, sayf)
 		results = append(results, result)
 		if !result.OK() {
 			failed++
@@ -101,6 +101,6 @@ func all() (names []string) {
 	return names
 }
 
-func say(format string, args ...any) {
+func sayf(format string, args ...any) {
 	fmt.Printf("  %s  %s\n", time.Now().UTC().Format(time.TimeOnly), fmt.Sprintf(format, args...))
 }
