@@ -155,6 +155,41 @@ func TestEventsBeyondRetentionStopThePartition(t *testing.T) {
 	}
 }
 
+// TestPossibleWhileOthersFold folds on between the question where the buckets stand and the
+// answer where the log ends, as a process that is busy does to one that starts.
+func TestPossibleWhileOthersFold(t *testing.T) {
+	view, err := storetest.View("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	l := storetest.NewLog(1, 50)
+	store := storetest.NewMemory()
+	busy := ingest.NewPartition(store, ingest.PartitionID{Topic: storetest.Topic}, []*ingest.View{view}, 1<<16)
+	if _, err := busy.Open(ctx, l.Offsets()); err != nil {
+		t.Fatal(err)
+	}
+	possible := func(look func() int64) error {
+		return ingest.Possible(ctx, store, view, storetest.Topic, []int32{0}, func(context.Context) (map[int32]ingest.Offsets, error) {
+			return map[int32]ingest.Offsets{0: {End: look()}}, nil
+		})
+	}
+	for end := range int64(50) {
+		err := possible(func() int64 {
+			if err := busy.Process(ctx, l.Batch(0, end, end+1)); err != nil { // right after Kafka has answered
+				t.Fatal(err)
+			}
+			return end
+		})
+		if err != nil {
+			t.Fatalf("the log ended at %d when it was asked for: %v", end, err)
+		}
+	}
+	if err := possible(func() int64 { return 5 }); !errors.Is(err, ingest.ErrGone) {
+		t.Errorf("the log ends at 5 and offset 49 was folded: %v", err)
+	}
+}
+
 func TestNewTopicIDIsANewSpaceOfOffsets(t *testing.T) {
 	view, err := storetest.View("test")
 	if err != nil {
