@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/fold"
 	"github.com/onehop/onehop/featurestore/ingest"
 	"github.com/onehop/onehop/featurestore/stream"
 )
@@ -256,5 +258,57 @@ func TestCheckerSees(t *testing.T) {
 		c := &lasting[i]
 		c.do(g)
 		check(c)
+	}
+}
+
+// TestNearlyIsNarrow compares rows of the view whose float sums may differ in their last
+// bits: a difference of one small event is no such thing.
+func TestNearlyIsNarrow(t *testing.T) {
+	row := func(sum float64, count int64) *fold.Inspection {
+		return &fold.Inspection{Tiles: []fold.TilesInspection{{
+			Partials: []string{"count", "sum(weight)"},
+			Tiles:    []fold.TileInspection{{Values: []featurestore.Value{featurestore.IntValue(count), featurestore.FloatValue(sum)}}},
+		}}}
+	}
+	const sum = 12345.678
+	for _, c := range []struct {
+		other *fold.Inspection
+		want  bool
+	}{
+		{row(sum, 9), true},
+		{row(math.Nextafter(sum, 0), 9), true},
+		{row(sum+1e-6, 9), false},
+		{row(sum, 8), false},
+		{&fold.Inspection{}, false},
+	} {
+		if got := nearly(row(sum, 9), c.other, 1e-12*sum); got != c.want {
+			t.Errorf("%+v: %v", c.other, got)
+		}
+	}
+}
+
+// TestWrongLetters changes one thing of a dead letter at a time.
+func TestWrongLetters(t *testing.T) {
+	record := &kgo.Record{Topic: "t", Partition: 2, Offset: 7, Key: []byte("k"), Value: []byte("v")}
+	letter := func(change func(*kgo.Record)) *kgo.Record {
+		l := &kgo.Record{Value: []byte("v"), Headers: []kgo.RecordHeader{
+			{Key: "onehop-topic", Value: []byte("t")}, {Key: "onehop-partition", Value: []byte("2")}, {Key: "onehop-offset", Value: []byte("7")},
+			{Key: "onehop-key", Value: []byte("k")}, {Key: "onehop-reason", Value: []byte("because")},
+		}}
+		change(l)
+		return l
+	}
+	for want, change := range map[string]func(*kgo.Record){
+		"":                 func(*kgo.Record) {},
+		"value":            func(l *kgo.Record) { l.Value = nil },
+		"onehop-topic":     func(l *kgo.Record) { l.Headers[0].Value = []byte("u") },
+		"onehop-partition": func(l *kgo.Record) { l.Headers[1].Value = []byte("3") },
+		"onehop-offset":    func(l *kgo.Record) { l.Headers[2].Value = []byte("8") },
+		"onehop-key":       func(l *kgo.Record) { l.Headers = append(l.Headers[:3], l.Headers[4:]...) },
+		"onehop-reason":    func(l *kgo.Record) { l.Headers[4].Value = nil },
+	} {
+		if got := wrongLetter(record, letter(change)); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }
