@@ -86,10 +86,10 @@ func (p *Process) Kill() {
 }
 
 // Pause stops the process as it stands, until Resume.
-func (p *Process) Pause() error { return p.cmd.Process.Signal(syscall.SIGSTOP) }
+func (p *Process) Pause() error { return p.cmd.Process.Signal(stopSignal) }
 
 // Resume lets a paused process go on.
-func (p *Process) Resume() error { return p.cmd.Process.Signal(syscall.SIGCONT) }
+func (p *Process) Resume() error { return p.cmd.Process.Signal(continueSignal) }
 
 // Leave asks the process to end, as an orchestrator does.
 func (p *Process) Leave() { _ = p.cmd.Process.Signal(syscall.SIGTERM) }
