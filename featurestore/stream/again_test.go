@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/ingest"
 )
 
@@ -89,5 +90,30 @@ func TestATopicMadeAgainEndsTheConsumer(t *testing.T) {
 	makeAgain(t, client, "ratings", 1)
 	if err := <-done; !errors.Is(err, ErrMadeAgain) {
 		t.Fatalf("the consumer ended with %v", err)
+	}
+}
+
+// TestLettersGoToATopicMadeAgain deletes the dead-letter topic, as people do who have read
+// it: the partition must not wait for it for ever.
+func TestLettersGoToATopicMadeAgain(t *testing.T) {
+	_, client := fakeKafka(t)
+	producer := NewProducer(client)
+	rejected := []Rejection{{Record: &kgo.Record{Topic: "source", Value: []byte("x")}, Reason: errors.New("because")}}
+	if err := producer.DeadLetters(t.Context(), "ratings", featurestore.TopicID{1}, rejected); err != nil {
+		t.Fatal(err)
+	}
+	makeAgain(t, client, "ratings", 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for {
+		once, cancel := context.WithTimeout(ctx, 3*time.Second)
+		err := producer.DeadLetters(once, "ratings", featurestore.TopicID{1}, rejected)
+		cancel()
+		if err == nil {
+			return
+		}
+		if !wait(ctx, 50*time.Millisecond) {
+			t.Fatal(err)
+		}
 	}
 }
