@@ -5,7 +5,7 @@ TOOL := go tool -modfile=tools/go.mod
 WITH := go run ./internal/testenv/with --
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-containers lint generate check-generated bench fuzz
+.PHONY: help setup demo test test-faults chaos test-containers lint generate check-generated bench fuzz
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -21,6 +21,12 @@ demo: ## real events to recommendations; KEEP=1 leaves it running, JSON=1 prints
 test: setup ## unit, property and integration tests, with the race detector
 	$(WITH) bash -c '$(TOOL) gotestsum --format pkgname -- -race -timeout 9m -p 2 ./... && \
 	  go test -count 1 -run Allocates ./featurestore/online ./featurestore/fold ./inference'
+
+test-faults: setup ## every fault at its short size, with a checker of every row; see docs/exactly-once.md
+	ONEHOP_TEST_FAULTS=1 timeout 900 go test -count 1 -race -timeout 14m -v ./internal/chaos
+
+chaos: ## the same at full size, for hours; FAULT=kill,flush runs some, CHAOS_SEED=n repeats, OUT=dir keeps JSON
+	go run ./internal/chaos/run -fault '$(FAULT)' -seed '$(or $(CHAOS_SEED),0)' -out '$(OUT)'
 
 test-containers: ## the integration suite again, with everything in containers
 	@scripts/test-containers.sh

@@ -42,7 +42,7 @@ func (w *Writer) Open(ctx context.Context, logs map[int32]ingest.Offsets) (int64
 	case w.next < log.Start:
 		return 0, fmt.Errorf("%w: history ends at offset %d and the log begins at %d", ingest.ErrGone, w.next, log.Start)
 	case w.next > log.End:
-		return 0, fmt.Errorf("%w: history ends at offset %d and the log at %d", ingest.ErrGone, w.next, log.End)
+		return 0, fmt.Errorf("history: %w", &ingest.AheadError{Partition: w.id.Partition, Next: w.next, End: log.End})
 	}
 	return w.next, nil
 }

@@ -17,6 +17,26 @@ var ErrLost = errors.New("the online store lost writes; the partition is read ag
 // would silently lose them.
 var ErrGone = errors.New("events that are needed are no longer in Kafka")
 
+// AheadError means that offsets of a partition below Next were taken and its log, as the
+// caller knew it, ends at End. Either the log has grown since the caller asked, and another
+// owner was faster; or Kafka has lost records that it had confirmed. A look at the log now
+// tells which: see [AheadError.Real]. Until then it is an [ErrGone].
+type AheadError struct {
+	Partition int32
+	Next, End int64
+}
+
+// Error says what is where.
+func (e *AheadError) Error() string {
+	return fmt.Sprintf("%v: offset %d was folded and the log ends at %d", ErrGone, e.Next, e.End)
+}
+
+// Unwrap returns ErrGone.
+func (e *AheadError) Unwrap() error { return ErrGone }
+
+// Real says whether records are lost, given the logs as they are after the error.
+func (e *AheadError) Real(logs map[int32]Offsets) bool { return logs[e.Partition].End < e.Next }
+
 // errContended means that other writers changed the same rows again and again.
 var errContended = errors.New("too many writers met at the same rows")
 
@@ -34,7 +54,8 @@ type Stats struct {
 	Duplicates int64 // events that their row had folded already, by the view's dedupe
 	Skipped    int64 // events below the watermark of their bucket
 	Commits    int64 // commits written
-	Conflicts  int64 // commits refused because a row or a watermark had moved
+	Conflicts  int64 // commits refused because a row had changed
+	Overtaken  int64 // commits refused because another owner had moved the watermark
 	RowHits    int64 // rows found in the cache of hot rows
 	RowLoads   int64 // rows read from the store
 }
@@ -98,7 +119,7 @@ func (p *Partition) Open(ctx context.Context, offsets map[int32]Offsets) (int64,
 		}
 		v.next, v.target = make([]int64, len(marks)), Missing
 		for b, mark := range marks {
-			if err := check(mark, own); err != nil {
+			if err := check(mark, p.id.Partition, own); err != nil {
 				return 0, fmt.Errorf("view %q, bucket %d, partition %d: %w", v.Name, b, p.id.Partition, err)
 			}
 			v.next[b] = mark.Next
@@ -136,19 +157,28 @@ func (p *Partition) marks(ctx context.Context, v *viewState, offsets map[int32]O
 	return p.store.Marks(ctx, v.View, p.id)
 }
 
-// Possible says whether Kafka still has every event that a view needs, whichever
-// partition it is in; the error is [ErrGone] when it has not.
-func Possible(ctx context.Context, store Marker, view *View, topic featurestore.TopicID, offsets map[int32]Offsets) error {
-	for partition, log := range offsets {
-		marks, err := store.Marks(ctx, view, PartitionID{Topic: topic, Partition: partition})
-		if err != nil {
+// Possible says whether Kafka still has every event that a view needs, whichever of the
+// partitions it is in; the error is [ErrGone] when it has not. It calls look for the logs
+// when it knows the watermarks: other processes move them all the time, and a log that was
+// asked for before would seem to end too early.
+func Possible(ctx context.Context, store Marker, view *View, topic featurestore.TopicID, partitions []int32, look func(context.Context) (map[int32]Offsets, error)) error {
+	all := make([][]Mark, len(partitions))
+	for i, partition := range partitions {
+		var err error
+		if all[i], err = store.Marks(ctx, view, PartitionID{Topic: topic, Partition: partition}); err != nil {
 			return err
 		}
-		for _, mark := range marks {
+	}
+	logs, err := look(ctx)
+	if err != nil {
+		return err
+	}
+	for i, partition := range partitions {
+		for _, mark := range all[i] {
 			if !mark.Known {
 				mark = Mark{Known: true} // it will be filled from the start
 			}
-			if err := check(mark, log); err != nil {
+			if err := check(mark, partition, logs[partition]); err != nil {
 				return fmt.Errorf("partition %d: %w", partition, err)
 			}
 		}
@@ -157,7 +187,7 @@ func Possible(ctx context.Context, store Marker, view *View, topic featurestore.
 }
 
 // check says whether the log still has what a bucket needs.
-func check(mark Mark, log Offsets) error {
+func check(mark Mark, partition int32, log Offsets) error {
 	next := max(mark.Next, 0) // a partition that the bucket does not know begins at 0
 	switch {
 	case !mark.Known:
@@ -165,7 +195,7 @@ func check(mark Mark, log Offsets) error {
 	case next < log.Start:
 		return fmt.Errorf("%w: offset %d is needed and the log begins at %d", ErrGone, next, log.Start)
 	case next > log.End:
-		return fmt.Errorf("%w: offset %d was folded and the log ends at %d", ErrGone, next, log.End)
+		return &AheadError{Partition: partition, Next: next, End: log.End}
 	}
 	return nil
 }

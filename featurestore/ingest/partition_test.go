@@ -156,6 +156,41 @@ func TestEventsBeyondRetentionStopThePartition(t *testing.T) {
 	}
 }
 
+// TestPossibleWhileOthersFold folds on between the question where the buckets stand and the
+// answer where the log ends, as a process that is busy does to one that starts.
+func TestPossibleWhileOthersFold(t *testing.T) {
+	view, err := storetest.View("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	l := storetest.NewLog(1, 50)
+	store := storetest.NewMemory()
+	busy := ingest.NewPartition(store, ingest.PartitionID{Topic: storetest.Topic}, []*ingest.View{view}, 1<<16)
+	if _, err := busy.Open(ctx, l.Offsets()); err != nil {
+		t.Fatal(err)
+	}
+	possible := func(look func() int64) error {
+		return ingest.Possible(ctx, store, view, storetest.Topic, []int32{0}, func(context.Context) (map[int32]ingest.Offsets, error) {
+			return map[int32]ingest.Offsets{0: {End: look()}}, nil
+		})
+	}
+	for end := range int64(50) {
+		err := possible(func() int64 {
+			if err := busy.Process(ctx, l.Batch(0, end, end+1)); err != nil { // right after Kafka has answered
+				t.Fatal(err)
+			}
+			return end
+		})
+		if err != nil {
+			t.Fatalf("the log ended at %d when it was asked for: %v", end, err)
+		}
+	}
+	if err := possible(func() int64 { return 5 }); !errors.Is(err, ingest.ErrGone) {
+		t.Errorf("the log ends at 5 and offset 49 was folded: %v", err)
+	}
+}
+
 func TestNewTopicIDIsANewSpaceOfOffsets(t *testing.T) {
 	view, err := storetest.View("test")
 	if err != nil {
@@ -175,6 +210,41 @@ func TestNewTopicIDIsANewSpaceOfOffsets(t *testing.T) {
 		if got := p.Stats()[0].Folded; got != 50 {
 			t.Fatalf("topic %s: %d events folded, want 50", id, got)
 		}
+	}
+}
+
+// TestAZombieIsRefusedAndCounted lets a second owner do the work that a first one still has
+// in hand: the first one's commits are refused, nothing is folded twice, and an operator
+// can see it.
+func TestAZombieIsRefusedAndCounted(t *testing.T) {
+	view, err := storetest.View("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	l := storetest.NewLog(1, 50)
+	store := storetest.NewMemory()
+	id := ingest.PartitionID{Topic: storetest.Topic}
+	zombie := ingest.NewPartition(store, id, []*ingest.View{view}, 1<<16)
+	owner := ingest.NewPartition(store, id, []*ingest.View{view}, 1<<16)
+	for _, p := range []*ingest.Partition{zombie, owner} {
+		if _, err := p.Open(ctx, l.Offsets()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range []*ingest.Partition{owner, zombie} {
+		if err := p.Process(ctx, l.Batch(0, 0, 50)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := owner.Stats()[0]; got.Folded != 50 || got.Overtaken != 0 {
+		t.Errorf("the owner: %+v", got)
+	}
+	if got := zombie.Stats()[0]; got.Folded != 0 || got.Skipped != 50 || got.Overtaken == 0 || got.Conflicts != 0 {
+		t.Errorf("the zombie: %+v", got)
+	}
+	if err := storetest.Check(ctx, store, view, l); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -111,7 +111,6 @@ func (p *Partition) commit(ctx context.Context, v *viewState, batch Batch, work 
 			return nil, err
 		}
 		if retry {
-			v.stats.Conflicts++
 			again = append(again, w)
 		}
 	}
@@ -125,11 +124,13 @@ func (p *Partition) settle(v *viewState, w *pendingBucket, c *Commit, o *Outcome
 		return false, fmt.Errorf("%w (bucket %d: watermark %d, remembered %d)", ErrLost, c.Bucket, o.Watermark, c.Expect)
 	case o.Moved:
 		// Another owner of the partition did this work, or a part of it.
+		v.stats.Overtaken++
 		v.next[w.bucket] = o.Watermark
 		v.stats.Skipped += w.skip(o.Watermark)
 		v.folder.forget(w)
 		return len(w.rows) > 0 || o.Watermark < c.Next, nil
 	case len(o.Changed) > 0:
+		v.stats.Conflicts++
 		for i, at := range o.Changed {
 			v.folder.refresh(w.rows[at], o.Current[i])
 		}

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.opentelemetry.io/otel/trace"
 
@@ -112,6 +114,11 @@ func NewConsumer(config ConsumerConfig) (*Consumer, error) {
 		// it can be short.
 		kgo.SessionTimeout(10 * time.Second),
 		kgo.HeartbeatInterval(2 * time.Second),
+		// New partitions are seen after this at the latest, and after an error the client may
+		// ask anew so soon: a broker that is back should not wait for us.
+		kgo.MetadataMaxAge(10 * time.Second),
+		kgo.MetadataMinAge(500 * time.Millisecond),
+		kgo.RetryBackoffFn(retryPause),
 		kgo.DisableAutoCommit(),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		// Control records move the position to the end of a transaction.
@@ -128,19 +135,32 @@ func NewConsumer(config ConsumerConfig) (*Consumer, error) {
 	return c, nil
 }
 
+// retryPause is the pause after so many failures in a row: it doubles up to a second. The
+// client's own would double up to five, and a broker that is back would wait for us.
+func retryPause(fails int) time.Duration {
+	longest := min(time.Second, 50*time.Millisecond<<min(max(fails, 1)-1, 5))
+	return longest/2 + rand.N(longest/2)
+}
+
 // Close leaves the group and closes the client of a consumer that was never run.
 func (c *Consumer) Close() { c.client.CloseAllowingRebalance() }
 
+// ErrMadeAgain means that a topic was deleted and made again. Another Consumer follows the
+// new one from its start.
+var ErrMadeAgain = errors.New("the topic was deleted and made again")
+
 // Run follows the topics until the context ends, and then commits offsets and leaves
 // the group. It returns nil when the context ended, and an error when going on would
-// lose events.
+// lose events or, [ErrMadeAgain], is not possible with this Consumer.
 func (c *Consumer) Run(ctx context.Context) error {
 	defer c.client.CloseAllowingRebalance()
 	beat := time.Now()
 	for ctx.Err() == nil {
 		fetches := c.poll(ctx, beat.Add(c.config.Heartbeat))
-		c.fetchErrors(fetches)
-		err := c.process(ctx, fetches)
+		err := c.fetchErrors(fetches)
+		if err == nil {
+			err = c.process(ctx, fetches)
+		}
 		if err == nil && time.Since(beat) >= c.config.Heartbeat {
 			err = c.heartbeat(ctx)
 			beat = time.Now()
@@ -172,11 +192,15 @@ func (c *Consumer) poll(ctx context.Context, until time.Time) kgo.Fetches {
 
 // fetchErrors sorts what the client reports: what it mends by itself is left to it,
 // what means that records are gone makes the partition be opened again, which finds
-// out exactly.
-func (c *Consumer) fetchErrors(fetches kgo.Fetches) {
+// out exactly. A topic that was deleted and made again is an error for good: the client
+// stays with the topic that it knows.
+func (c *Consumer) fetchErrors(fetches kgo.Fetches) error {
 	for _, e := range fetches.Errors() {
 		if errors.Is(e.Err, context.DeadlineExceeded) || errors.Is(e.Err, context.Canceled) {
 			continue
+		}
+		if errors.Is(e.Err, kerr.UnknownTopicID) {
+			return fmt.Errorf("topic %q: %w", e.Topic, ErrMadeAgain)
 		}
 		p := c.parts.get(e.Topic, e.Partition)
 		if p == nil {
@@ -185,6 +209,7 @@ func (c *Consumer) fetchErrors(fetches kgo.Fetches) {
 		}
 		c.suspend(p, fmt.Errorf("fetching: %w", e.Err))
 	}
+	return nil
 }
 
 // heartbeat gives every open worker its heartbeat and commits offsets as a hint.

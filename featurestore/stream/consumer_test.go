@@ -202,6 +202,28 @@ func TestGoneStopsTheConsumer(t *testing.T) {
 	}
 }
 
+// TestASuccessorAheadIsNoLoss lets a worker find that another owner is further than the log
+// was when the consumer asked: nothing is lost if the log has it now, and everything stops
+// if it has not.
+func TestASuccessorAheadIsNoLoss(t *testing.T) {
+	tries := 2
+	r := &recorder{}
+	r.open = func() error {
+		if tries--; tries >= 0 {
+			return fmt.Errorf("bucket 3: %w", &ingest.AheadError{Next: 40, End: 30})
+		}
+		return nil
+	}
+	if err := consume(t, 40, r); err != nil {
+		t.Fatal(err)
+	}
+	checkSeen(t, r, 40)
+	r = &recorder{open: func() error { return &ingest.AheadError{Next: 41, End: 30} }}
+	if err := consume(t, 40, r); !errors.Is(err, ingest.ErrGone) {
+		t.Fatalf("the log ends before what was folded, and the consumer ended with %v", err)
+	}
+}
+
 // TestBatchesLeadBackToTheirProducers follows a trace from a record's header to the span
 // of its batch.
 func TestBatchesLeadBackToTheirProducers(t *testing.T) {

@@ -38,7 +38,7 @@ type partitions struct {
 
 const (
 	firstPause = 50 * time.Millisecond
-	maxPause   = 5 * time.Second
+	maxPause   = 2 * time.Second
 )
 
 func (s *partitions) init() { s.assigned = map[string]map[int32]*partition{} }
@@ -165,10 +165,31 @@ func (c *Consumer) open(ctx context.Context, p *partition) error {
 		p.id, p.worker = id, p.topic.NewWorker(ingest.PartitionID{Topic: id, Partition: p.number})
 	}
 	if p.next, err = p.worker.Open(ctx, logs); err != nil {
+		err = c.sure(ctx, p, err)
 		return fmt.Errorf("topic %q, partition %d: %w", p.topic.Name, p.number, err)
 	}
 	p.isOpen = true
 	return nil
+}
+
+// errOvertaken means that a partition is to be opened again, with its log as it is now.
+var errOvertaken = errors.New("another owner is further than the log was when we asked")
+
+// sure looks at the logs again where a worker is ahead of them: somebody who was stopped
+// between the two questions must not take its successor's work for a loss of records.
+func (c *Consumer) sure(ctx context.Context, p *partition, err error) error {
+	var ahead *ingest.AheadError
+	if !errors.As(err, &ahead) {
+		return err
+	}
+	id, logs, again := c.logs(ctx, p.topic.Name)
+	switch {
+	case again != nil:
+		return again
+	case id != p.id || !ahead.Real(logs):
+		return errOvertaken
+	}
+	return err
 }
 
 // reopen opens suspended partitions whose pause is over and makes the client read from

@@ -34,7 +34,7 @@ func (p *Producer) Push(ctx context.Context, topic string, keys, values [][]byte
 	for i := range values {
 		records[i] = &kgo.Record{Topic: topic, Key: keys[i], Value: values[i]}
 	}
-	err := p.client.ProduceSync(ctx, records...).FirstErr()
+	err := p.produce(ctx, topic, records)
 	if errors.Is(err, kerr.MessageTooLarge) {
 		return nil, featurestore.Errorf(featurestore.Invalid, "events: one is larger than topic %q takes (its max.message.bytes)", topic).Because(err)
 	}
@@ -48,6 +48,17 @@ func (p *Producer) Push(ctx context.Context, topic string, keys, values [][]byte
 	return places, nil
 }
 
+// produce waits until Kafka has the records. After a failure the client asks anew what the
+// topic is: by itself it stays with the one that it knows, and fails for ever when that was
+// deleted and made again.
+func (p *Producer) produce(ctx context.Context, topic string, records []*kgo.Record) error {
+	err := p.client.ProduceSync(ctx, records...).FirstErr()
+	if errors.Is(err, kerr.UnknownTopicID) || errors.Is(err, kerr.UnknownTopicOrPartition) {
+		p.client.PurgeTopicsFromProducing(topic)
+	}
+	return err
+}
+
 // DeadLetters writes rejected records to a topic as they were, with headers that say
 // where they came from and why. The key is (topic id, partition, offset), so that a
 // replay writes the same letters again and a reader can tell.
@@ -56,7 +67,7 @@ func (p *Producer) DeadLetters(ctx context.Context, topic string, id featurestor
 	for i, r := range rejected {
 		records[i] = deadLetter(topic, id, r)
 	}
-	if err := p.client.ProduceSync(ctx, records...).FirstErr(); err != nil {
+	if err := p.produce(ctx, topic, records); err != nil {
 		return fmt.Errorf("writing dead letters to topic %q: %w", topic, err)
 	}
 	return nil

@@ -37,7 +37,7 @@ func Kafka(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	settings, err := formatKafka(ctx, java, jars, dir, kafkaSettings(dir, port, controllerPort))
+	settings, err := formatKafka(ctx, java, jars, dir, kafkaSettings(dir, port, controllerPort, o.Behind))
 	if err != nil {
 		return nil, errors.Join(err, discardDir(dir, keep))
 	}
@@ -63,14 +63,22 @@ func kafkaJava(jars string, args ...string) []string {
 	}, args...)
 }
 
-func kafkaSettings(dir string, port, controllerPort int) string {
+func kafkaSettings(dir string, port, controllerPort int, behind *ProxyPorts) string {
+	listeners := "PLAINTEXT://" + localAddr(port)
+	advertised := listeners
+	if behind != nil {
+		listeners += ",PROXIED://" + localAddr(behind.Listen)
+		advertised += ",PROXIED://" + localAddr(behind.Advertise)
+	}
 	lines := []string{
 		"process.roles=broker,controller",
 		"node.id=1",
 		"controller.quorum.voters=1@" + localAddr(controllerPort),
-		"listeners=PLAINTEXT://" + localAddr(port) + ",CONTROLLER://" + localAddr(controllerPort),
-		"advertised.listeners=PLAINTEXT://" + localAddr(port),
+		"listeners=" + listeners + ",CONTROLLER://" + localAddr(controllerPort),
+		"advertised.listeners=" + advertised,
 		"controller.listener.names=CONTROLLER",
+		"inter.broker.listener.name=PLAINTEXT",
+		"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT",
 		"log.dirs=" + filepath.Join(dir, "data"),
 		"auto.create.topics.enable=false",
 		"num.partitions=4",

@@ -26,11 +26,22 @@ type Options struct {
 	Dir string
 	// Port to listen on; 0 picks a free one.
 	Port int
+	// Behind gives Kafka a second listener, for clients that come through a proxy; nil for none.
+	Behind *ProxyPorts
 	// NoSync lets PostgreSQL skip fsync: faster, and safe as long as the machine itself doesn't crash.
 	NoSync bool
 	// StartTimeout bounds the time from the start of the process until it answers; 0 means a minute. Downloads don't
 	// count; they end with the context.
 	StartTimeout time.Duration
+}
+
+// ProxyPorts are ports of 127.0.0.1. A Kafka client goes where the broker tells it, so a proxy needs a listener that tells the
+// proxy's own port.
+type ProxyPorts struct {
+	// Listen is where the broker listens for what comes through the proxy.
+	Listen int
+	// Advertise is the port of the proxy.
+	Advertise int
 }
 
 // spec is what sets one kind of server apart from the others.

@@ -28,7 +28,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "onehop_ingest_rejected_total", Help: "Records that could not be accepted and went to the dead-letter topic.",
 		}, []string{"group", "source"}),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "onehop_ingest_view_events_total", Help: "Events by what became of them in a view: folded (late ones among them), late, duplicate, or skipped as already there; and commits in conflict with a rival.",
+			Name: "onehop_ingest_view_events_total", Help: "Events by what became of them in a view: folded (late ones among them), late, duplicate, or skipped as already there; commits in conflict over a row, and commits overtaken by another owner of the partition.",
 		}, []string{"view", "generation", "outcome"}),
 		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "onehop_ingest_lag_records", Help: "Records in the partition that are not processed yet.",
@@ -88,7 +88,7 @@ func (m *metrics) folded(views []*ingest.View, before, after []ingest.Stats) {
 		b, a, generation := before[i], after[i], strconv.Itoa(v.Generation)
 		for outcome, n := range map[string]int64{
 			"folded": a.Folded - b.Folded, "late": a.Late - b.Late, "duplicate": a.Duplicates - b.Duplicates,
-			"skipped": a.Skipped - b.Skipped, "conflict": a.Conflicts - b.Conflicts,
+			"skipped": a.Skipped - b.Skipped, "conflict": a.Conflicts - b.Conflicts, "overtaken": a.Overtaken - b.Overtaken,
 		} {
 			m.events.WithLabelValues(v.Name, generation, outcome).Add(float64(n))
 		}

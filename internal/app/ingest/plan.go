@@ -38,7 +38,7 @@ func (s *service) plan(ctx context.Context, versions []*featurestore.Catalog) (*
 		if err != nil {
 			return nil, err
 		}
-		if views, err = s.possible(ctx, views, id, logs); err != nil {
+		if views, err = s.possible(ctx, views, source.Topic, id, logs); err != nil {
 			return nil, err
 		}
 		p.keepsOld = p.keepsOld || keepsOld

@@ -4,20 +4,30 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/ingest"
 	"github.com/onehop/onehop/featurestore/online"
+	"github.com/onehop/onehop/featurestore/stream"
 )
 
 // possible leaves out the views that need events which Kafka no longer has, and raises
 // the alarm for each: they are not served, and nothing resumes them silently, but the
 // other views go on. For a new generation the one before it stays in service.
-func (s *service) possible(ctx context.Context, views []*ingest.View, topic featurestore.TopicID, logs map[int32]ingest.Offsets) ([]*ingest.View, error) {
+func (s *service) possible(ctx context.Context, views []*ingest.View, name string, topic featurestore.TopicID, logs map[int32]ingest.Offsets) ([]*ingest.View, error) {
 	s.metrics.gone.Reset()
+	look := func(ctx context.Context) (map[int32]ingest.Offsets, error) {
+		id, logs, err := stream.Logs(ctx, s.kafka, name)
+		if err == nil && id != topic {
+			err = fmt.Errorf("topic %q: %w", name, stream.ErrMadeAgain)
+		}
+		return logs, err
+	}
 	var list []*ingest.View
 	for _, v := range views {
-		err := ingest.Possible(ctx, s.Store, v, topic, logs)
+		err := ingest.Possible(ctx, s.Store, v, topic, slices.Collect(maps.Keys(logs)), look)
 		if err == nil {
 			list = append(list, v)
 			continue

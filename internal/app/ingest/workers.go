@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/onehop/onehop/featurestore"
@@ -30,7 +31,8 @@ func (w *onlineWorker) Process(ctx context.Context, batch stream.Batch) error {
 	if len(batch.Rejected) > 0 {
 		producer := stream.NewProducer(w.service.kafka)
 		if err := producer.DeadLetters(ctx, stream.DeadLetterTopic(w.source), w.id.Topic, batch.Rejected); err != nil {
-			return err
+			// Somebody may have deleted the topic; the batch is read again.
+			return errors.Join(err, w.service.makeTopics(ctx, w.source))
 		}
 		w.service.Log.Warn("records went to the dead-letter topic", "topic", w.source.Topic, "partition", w.id.Partition,
 			"records", len(batch.Rejected), "first_offset", batch.Rejected[0].Record.Offset, "reason", batch.Rejected[0].Reason)

@@ -1,0 +1,145 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/onehop/onehop/featurestore/stream"
+	"github.com/onehop/onehop/migrations"
+)
+
+// partitions of the topic.
+const partitions = 4
+
+// Stand is what one run of a fault has: a namespace, events, processes and the checker.
+type Stand struct {
+	world *World
+	fault *Fault
+	// Random decides moments and victims.
+	Random *rand.Rand
+	Size   Size
+	Feed   *Feed
+	Say    func(format string, args ...any)
+
+	redis     string // where the services find Redis
+	processes []*Process
+	checker   *Checker
+	kafka     *kgo.Client
+	admin     *kadm.Client
+	before    []*Log // earlier incarnations of the topic
+	worst     time.Duration
+	figures   map[string]float64
+	// atEnd gives back what the fault has taken for itself.
+	atEnd func() error
+}
+
+// newStand connects, makes the topic and applies the definitions.
+func newStand(ctx context.Context, w *World, f *Fault, size Size, seed uint64, say func(string, ...any)) (*Stand, error) {
+	s := &Stand{
+		world: w, fault: f, Size: size, Say: say, Random: rand.New(rand.NewPCG(seed, 8)),
+		redis: "redis://" + w.Redis.Addr() + "/0", figures: map[string]float64{},
+	}
+	namespace := strings.ReplaceAll(f.Name, "-", "_")
+	namespace = fmt.Sprintf("%s_%06x", namespace[:min(len(namespace), 20)], seed&0xffffff)
+	pool, err := pgxpool.New(ctx, w.Postgres.URL())
+	if err != nil {
+		return nil, fmt.Errorf("the pool of Postgres connections: %w", err)
+	}
+	s.checker = &Checker{
+		Brokers: []string{w.Kafka.Addr()}, Pool: pool, Namespace: namespace,
+		Redis: redis.NewClient(&redis.Options{Addr: w.Redis.Addr(), ContextTimeoutEnabled: true}),
+	}
+	if _, err := migrations.Up(ctx, pool); err != nil {
+		return nil, errors.Join(err, s.close(ctx))
+	}
+	if s.checker.Versions, err = apply(ctx, pool, namespace); err != nil {
+		return nil, errors.Join(err, s.close(ctx))
+	}
+	if s.kafka, err = kgo.NewClient(kgo.SeedBrokers(w.Kafka.Addr())); err != nil {
+		return nil, errors.Join(err, s.close(ctx))
+	}
+	s.admin = kadm.NewClient(s.kafka)
+	s.Feed, err = newFeed([]string{w.Kafka.Addr()}, s.checker.Topic(), seed, f.Dirt)
+	if err == nil {
+		err = s.makeTopic(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.close(ctx))
+	}
+	return s, nil
+}
+
+func (s *Stand) makeTopic(ctx context.Context) error {
+	return stream.EnsureTopic(ctx, s.kafka, s.checker.Topic(), partitions, map[string]string{"retention.ms": "-1"})
+}
+
+// close ends the processes without ceremony, deletes the topics and disconnects.
+func (s *Stand) close(ctx context.Context) error {
+	for _, p := range s.processes {
+		p.Kill()
+	}
+	var err error
+	if s.admin != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+		defer cancel()
+		_, err = s.admin.DeleteTopics(ctx, s.checker.Topic(), stream.DeadLetterTopic(s.checker.newest().Source(sourceName)))
+		s.kafka.Close()
+	}
+	if s.Feed != nil {
+		s.Feed.Close()
+	}
+	s.checker.Pool.Close()
+	err = errors.Join(err, s.checker.Redis.Close())
+	if s.atEnd != nil {
+		err = errors.Join(err, s.atEnd())
+	}
+	return err
+}
+
+// environment is how a service is configured.
+func (s *Stand) environment() []string {
+	kafka, postgres := s.world.Kafka.Addr(), s.world.Postgres.URL()
+	if s.fault.Proxied {
+		kafka = s.world.proxies["kafka"].Addr()
+		postgres = strings.Replace(postgres, s.world.Postgres.Addr(), s.world.proxies["postgres"].Addr(), 1)
+	}
+	return []string{
+		"ONEHOP_NAMESPACE=" + s.checker.Namespace, "ONEHOP_KAFKA=" + kafka, "ONEHOP_REDIS=" + s.redis, "ONEHOP_POSTGRES=" + postgres,
+		"ONEHOP_HEARTBEAT=500ms", "ONEHOP_SNAPSHOT=" + s.world.dir + "/" + s.checker.Namespace + ".json",
+	}
+}
+
+// Ingest starts ingest. instance is the name that it keeps over its lives, empty for none.
+func (s *Stand) Ingest(ctx context.Context, instance string) (*Process, error) {
+	return s.spawn(ctx, "ingest", "ONEHOP_INSTANCE="+instance)
+}
+
+// IngestReady starts ingest and waits until it is ready.
+func (s *Stand) IngestReady(ctx context.Context, instance string) (*Process, error) {
+	p, err := s.Ingest(ctx, instance)
+	if err == nil {
+		err = p.Ready(ctx)
+	}
+	return p, err
+}
+
+// retire takes a process that has ended off the list.
+func (s *Stand) retire(p *Process) {
+	s.processes = slices.DeleteFunc(s.processes, func(q *Process) bool { return p == q })
+}
+
+// note keeps a figure for the summary.
+func (s *Stand) note(name string, value float64) { s.figures[name] = value }
+
+// noteWorst keeps the largest of a figure.
+func (s *Stand) noteWorst(name string, value float64) { s.figures[name] = max(s.figures[name], value) }
