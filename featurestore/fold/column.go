@@ -129,13 +129,18 @@ func intEncoding(v int64) encoding {
 }
 
 func appendInts(dst []byte, values []int64) []byte {
+	return packInts(dst, values, func(v *int64) int64 { return *v })
+}
+
+// packInts packs a column of the integers of some tiles.
+func packInts[T any](dst []byte, tiles []T, get func(*T) int64) []byte {
 	enc := encZero
-	for _, v := range values {
-		enc = max(enc, intEncoding(v))
+	for i := range tiles {
+		enc = max(enc, intEncoding(get(&tiles[i])))
 	}
 	dst = append(dst, byte(enc))
-	for _, v := range values {
-		dst = appendInt(dst, enc, v)
+	for i := range tiles {
+		dst = appendInt(dst, enc, get(&tiles[i]))
 	}
 	return dst
 }
@@ -168,13 +173,18 @@ func floatEncoding(f float64) encoding {
 }
 
 func appendFloats(dst []byte, values []float64) []byte {
+	return packFloats(dst, values, func(v *float64) float64 { return *v })
+}
+
+// packFloats packs a column of the floats of some tiles.
+func packFloats[T any](dst []byte, tiles []T, get func(*T) float64) []byte {
 	enc := encZero
-	for _, v := range values {
-		enc = joinFloatEncodings(enc, floatEncoding(v))
+	for i := range tiles {
+		enc = joinFloatEncodings(enc, floatEncoding(get(&tiles[i])))
 	}
 	dst = append(dst, byte(enc))
-	for _, v := range values {
-		switch enc {
+	for i := range tiles {
+		switch v := get(&tiles[i]); enc {
 		case encFloat32:
 			dst = binary.LittleEndian.AppendUint32(dst, math.Float32bits(float32(v)))
 		case encFloat64:

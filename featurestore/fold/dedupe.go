@@ -26,7 +26,7 @@ func (d *dedupe) reset() { d.partitions = d.partitions[:0] }
 
 // seen says whether an event is a duplicate, and remembers it if not.
 func (d *dedupe) seen(e *featurestore.Event) bool {
-	v := e.Values[d.field]
+	v := &e.Values[d.field]
 	if v.IsNull() {
 		return false
 	}

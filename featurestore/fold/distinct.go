@@ -42,8 +42,8 @@ var distinctAggregate = aggregate{
 		setInt(cell, d.count())
 	},
 	readExact: func(_ *output, values []featurestore.Value, cell *featurestore.Cell) {
-		slices.SortFunc(values, func(a, b featurestore.Value) int { return cmp.Compare(hashOf(a), hashOf(b)) })
-		different := slices.CompactFunc(values, func(a, b featurestore.Value) bool { return hashOf(a) == hashOf(b) })
+		slices.SortFunc(values, func(a, b featurestore.Value) int { return cmp.Compare(hashOf(&a), hashOf(&b)) })
+		different := slices.CompactFunc(values, func(a, b featurestore.Value) bool { return hashOf(&a) == hashOf(&b) })
 		setInt(cell, int64(len(different)))
 	},
 }
@@ -75,7 +75,7 @@ func (d *distinctSketch) reset() {
 	}
 }
 
-func (d *distinctSketch) add(v featurestore.Value) {
+func (d *distinctSketch) add(v *featurestore.Value) {
 	h := hashOf(v)
 	if d.dense != nil {
 		observe(d.dense, h)
@@ -194,7 +194,7 @@ func (d *distinctUnion) count() int64 {
 }
 
 // hashOf tells values apart. The bytes of a number are mixed as text is.
-func hashOf(v featurestore.Value) uint64 {
+func hashOf(v *featurestore.Value) uint64 {
 	if v.Type == featurestore.String || v.Type == featurestore.Bytes {
 		return xxhash.Sum64(v.Bytes)
 	}

@@ -261,7 +261,7 @@ func oracle(view *featurestore.View, c featurestore.Column, source *featurestore
 			continue
 		}
 		if v := valueOf(&e, field); !v.IsNull() {
-			values = append(values, v)
+			values = append(values, *v)
 		}
 	}
 	return oracleAggregate(f, values)

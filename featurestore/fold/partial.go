@@ -2,7 +2,6 @@ package fold
 
 import (
 	"cmp"
-	"math"
 	"slices"
 
 	"github.com/onehop/onehop/featurestore"
@@ -19,7 +18,7 @@ type partial interface {
 	// drop forgets the n oldest tiles.
 	drop(n int)
 	// fold folds a field's value, null or not, into tile i.
-	fold(i int, v featurestore.Value)
+	fold(i int, v *featurestore.Value)
 	// append packs the column.
 	append(dst []byte) []byte
 	// decode sets the column to the n tiles packed at the start of src.
@@ -101,13 +100,13 @@ func newPartial(kind partialKind) partial {
 	case floatLostPartial:
 		return &floatLost{}
 	case intMinPartial:
-		return &extremes[int64]{get: featurestore.Value.Int, better: less[int64], pack: appendInts, unpack: column.int}
+		return &extremes[int64]{get: intOf, better: less[int64], pack: packExtremeInts, unpack: column.int}
 	case intMaxPartial:
-		return &extremes[int64]{get: featurestore.Value.Int, better: greater[int64], pack: appendInts, unpack: column.int}
+		return &extremes[int64]{get: intOf, better: greater[int64], pack: packExtremeInts, unpack: column.int}
 	case floatMinPartial:
-		return &extremes[float64]{get: floatOf, better: less[float64], pack: appendFloats, unpack: column.float}
+		return &extremes[float64]{get: floatOf, better: less[float64], pack: packExtremeFloats, unpack: column.float}
 	case floatMaxPartial:
-		return &extremes[float64]{get: floatOf, better: greater[float64], pack: appendFloats, unpack: column.float}
+		return &extremes[float64]{get: floatOf, better: greater[float64], pack: packExtremeFloats, unpack: column.float}
 	case squaresPartial:
 		return &squares{}
 	case distinctPartial:
@@ -119,12 +118,14 @@ func newPartial(kind partialKind) partial {
 
 // floatOf is a float field; minus zero is zero, so that the first of equals to come does
 // not matter.
-func floatOf(v featurestore.Value) float64 {
+func floatOf(v *featurestore.Value) float64 {
 	if x := v.Float(); x != 0 {
 		return x
 	}
 	return 0
 }
+
+func intOf(v *featurestore.Value) int64 { return v.Int() }
 
 func less[T cmp.Ordered](a, b T) bool    { return a < b }
 func greater[T cmp.Ordered](a, b T) bool { return a > b }
@@ -154,7 +155,7 @@ func (c *cells[T]) load(src []byte, n int, get func(column, int) T) ([]byte, err
 // counts counts events, or the values of a field that are not null.
 type counts struct{ cells[int64] }
 
-func (c *counts) fold(i int, v featurestore.Value) {
+func (c *counts) fold(i int, v *featurestore.Value) {
 	if !v.IsNull() {
 		c.tiles[i]++
 	}
@@ -165,7 +166,7 @@ func (c *counts) decode(src []byte, n int) ([]byte, error) { return c.load(src, 
 // intSums sums an int64 field.
 type intSums struct{ cells[wide] }
 
-func (c *intSums) fold(i int, v featurestore.Value) {
+func (c *intSums) fold(i int, v *featurestore.Value) {
 	if !v.IsNull() {
 		c.tiles[i] = c.tiles[i].add(wideOf(v.Int()))
 	}
@@ -176,14 +177,14 @@ func (c *intSums) decode(src []byte, n int) ([]byte, error) { return c.load(src,
 // floatSums sums a float64 field; what rounding loses goes to the floatLost beside it.
 type floatSums struct{ cells[compensated] }
 
-func (c *floatSums) fold(i int, v featurestore.Value) {
+func (c *floatSums) fold(i int, v *featurestore.Value) {
 	if !v.IsNull() {
 		c.tiles[i].add(v.Float())
 	}
 }
 
 func (c *floatSums) append(dst []byte) []byte {
-	return appendFloats(dst, project(c.tiles, func(s compensated) float64 { return s.sum }))
+	return packFloats(dst, c.tiles, func(s *compensated) float64 { return s.sum })
 }
 
 func (c *floatSums) decode(src []byte, n int) ([]byte, error) {
@@ -193,17 +194,17 @@ func (c *floatSums) decode(src []byte, n int) ([]byte, error) {
 // floatLost packs and unpacks the lost part of a floatSums, which does the folding.
 type floatLost struct{ of *floatSums }
 
-func (c *floatLost) insert(int)                   {}
-func (c *floatLost) drop(int)                     {}
-func (c *floatLost) fold(int, featurestore.Value) {}
+func (c *floatLost) insert(int)                    {}
+func (c *floatLost) drop(int)                      {}
+func (c *floatLost) fold(int, *featurestore.Value) {}
 
 func (c *floatLost) append(dst []byte) []byte {
-	return appendFloats(dst, project(c.of.tiles, func(s compensated) float64 {
-		if math.IsNaN(s.lost) || math.IsInf(s.lost, 0) {
+	return packFloats(dst, c.of.tiles, func(s *compensated) float64 {
+		if !finite(s.lost) {
 			return 0 // the sum overflowed, and says so itself
 		}
 		return s.lost
-	}))
+	})
 }
 
 func (c *floatLost) decode(src []byte, n int) ([]byte, error) {
@@ -221,9 +222,9 @@ func (c *floatLost) decode(src []byte, n int) ([]byte, error) {
 // holds zero; the count of the field beside it tells.
 type extremes[T cmp.Ordered] struct {
 	cells[extreme[T]]
-	get    func(featurestore.Value) T
+	get    func(*featurestore.Value) T
 	better func(a, b T) bool
-	pack   func([]byte, []T) []byte
+	pack   func([]byte, []extreme[T]) []byte
 	unpack func(column, int) T
 }
 
@@ -232,7 +233,15 @@ type extreme[T any] struct {
 	some  bool
 }
 
-func (c *extremes[T]) fold(i int, v featurestore.Value) {
+func packExtremeInts(dst []byte, tiles []extreme[int64]) []byte {
+	return packInts(dst, tiles, func(e *extreme[int64]) int64 { return e.value })
+}
+
+func packExtremeFloats(dst []byte, tiles []extreme[float64]) []byte {
+	return packFloats(dst, tiles, func(e *extreme[float64]) float64 { return e.value })
+}
+
+func (c *extremes[T]) fold(i int, v *featurestore.Value) {
 	if v.IsNull() {
 		return
 	}
@@ -242,7 +251,7 @@ func (c *extremes[T]) fold(i int, v featurestore.Value) {
 }
 
 func (c *extremes[T]) append(dst []byte) []byte {
-	return c.pack(dst, project(c.tiles, func(e extreme[T]) T { return e.value }))
+	return c.pack(dst, c.tiles)
 }
 
 // decode cannot tell an empty tile from a zero; fixEmpty does, from the count.
@@ -254,12 +263,4 @@ func (c *extremes[T]) fixEmpty(counts []int64) {
 	for i, n := range counts {
 		c.tiles[i].some = n > 0
 	}
-}
-
-func project[T, U any](list []T, get func(T) U) []U {
-	out := make([]U, len(list))
-	for i := range list {
-		out[i] = get(list[i])
-	}
-	return out
 }

@@ -108,6 +108,9 @@ func Compile(view *featurestore.View, source *featurestore.Source) (*Program, er
 		return nil, fmt.Errorf("view %q: %w", view.Name, err)
 	}
 	p.sort()
+	for _, set := range p.sets {
+		set.seal()
+	}
 	for _, c := range view.Columns() {
 		o := features[c.Feature][max(c.Window, 0)]
 		o.section = p.section(&o)

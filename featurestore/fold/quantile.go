@@ -84,7 +84,7 @@ type quantileSketch struct{ bins []bin }
 
 func (q *quantileSketch) reset() { q.bins = q.bins[:0] }
 
-func (q *quantileSketch) add(v featurestore.Value) {
+func (q *quantileSketch) add(v *featurestore.Value) {
 	x, _ := v.Number()
 	key := binOf(x)
 	i, found := slices.BinarySearchFunc(q.bins, key, func(b bin, key int32) int { return int(b.key) - int(key) })

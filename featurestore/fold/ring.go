@@ -159,9 +159,9 @@ func (s *ringScratch) tile(o *output, cell *featurestore.Cell) error {
 	for _, c := range s.columns {
 		c.insert(0)
 	}
-	for _, v := range s.values {
+	for i := range s.values {
 		for _, c := range s.columns {
-			c.fold(0, v)
+			c.fold(0, &s.values[i])
 		}
 	}
 	for _, c := range s.columns {

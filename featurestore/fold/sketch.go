@@ -10,7 +10,7 @@ import (
 // canonical: it depends on the set of values alone, not on their order.
 type sketch[T any] interface {
 	*T
-	add(v featurestore.Value)
+	add(v *featurestore.Value)
 	append(dst []byte) []byte
 	decode(packed []byte) error
 	inspect() featurestore.Value
@@ -39,7 +39,7 @@ func (c *sketches[T, S]) drop(n int) {
 	c.cells.drop(n)
 }
 
-func (c *sketches[T, S]) fold(i int, v featurestore.Value) {
+func (c *sketches[T, S]) fold(i int, v *featurestore.Value) {
 	if v.IsNull() {
 		return
 	}

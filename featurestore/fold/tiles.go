@@ -18,6 +18,11 @@ type tileSet struct {
 	// sketch sets keep sketches. They stand apart, so that a long window of numbers over the
 	// same hop does not make more of the large tiles.
 	sketch bool
+	// us is the hop in microseconds, and reach how many tiles before that of the newest event
+	// the longest window covers; see seal.
+	us, reach int64
+	// all says that every event leaves something in its tile.
+	all bool
 	// longest is the longest window read from these tiles; it decides when a tile
 	// leaves.
 	longest featurestore.Window
@@ -29,11 +34,21 @@ func (s *tileSet) index(t int64) int64 {
 	if s.hop == 0 {
 		return 0
 	}
-	return t / s.hop.Microseconds() // event times are positive
+	return t / s.us // event times are positive
 }
 
-// first is the oldest tile that a read at t or later can need.
-func (s *tileSet) first(t int64) int64 { return s.index(s.longest.Start(t)) }
+// first is the oldest tile that a read at t or later can need. Windows are whole numbers of
+// hops.
+func (s *tileSet) first(t int64) int64 { return s.index(t) - s.reach }
+
+// seal computes what folding needs when the set has all its windows and columns.
+func (s *tileSet) seal() {
+	s.us = s.hop.Microseconds()
+	if s.hop > 0 {
+		s.reach = int64(s.longest.Length / s.hop)
+	}
+	s.all = slices.ContainsFunc(s.specs, func(spec partialSpec) bool { return spec.filter < 0 })
+}
 
 // maxTiles is the most tiles that can be alive at once.
 func (s *tileSet) maxTiles() int {
@@ -77,16 +92,31 @@ func (t *tiles) drop(n int) {
 // that belongs to such a tile is late and not needed either. pass says which filters the
 // event passes.
 func (t *tiles) fold(e *featurestore.Event, newest int64, pass []bool) (late bool) {
-	first := t.set.first(newest + 1)
-	if expired, _ := slices.BinarySearch(t.indexes, first); expired > 0 {
+	first, index := t.set.first(newest+1), t.set.index(e.Time)
+	if len(t.indexes) > 0 && t.indexes[0] < first {
+		expired, _ := slices.BinarySearch(t.indexes, first)
 		t.drop(expired)
 	}
-	index := t.set.index(e.Time)
 	if index < first {
 		return true
 	}
-	if !t.set.wants(pass) {
+	if !t.set.all && !t.set.wants(pass) {
 		return false
+	}
+	i := t.tile(index)
+	for c := range t.columns {
+		if spec := &t.set.specs[c]; passes(pass, spec.filter) {
+			t.columns[c].fold(i, valueOf(e, spec.field))
+		}
+	}
+	return false
+}
+
+// tile is the position of a tile, which is made when it is not there. Most events belong to
+// the newest.
+func (t *tiles) tile(index int64) int {
+	if last := len(t.indexes) - 1; last >= 0 && t.indexes[last] == index {
+		return last
 	}
 	i, found := slices.BinarySearch(t.indexes, index)
 	if !found {
@@ -95,12 +125,7 @@ func (t *tiles) fold(e *featurestore.Event, newest int64, pass []bool) (late boo
 			c.insert(i)
 		}
 	}
-	for c := range t.columns {
-		if spec := &t.set.specs[c]; passes(pass, spec.filter) {
-			t.columns[c].fold(i, valueOf(e, spec.field))
-		}
-	}
-	return false
+	return i
 }
 
 // wants says whether an event has something to leave in a tile: a row with little in it
@@ -115,11 +140,11 @@ func passes(pass []bool, filter int) bool { return filter < 0 || pass[filter] }
 // everyEvent is what a count of events counts.
 var everyEvent = featurestore.BoolValue(true)
 
-func valueOf(e *featurestore.Event, field int) featurestore.Value {
+func valueOf(e *featurestore.Event, field int) *featurestore.Value {
 	if field < 0 {
-		return everyEvent
+		return &everyEvent
 	}
-	return e.Values[field]
+	return &e.Values[field]
 }
 
 func (t *tiles) append(dst []byte) []byte {

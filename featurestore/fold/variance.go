@@ -91,7 +91,7 @@ type squares struct {
 	mean  func(i int) float64
 }
 
-func (c *squares) fold(i int, v featurestore.Value) {
+func (c *squares) fold(i int, v *featurestore.Value) {
 	n := float64(c.count.tiles[i])
 	if v.IsNull() || n < 2 {
 		return

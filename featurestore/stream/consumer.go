@@ -63,7 +63,7 @@ type ConsumerConfig struct {
 	Options []kgo.Opt
 	// Schemas reads the schemas of records that need a schema registry; may be nil.
 	Schemas *Schemas
-	// MaxRecords bounds one poll; 0 means 20,000.
+	// MaxRecords bounds a batch of one partition; 0 means 20,000.
 	MaxRecords int
 	// Heartbeat is the pause between heartbeats; 0 means 3 s.
 	Heartbeat time.Duration
@@ -123,9 +123,8 @@ func NewConsumer(config ConsumerConfig) (*Consumer, error) {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		// Control records move the position to the end of a transaction.
 		kgo.KeepControlRecords(),
-		kgo.FetchMaxBytes(16 << 20),
-		kgo.FetchMaxPartitionBytes(4 << 20),
-		kgo.MaxBufferedRecords(4 * config.MaxRecords),
+		kgo.FetchMaxBytes(8 << 20),
+		kgo.FetchMaxPartitionBytes(1 << 20),
 	}, config.Options...)...)
 	if err != nil {
 		return nil, fmt.Errorf("the Kafka client: %w", err)
@@ -180,14 +179,15 @@ func (c *Consumer) Run(ctx context.Context) error {
 }
 
 // poll waits for records until the next heartbeat is due, or less while a partition
-// waits to be opened again.
+// waits to be opened again. It takes all that was fetched: records of one partition alone
+// would leave the others idle.
 func (c *Consumer) poll(ctx context.Context, until time.Time) kgo.Fetches {
 	if at, some := c.parts.nextRetry(); some && at.Before(until) {
 		until = at
 	}
 	pollCtx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
-	return c.client.PollRecords(pollCtx, c.config.MaxRecords)
+	return c.client.PollFetches(pollCtx)
 }
 
 // fetchErrors sorts what the client reports: what it mends by itself is left to it,

@@ -29,6 +29,7 @@ type Version struct {
 type Decoder struct {
 	versions []decoderVersion // newest first
 	fields   int
+	slab     []featurestore.Value // room for the values of the next events
 	record   draft
 	elements []draft
 }
@@ -79,7 +80,7 @@ func (d *Decoder) Decode(ctx context.Context, r *kgo.Record, events []featuresto
 	if r.Value == nil && !v.Source.Deletes {
 		return events, errors.New("the record has no value: it is a tombstone, and its source does not say \"tombstone: delete\"")
 	}
-	d.record, d.elements = draft{values: make([]featurestore.Value, d.fields)}, d.elements[:0]
+	d.record, d.elements = draft{values: d.newValues()}, d.elements[:0]
 	if err := v.readAside(r, &d.record); err != nil {
 		return events, err
 	}
@@ -104,6 +105,20 @@ func (d *Decoder) Decode(ctx context.Context, r *kgo.Record, events []featuresto
 	return events, nil
 }
 
+// slabValues is how many values are allocated together: those of the events of a batch then
+// lie side by side, and are read in that order.
+const slabValues = 4096
+
+// newValues are the values of one event, all null.
+func (d *Decoder) newValues() []featurestore.Value {
+	if len(d.slab) < d.fields {
+		d.slab = make([]featurestore.Value, max(d.fields, slabValues/d.fields*d.fields))
+	}
+	values := d.slab[:d.fields:d.fields]
+	d.slab = d.slab[d.fields:]
+	return values
+}
+
 // version is the definition in force at a record's timestamp; the first one for
 // records that are older than it.
 func (d *Decoder) version(recordTime int64) *decoderVersion {
@@ -120,7 +135,7 @@ func (d *Decoder) newElement() (*draft, error) {
 	if len(d.elements) == featurestore.MaxElements {
 		return nil, fmt.Errorf("the array to explode has more than %d elements", featurestore.MaxElements)
 	}
-	d.elements = append(d.elements, draft{values: make([]featurestore.Value, d.fields)})
+	d.elements = append(d.elements, draft{values: d.newValues()})
 	return &d.elements[len(d.elements)-1], nil
 }
 

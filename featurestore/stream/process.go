@@ -37,7 +37,7 @@ const maxBatchValues = 1 << 19
 func (c *Consumer) processPartition(ctx context.Context, p *partition, fetched *kgo.FetchTopicPartition) error {
 	for records := fetched.Records; len(records) > 0; {
 		start := time.Now()
-		batch, n, blocked := p.decode(ctx, records)
+		batch, n, blocked := p.decode(ctx, records[:min(len(records), c.config.MaxRecords)])
 		if batch.To > p.next {
 			if err := c.work(ctx, p, records[:n], batch); err != nil {
 				return c.failed(ctx, p, err)

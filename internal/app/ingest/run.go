@@ -32,7 +32,7 @@ type Config struct {
 
 	CacheMB    int           `env:"ONEHOP_CACHE_MB" default:"64" name:"cache-mb" help:"Memory for hot rows, in MiB, shared by the partitions of this process."`
 	Heartbeat  time.Duration `env:"ONEHOP_HEARTBEAT" default:"3s" help:"How often the watermarks of idle buckets are moved."`
-	MaxRecords int           `env:"ONEHOP_MAX_RECORDS" default:"20000" help:"Most records in one poll."`
+	MaxRecords int           `env:"ONEHOP_MAX_RECORDS" default:"20000" help:"Most records in one batch of a partition."`
 	Instance   string        `env:"ONEHOP_INSTANCE" placeholder:"NAME" help:"A name that this process keeps over restarts, unique among the processes of the namespace: it then takes its partitions up again at once instead of waiting for the session of its former life to end."`
 	Partitions int32         `env:"ONEHOP_PARTITIONS" default:"4" help:"Partitions of topics that are not there yet and are made."`
 
