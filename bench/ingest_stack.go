@@ -192,7 +192,7 @@ func (s *ingestStack) startService(ctx context.Context) error {
 				Namespace: "bench", Redis: s.redisURL, Postgres: s.postgresURL, AdminListen: "127.0.0.1:0",
 				StartupTimeout: 30 * time.Second, DrainTimeout: 5 * time.Second, LogLevel: "warn",
 			},
-			Kafka: config.Kafka{Kafka: s.brokers}, CacheMB: 64, Heartbeat: 3 * time.Second, MaxRecords: 20_000,
+			Kafka: config.Kafka{Kafka: s.brokers}, MemoryMB: 512, Groups: []string{"online", "history"}, Heartbeat: 3 * time.Second, MaxRecords: 20_000,
 			Partitions: ingestPartitions, Log: io.Discard, Started: func(string) { close(started) },
 		})
 	}()

@@ -162,7 +162,7 @@ func (o *Onehop) services(tb testing.TB) {
 	kafka := config.Kafka{Kafka: o.options.Kafka}
 	group.Go(func() error {
 		return ingest.Run(ctx, ingest.Config{
-			Common: common, Kafka: kafka, SchemaRegistry: config.SchemaRegistry{SchemaRegistry: o.options.SchemaRegistry}, CacheMB: 16, Heartbeat: o.options.Heartbeat, MaxRecords: 20_000, Partitions: 4, Log: o.options.Log,
+			Common: common, Kafka: kafka, SchemaRegistry: config.SchemaRegistry{SchemaRegistry: o.options.SchemaRegistry}, MemoryMB: 64, Groups: []string{"online", "history"}, Heartbeat: o.options.Heartbeat, MaxRecords: 20_000, Partitions: 4, Log: o.options.Log,
 		})
 	})
 	features, inference := make(chan string, 1), make(chan string, 1)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/onehop/onehop/internal/app/ingest"
@@ -15,6 +16,9 @@ import (
 func main() {
 	c := ingest.Config{Log: os.Stderr}
 	config.Parse("ingest", description, &c, map[string]string{"listen": "127.0.0.1:8081"})
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(c.MemoryLimit())
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := ingest.Run(ctx, c); err != nil {

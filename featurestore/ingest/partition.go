@@ -77,6 +77,8 @@ type viewState struct {
 	target int64   // to be reached before the buckets are live, or Missing
 	folder folder
 	stats  Stats
+	// rowBytes is how large rows lately were.
+	rowBytes int
 }
 
 // NewPartition follows a partition for the views that its topic feeds. cacheBytes
@@ -85,12 +87,16 @@ func NewPartition(store Store, id PartitionID, views []*View, cacheBytes int) *P
 	p := &Partition{id: id, store: store}
 	for _, v := range views {
 		p.views = append(p.views, &viewState{
-			View:   v,
-			folder: folder{state: v.Program.NewState(), cache: newRowCache(cacheBytes / max(1, len(views)))},
+			View:     v,
+			rowBytes: firstRowBytes,
+			folder:   folder{state: v.Program.NewState(), cache: newRowCache(cacheBytes / max(1, len(views)))},
 		})
 	}
 	return p
 }
+
+// firstRowBytes is how large rows are taken to be before any was seen.
+const firstRowBytes = 1024
 
 // Stats is what the partition has done so far for each view, in the order in which the
 // views were given.

@@ -28,18 +28,37 @@ func (p *Partition) processView(ctx context.Context, v *viewState, batch Batch, 
 	if idle {
 		work = v.idle(batch.To)
 	}
-	for round := 0; len(work) > 0; round++ {
-		if round == maxRounds {
-			return errContended
-		}
-		if err := v.load(ctx, p.store, work); err != nil {
-			return err
-		}
-		if work, err = p.commit(ctx, v, batch, work); err != nil {
-			return err
+	for len(work) > 0 {
+		part := v.portion(work)
+		work = work[len(part):]
+		for round := 0; len(part) > 0; round++ {
+			if round == maxRounds {
+				return errContended
+			}
+			if err := v.load(ctx, p.store, part); err != nil {
+				return err
+			}
+			if part, err = p.commit(ctx, v, batch, part); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// portionBytes bounds the rows that are read, folded and written together.
+const portionBytes = 16 << 20
+
+// portion takes as many of the buckets as their rows, if they are as large as the view's
+// rows lately were, stay within the bound; one at least.
+func (v *viewState) portion(work []*pendingBucket) []*pendingBucket {
+	rows := 0
+	for i, w := range work {
+		if rows += len(w.rows); rows*v.rowBytes > portionBytes && i > 0 {
+			return work[:i]
+		}
+	}
+	return work
 }
 
 // gather groups the events of a batch by bucket and row, leaving out those that the
@@ -139,6 +158,7 @@ func (p *Partition) settle(v *viewState, w *pendingBucket, c *Commit, o *Outcome
 	v.next[w.bucket] = c.Next
 	v.stats.Commits++
 	for i, row := range w.rows {
+		v.rowBytes = (7*v.rowBytes + len(c.Rows[i].Row)) / 8
 		v.stats.Folded += int64(len(row.events)) - row.duplicates
 		v.stats.Late += row.late
 		v.stats.Duplicates += row.duplicates

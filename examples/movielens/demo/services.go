@@ -45,7 +45,7 @@ func (s *stack) startServices(v services) error {
 	err := errors.Join(
 		s.service(v.logs, "ingest", func(ctx context.Context, log io.Writer) error {
 			return ingest.Run(ctx, ingest.Config{
-				Common: common, Kafka: kafka, CacheMB: 64, Heartbeat: time.Second, MaxRecords: 20000, Partitions: partitions,
+				Common: common, Kafka: kafka, MemoryMB: 256, Groups: []string{"online", "history"}, Heartbeat: time.Second, MaxRecords: 20000, Partitions: partitions,
 				Log: log, Started: func(admin string) { where <- bound{"ingest", "", admin} },
 			})
 		}),

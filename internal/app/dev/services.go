@@ -44,7 +44,7 @@ func (e *environment) ingest(ctx context.Context) runFunc {
 	c := ingest.Config{
 		Common: e.common(listen(ctx, "", "127.0.0.1:9083")), Kafka: config.Kafka{Kafka: e.stack.KafkaBrokers},
 		SchemaRegistry: e.config.SchemaRegistry,
-		CacheMB:        64, Heartbeat: time.Second, MaxRecords: 20000, Partitions: 4, Log: e.config.Log,
+		MemoryMB:       256, Groups: []string{"online", "history"}, Heartbeat: time.Second, MaxRecords: 20000, Partitions: 4, Log: e.config.Log,
 	}
 	return func(ctx context.Context, started func(public, admin string)) error {
 		c.Started = func(admin string) { started("", admin) }

@@ -33,7 +33,7 @@ func (s *service) plan(ctx context.Context, versions []*featurestore.Catalog) (*
 		if err != nil {
 			return nil, err
 		}
-		cache := (s.config.CacheMB << 20) / (len(newest.Sources) * max(1, len(logs)))
+		cache := s.config.cacheBytes() / (len(newest.Sources) * max(1, len(logs)))
 		views, keepsOld, err := s.views(ctx, versions, source)
 		if err != nil {
 			return nil, err

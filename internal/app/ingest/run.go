@@ -30,7 +30,8 @@ type Config struct {
 	config.Kafka          `embed:""`
 	config.SchemaRegistry `embed:""`
 
-	CacheMB    int           `env:"ONEHOP_CACHE_MB" default:"64" name:"cache-mb" help:"Memory for hot rows, in MiB, shared by the partitions of this process."`
+	MemoryMB   int           `env:"ONEHOP_MEMORY_MB" default:"512" name:"memory-mb" help:"Memory that this process may use, in MiB; a quarter of it holds hot rows. What does not fit stays in Kafka."`
+	Groups     []string      `env:"ONEHOP_GROUPS" default:"online,history" enum:"online,history" help:"What this process does: online folds events into Redis, history copies them to Postgres. Each can run in processes of its own."`
 	Heartbeat  time.Duration `env:"ONEHOP_HEARTBEAT" default:"3s" help:"How often the watermarks of idle buckets are moved."`
 	MaxRecords int           `env:"ONEHOP_MAX_RECORDS" default:"20000" help:"Most records in one batch of a partition."`
 	Instance   string        `env:"ONEHOP_INSTANCE" placeholder:"NAME" help:"A name that this process keeps over restarts, unique among the processes of the namespace: it then takes its partitions up again at once instead of waiting for the session of its former life to end."`
@@ -42,17 +43,33 @@ type Config struct {
 	Started func(admin string) `kong:"-"`
 }
 
+// minMemoryMB is the least memory with which the service works.
+const minMemoryMB = 64
+
+// MemoryLimit is the soft limit for the Go runtime that keeps the process within its
+// memory: a tenth is left for what the runtime does not count.
+func (c *Config) MemoryLimit() int64 { return int64(c.MemoryMB) << 20 / 10 * 9 }
+
+// cacheBytes is the memory for hot rows.
+func (c *Config) cacheBytes() int { return c.MemoryMB << 20 / 4 }
+
 // Check returns everything that is wrong with the configuration.
 func (c *Config) Check() error {
 	var problems []error
-	if c.CacheMB < 1 || c.CacheMB > 1<<20 {
-		problems = append(problems, fmt.Errorf("--cache-mb: %d must be between 1 and %d", c.CacheMB, 1<<20))
+	if c.MemoryMB < minMemoryMB || c.MemoryMB > 1<<20 {
+		problems = append(problems, fmt.Errorf("--memory-mb: %d must be between %d and %d", c.MemoryMB, minMemoryMB, 1<<20))
+	}
+	if len(c.Groups) == 0 {
+		problems = append(problems, errors.New("--groups: name online, history or both"))
 	}
 	if c.MaxRecords < 1 {
 		problems = append(problems, fmt.Errorf("--max-records: %d must be at least 1", c.MaxRecords))
 	}
 	return errors.Join(append(problems, c.Common.Check(), c.Kafka.Check(), c.SchemaRegistry.Check())...)
 }
+
+// The consumer groups.
+const onlineGroup, historyGroup = "online", "history"
 
 // service is the running service.
 type service struct {
@@ -126,28 +143,34 @@ func (s *service) follow(ctx context.Context) error {
 	return nil
 }
 
-// consume runs both consumer groups until the context ends, the definitions change, or
+// consume runs the consumer groups until the context ends, the definitions change, or
 // a generation that was kept beside a new one is no longer needed.
 func (s *service) consume(ctx context.Context, versions []*featurestore.Catalog, changed <-chan struct{}) error {
 	plan, err := s.plan(ctx, versions)
 	if err != nil {
 		return err
 	}
-	online, err := stream.NewConsumer(s.consumer("online", plan.online))
-	if err != nil {
-		return err
-	}
-	history, err := stream.NewConsumer(s.consumer("history", plan.history))
-	if err != nil {
-		online.Close()
-		return err
+	var consumers []*stream.Consumer
+	for name, topics := range map[string][]stream.Topic{onlineGroup: plan.online, historyGroup: plan.history} {
+		if !slices.Contains(s.config.Groups, name) {
+			continue
+		}
+		consumer, err := stream.NewConsumer(s.consumer(name, topics))
+		if err != nil {
+			for _, made := range consumers {
+				made.Close()
+			}
+			return err
+		}
+		consumers = append(consumers, consumer)
 	}
 	s.Health.Ready()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return online.Run(ctx) })
-	group.Go(func() error { return history.Run(ctx) })
+	for _, consumer := range consumers {
+		group.Go(func() error { return consumer.Run(ctx) })
+	}
 	group.Go(func() error {
 		defer cancel()
 		for !wait(ctx, changed, 10*time.Second) {
