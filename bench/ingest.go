@@ -7,50 +7,64 @@ import (
 	"time"
 )
 
-// IngestOptions configure [Ingest].
+// IngestOptions say how much to measure.
 type IngestOptions struct {
-	// Events is how many events are ingested; 0 means 400,000.
+	// Events is how many events are ingested; 0 means 1,000,000.
 	Events int
-	// Probes is how many single events are followed from Kafka to Redis; 0 means 200.
+	// Probes is how many single events are followed from Kafka to an answer of
+	// GetOnlineFeatures; 0 means 300.
 	Probes int
+	// Rate is how many events a second flow meanwhile; 0 means 20,000.
+	Rate float64
 	// Progress takes lines about what is being done.
 	Progress io.Writer
 }
 
-// IngestResult is what [Ingest] measures.
+// IngestResult is what [Ingest] measured. Rates are events a second: from the moment when
+// the service is ready until all events of the topic are in.
 type IngestResult struct {
+	// With both sinks at once; each is the slower half.
 	EventsPerSecond float64 `json:"events_per_s"`
 	Floor           float64 `json:"floor_events_per_s"`
 	Ratio           float64 `json:"ratio"`
-	OnlineRatio     float64 `json:"online_ratio"`
-	HistoryRatio    float64 `json:"history_ratio"`
-	FreshnessP50    float64 `json:"freshness_p50_ms"`
-	FreshnessP99    float64 `json:"freshness_p99_ms"`
-	BytesPerRow     float64 `json:"redis_bytes_per_row"`
-
-	// The two halves, ours and the floor's.
+	// With one sink, and nothing else running.
+	OnlineRatio  float64 `json:"online_ratio"`
+	HistoryRatio float64 `json:"history_ratio"`
 	Online       float64 `json:"online_events_per_s"`
 	History      float64 `json:"history_events_per_s"`
 	FloorOnline  float64 `json:"floor_online_events_per_s"`
 	FloorHistory float64 `json:"floor_history_events_per_s"`
+	// A tenth of all events is of one user and one movie, written from every partition.
+	HotRatio     float64 `json:"hot_ratio"` // to Online
+	HotConflicts int64   `json:"hot_conflicts"`
+	HotCommits   int64   `json:"hot_commits"`
+	// From producing an event to reading it by GetOnlineFeatures, while Rate events a
+	// second flow.
+	FreshnessP50 float64 `json:"freshness_p50_ms"`
+	FreshnessP99 float64 `json:"freshness_p99_ms"`
+	BytesPerRow  float64 `json:"redis_bytes_per_row"`
+
 	// What was done.
 	Events      int     `json:"events"`
+	Rate        float64 `json:"freshness_events_per_s"`
 	RowsWritten int64   `json:"rows_written"`
 	RowBytes    float64 `json:"row_bytes_mean"`
 	Kafka       string  `json:"kafka"`
 }
 
-// Ingest measures the ingest service on generated ratings, two views with three windows
-// each, into real Redis and real Postgres. The floor does what cannot be left out: it
-// consumes and decodes the same records, writes as many rows of the same size by
-// pipelined SET, and copies the same history rows; both halves side by side, as the
-// service does them.
+// Ingest measures the ingest service with real Kafka, Redis and Postgres, beside the floor:
+// consuming and decoding the same records, as many rows of the same size written by
+// pipelined SET, and COPY of the same history rows into a table without indexes. Ours and the
+// floor take turns.
 func Ingest(ctx context.Context, o IngestOptions) (*IngestResult, error) {
 	if o.Events == 0 {
-		o.Events = 400_000
+		o.Events = 1_000_000
 	}
 	if o.Probes == 0 {
-		o.Probes = 200
+		o.Probes = 300
+	}
+	if o.Rate == 0 {
+		o.Rate = 20_000
 	}
 	if o.Progress == nil {
 		o.Progress = io.Discard
@@ -61,29 +75,84 @@ func Ingest(ctx context.Context, o IngestOptions) (*IngestResult, error) {
 		return nil, err
 	}
 	defer s.stop()
-	fmt.Fprintf(o.Progress, "producing %d events\n", o.Events)
-	if err := s.produce(ctx, o.Events); err != nil {
-		return nil, err
+	r := &IngestResult{Events: o.Events, Rate: o.Rate, Kafka: s.kafkaKind}
+	for _, phase := range []struct {
+		says string
+		do   func(context.Context, IngestOptions, *IngestResult) error
+	}{
+		{fmt.Sprintf("producing %d events", o.Events), s.produce},
+		{"ingesting them", s.both},
+		{"into Redis alone", s.onlineAlone},
+		{"into Postgres alone", s.historyAlone},
+		{"with a hot key", s.hotKey},
+		{fmt.Sprintf("following %d events from Kafka to an answer, among %.0f/s", o.Probes, o.Rate), s.freshness},
+	} {
+		fmt.Fprintln(o.Progress, phase.says)
+		if err := phase.do(ctx, o, r); err != nil {
+			return nil, err
+		}
 	}
-	r := &IngestResult{Events: o.Events, Kafka: s.kafkaKind}
-	fmt.Fprintln(o.Progress, "ingesting them")
-	if err := s.ours(ctx, r); err != nil {
-		return nil, err
-	}
-	fmt.Fprintf(o.Progress, "following %d single events from Kafka to Redis\n", o.Probes)
-	if err := s.probe(ctx, o.Probes, r); err != nil {
-		return nil, err
-	}
-	if err := s.stopService(); err != nil {
-		return nil, err
-	}
-	fmt.Fprintln(o.Progress, "the floor, on the same events")
-	if err := s.floor(ctx, r); err != nil {
-		return nil, err
-	}
-	r.EventsPerSecond, r.Floor = min(r.Online, r.History), min(r.FloorOnline, r.FloorHistory)
-	r.Ratio, r.OnlineRatio, r.HistoryRatio = r.EventsPerSecond/r.Floor, r.Online/r.FloorOnline, r.History/r.FloorHistory
 	return r, nil
+}
+
+func (s *ingestStack) both(ctx context.Context, _ IngestOptions, r *IngestResult) error {
+	ours, err := s.ours(ctx, r, onlineGroup, historyGroup)
+	if err != nil {
+		return err
+	}
+	floor, err := s.floor(ctx, r, onlineGroup, historyGroup)
+	if err != nil {
+		return err
+	}
+	r.EventsPerSecond, r.Floor = min(ours[onlineGroup], ours[historyGroup]), min(floor[onlineGroup], floor[historyGroup])
+	r.Ratio = r.EventsPerSecond / r.Floor
+	return nil
+}
+
+func (s *ingestStack) onlineAlone(ctx context.Context, _ IngestOptions, r *IngestResult) error {
+	ours, err := s.ours(ctx, r, onlineGroup)
+	if err != nil {
+		return err
+	}
+	floor, err := s.floor(ctx, r, onlineGroup)
+	if err != nil {
+		return err
+	}
+	r.Online, r.FloorOnline = ours[onlineGroup], floor[onlineGroup]
+	r.OnlineRatio = r.Online / r.FloorOnline
+	return nil
+}
+
+func (s *ingestStack) historyAlone(ctx context.Context, _ IngestOptions, r *IngestResult) error {
+	ours, err := s.ours(ctx, r, historyGroup)
+	if err != nil {
+		return err
+	}
+	floor, err := s.floor(ctx, r, historyGroup)
+	if err != nil {
+		return err
+	}
+	r.History, r.FloorHistory = ours[historyGroup], floor[historyGroup]
+	r.HistoryRatio = r.History / r.FloorHistory
+	return nil
+}
+
+// hotKey ingests as many events into a namespace of their own.
+func (s *ingestStack) hotKey(ctx context.Context, o IngestOptions, r *IngestResult) error {
+	hot, err := s.inNamespace(ctx, "benchhot")
+	if err != nil {
+		return err
+	}
+	if err := hot.produceHot(ctx, o.Events); err != nil {
+		return err
+	}
+	ours, err := hot.ours(ctx, &IngestResult{Events: o.Events}, onlineGroup)
+	if err != nil {
+		return err
+	}
+	r.HotRatio = ours[onlineGroup] / r.Online
+	r.HotConflicts, r.HotCommits = hot.conflicts, hot.commits
+	return nil
 }
 
 // Write prints the result for a person.
@@ -92,13 +161,13 @@ func (r *IngestResult) Write(w io.Writer) {
 	ratio := func(v float64) string { return fmt.Sprintf("%.2f", v) }
 	fmt.Fprintf(w, "%d events through %s, %d rows of %.0f bytes written, %.0f bytes of Redis a row\n\n", r.Events, r.Kafka, r.RowsWritten, r.RowBytes, r.BytesPerRow)
 	table(w, [][]string{
-		{"", "events", "online (Redis)", "history (Postgres)"},
+		{"", "both at once", "Redis alone", "Postgres alone"},
 		{"ingest", rate(r.EventsPerSecond), rate(r.Online), rate(r.History)},
 		{"floor", rate(r.Floor), rate(r.FloorOnline), rate(r.FloorHistory)},
 		{"ratio", ratio(r.Ratio), ratio(r.OnlineRatio), ratio(r.HistoryRatio)},
 	})
-	fmt.Fprintf(w, "\nfrom Kafka to a visible row: p50 %.1f ms, p99 %.1f ms\n", r.FreshnessP50, r.FreshnessP99)
+	fmt.Fprintf(w, "\nwith a tenth of the events on one key: %.2f of the rate, %d of %d commits met a rival\n", r.HotRatio, r.HotConflicts, r.HotCommits)
+	fmt.Fprintf(w, "from Kafka to an answer at %.0f events/s: p50 %.1f ms, p99 %.1f ms\n", r.Rate, r.FreshnessP50, r.FreshnessP99)
 }
 
-// perSecond is a rate since a start.
 func perSecond(n int, since time.Time) float64 { return float64(n) / time.Since(since).Seconds() }

@@ -10,43 +10,41 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/stream"
 )
 
-// floor does both halves of the floor side by side.
-func (s *ingestStack) floor(ctx context.Context, r *IngestResult) error {
-	if err := s.redis.FlushAll(ctx).Err(); err != nil {
-		return fmt.Errorf("emptying Redis: %w", err)
+// floor does what cannot be done without, for the given groups at once: consume and decode,
+// and for online write as many rows of the same size as ours wrote, for history copy the
+// events. It returns events a second by group.
+func (s *ingestStack) floor(ctx context.Context, r *IngestResult, groups ...string) (map[string]float64, error) {
+	if err := s.empty(ctx); err != nil {
+		return nil, err
 	}
-	const table = `CREATE TABLE bench_floor (event_time timestamptz, record_time timestamptz, topic_id uuid,
-		kafka_partition integer, kafka_offset bigint, event_index integer, f_user_id bigint, f_movie_id bigint, f_rating double precision)`
-	if _, err := s.pool.Exec(ctx, table); err != nil {
-		return fmt.Errorf("making the floor's table: %w", err)
+	for _, statement := range []string{
+		"DROP TABLE IF EXISTS bench_floor",
+		`CREATE TABLE bench_floor (event_time timestamptz, record_time timestamptz, topic_id uuid,
+			kafka_partition integer, kafka_offset bigint, event_index integer, f_user_id bigint, f_movie_id bigint, f_rating double precision)`,
+	} {
+		if _, err := s.pool.Exec(ctx, statement); err != nil {
+			return nil, fmt.Errorf("making the floor's table: %w", err)
+		}
 	}
-	rowsPerEvent := float64(r.RowsWritten) / float64(r.Events)
+	rowsPerEvent, owed := float64(r.RowsWritten)/float64(r.Events), 0.0
 	row := make([]byte, int(r.RowBytes))
-	start := time.Now()
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		owed := 0.0
-		err := s.consume(ctx, r.Events, func(events []featurestore.Event) error {
+	sinks := map[string]func(context.Context, []featurestore.Event) error{
+		onlineGroup: func(ctx context.Context, events []featurestore.Event) error {
 			owed += rowsPerEvent * float64(len(events))
 			n := int(owed)
 			owed -= float64(n)
 			return s.setRows(ctx, row, n)
-		})
-		r.FloorOnline = perSecond(r.Events, start)
-		return err
+		},
+		historyGroup: s.copyRows,
+	}
+	return together(ctx, r.Events, groups, func(ctx context.Context, group string) error {
+		return s.consume(ctx, r.Events, func(events []featurestore.Event) error { return sinks[group](ctx, events) })
 	})
-	group.Go(func() error {
-		err := s.consume(ctx, r.Events, func(events []featurestore.Event) error { return s.copyRows(ctx, events) })
-		r.FloorHistory = perSecond(r.Events, start)
-		return err
-	})
-	return group.Wait()
 }
 
 // consume reads the topic from its start and decodes as the service does, in batches of

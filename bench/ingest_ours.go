@@ -1,60 +1,120 @@
 package bench
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/ingest"
-	"github.com/onehop/onehop/featurestore/plan"
-	"github.com/onehop/onehop/internal/generate"
 )
 
 // limit bounds each phase.
 const limit = 5 * time.Minute
 
-// ours lets the service ingest the topic and measures both halves.
-func (s *ingestStack) ours(ctx context.Context, r *IngestResult) error {
+// ours empties the stores, starts the service with the given groups and waits until each has
+// everything. It returns events a second by group, and notes what was written where Redis
+// was.
+func (s *ingestStack) ours(ctx context.Context, r *IngestResult, groups ...string) (map[string]float64, error) {
+	if err := s.empty(ctx); err != nil {
+		return nil, err
+	}
 	before, err := s.redisNumbers(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := s.startService(ctx); err != nil {
-		return err
+	if err := s.startService(ctx, groups); err != nil {
+		return nil, err
 	}
+	done := map[string]func(context.Context) (bool, error){onlineGroup: s.onlineDone, historyGroup: s.historyDone}
+	rates, err := together(ctx, r.Events, groups, func(ctx context.Context, group string) error { return s.wait(ctx, done[group]) })
+	if err == nil && slices.Contains(groups, onlineGroup) {
+		err = s.noteRows(ctx, r, before)
+	}
+	return rates, errors.Join(err, s.stopService())
+}
+
+// together does something for each group at once and returns events a second of each.
+func together(ctx context.Context, events int, groups []string, do func(context.Context, string) error) (map[string]float64, error) {
+	rates, times := map[string]float64{}, make([]float64, len(groups))
 	start := time.Now()
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		err := s.wait(ctx, s.onlineDone)
-		r.Online = perSecond(r.Events, start)
-		return err
-	})
-	group.Go(func() error {
-		err := s.wait(ctx, s.historyDone)
-		r.History = perSecond(r.Events, start)
-		return err
-	})
-	if err := group.Wait(); err != nil {
-		return err
+	running, ctx := errgroup.WithContext(ctx)
+	for i, group := range groups {
+		running.Go(func() error {
+			err := do(ctx, group)
+			times[i] = perSecond(events, start)
+			return err
+		})
 	}
-	after, err := s.redisNumbers(context.WithoutCancel(ctx))
+	err := running.Wait()
+	for i, group := range groups {
+		rates[group] = times[i]
+	}
+	return rates, err
+}
+
+// empty forgets all rows and all history of the namespace.
+func (s *ingestStack) empty(ctx context.Context) error {
+	if err := s.redis.FlushAll(ctx).Err(); err != nil {
+		return fmt.Errorf("emptying Redis: %w", err)
+	}
+	for _, statement := range []string{
+		"DROP SCHEMA IF EXISTS onehop_" + s.catalog.Namespace + " CASCADE", "DELETE FROM onehop.offsets", "CHECKPOINT",
+	} {
+		if _, err := s.pool.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("emptying Postgres: %w", err)
+		}
+	}
+	return nil
+}
+
+// noteRows notes what was written to Redis, and how often rivals met.
+func (s *ingestStack) noteRows(ctx context.Context, r *IngestResult, before redisNumbers) error {
+	after, err := s.redisNumbers(ctx)
 	if err != nil {
 		return err
 	}
 	r.RowsWritten = after.sets - before.sets
 	r.BytesPerRow = float64(after.memory-before.memory) / float64(max(1, after.keys))
-	r.RowBytes, err = s.meanRow(context.WithoutCancel(ctx))
+	if r.RowBytes, err = s.meanRow(ctx); err != nil {
+		return err
+	}
+	s.conflicts, err = s.metric(ctx, `outcome="conflict"`)
+	s.commits = after.scripts - before.scripts
 	return err
 }
 
-// wait polls until a half is done.
+// metric is the sum of the service's counters of view events with a label.
+func (s *ingestStack) metric(ctx context.Context, label string) (sum int64, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.admin+"/metrics", http.NoBody)
+	if err != nil {
+		return 0, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, fmt.Errorf("asking for metrics: %w", err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	lines := bufio.NewScanner(res.Body)
+	for lines.Scan() {
+		series, value, _ := strings.Cut(lines.Text(), " ")
+		if strings.HasPrefix(series, "onehop_ingest_view_events_total") && strings.Contains(series, label) {
+			n, _ := strconv.ParseFloat(value, 64)
+			sum += int64(n)
+		}
+	}
+	return sum, lines.Err()
+}
+
+// wait waits for a group.
 func (s *ingestStack) wait(ctx context.Context, done func(context.Context) (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -106,7 +166,7 @@ func (s *ingestStack) historyDone(ctx context.Context) (bool, error) {
 	for _, end := range s.ends {
 		want += end
 	}
-	err := s.pool.QueryRow(ctx, `SELECT coalesce(sum(next), 0) FROM onehop.offsets WHERE namespace = 'bench'`).Scan(&done)
+	err := s.pool.QueryRow(ctx, `SELECT coalesce(sum(next), 0) FROM onehop.offsets WHERE namespace = $1`, s.catalog.Namespace).Scan(&done)
 	if err != nil {
 		return false, fmt.Errorf("asking Postgres for the offsets: %w", err)
 	}
@@ -114,11 +174,12 @@ func (s *ingestStack) historyDone(ctx context.Context) (bool, error) {
 }
 
 // redisNumbers are counters of the Redis server.
-type redisNumbers struct{ memory, keys, sets int64 }
+type redisNumbers struct{ memory, keys, sets, scripts int64 }
 
 var (
 	usedMemory = regexp.MustCompile(`used_memory:(\d+)`)
 	setCalls   = regexp.MustCompile(`cmdstat_set:calls=(\d+)`)
+	shaCalls   = regexp.MustCompile(`cmdstat_evalsha:calls=(\d+)`)
 )
 
 func (s *ingestStack) redisNumbers(ctx context.Context) (n redisNumbers, err error) {
@@ -133,7 +194,7 @@ func (s *ingestStack) redisNumbers(ctx context.Context) (n redisNumbers, err err
 		}
 		return 0
 	}
-	n.memory, n.sets = number(usedMemory), number(setCalls)
+	n.memory, n.sets, n.scripts = number(usedMemory), number(setCalls), number(shaCalls)
 	n.keys, err = s.redis.DBSize(ctx).Result()
 	return n, err
 }
@@ -151,46 +212,4 @@ func (s *ingestStack) meanRow(ctx context.Context) (float64, error) {
 		}
 	}
 	return float64(total) / float64(max(1, n)), nil
-}
-
-// probe produces single events and polls the user's row until it has them.
-func (s *ingestStack) probe(ctx context.Context, probes int, r *IngestResult) error {
-	programs, err := plan.Programs(s.catalog)
-	if err != nil {
-		return err
-	}
-	reader, err := programs["user_ratings"].Reader(nil)
-	if err != nil {
-		return err
-	}
-	view, err := ingest.NewView(s.catalog, s.catalog.View("user_ratings"))
-	if err != nil {
-		return err
-	}
-	var times []time.Duration
-	for i := range probes {
-		user := int64(1_000_000 + i)
-		key, err := view.Entity.AppendKey(nil, []featurestore.Value{featurestore.IntValue(user)})
-		if err != nil {
-			return err
-		}
-		start := time.Now()
-		record := &kgo.Record{Topic: s.catalog.Sources[0].Topic, Key: key, Value: generate.AppendRating(nil, user, 1, 5, start.UnixMicro())}
-		if err := s.kafka.ProduceSync(ctx, record).FirstErr(); err != nil {
-			return fmt.Errorf("producing: %w", err)
-		}
-		for visible := false; !visible; {
-			rows, err := s.store.Load(ctx, view, [][]byte{key})
-			if err != nil {
-				return err
-			}
-			visible = rows[0] != nil && reader.Newest(rows[0]) >= start.UnixMicro()
-			if time.Since(start) > 30*time.Second {
-				return errors.New("an event was not visible after 30 s")
-			}
-		}
-		times = append(times, time.Since(start))
-	}
-	r.FreshnessP50, r.FreshnessP99 = percentile(times, .5)/1000, percentile(times, .99)/1000
-	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -27,6 +28,9 @@ import (
 )
 
 const ingestPartitions = 4
+
+// The consumer groups.
+const onlineGroup, historyGroup = "online", "history"
 
 const ingestDefinitions = `
 namespace: bench
@@ -72,6 +76,9 @@ type ingestStack struct {
 	ends        map[int32]int64
 	cancel      context.CancelFunc
 	done        chan error
+	admin       string // the service's address
+	// conflicts and commits count what the last run of the service did in Redis.
+	conflicts, commits int64
 }
 
 func (s *ingestStack) stop() {
@@ -110,12 +117,28 @@ func startIngest(ctx context.Context) (_ *ingestStack, err error) {
 	if _, err := migrations.Up(ctx, s.pool); err != nil {
 		return nil, err
 	}
-	catalog, err := definition.Parse([]definition.File{{Name: "bench.yaml", Text: []byte(ingestDefinitions)}})
+	s.catalog, err = s.apply(ctx, "bench")
+	return s, err
+}
+
+// apply applies the definitions to a namespace.
+func (s *ingestStack) apply(ctx context.Context, namespace string) (*featurestore.Catalog, error) {
+	catalog, err := definition.Options{Namespace: namespace}.Parse([]definition.File{{Name: "bench.yaml", Text: []byte(ingestDefinitions)}})
 	if err != nil {
 		return nil, err
 	}
-	s.catalog, err = registry.New(s.pool, "bench").Apply(ctx, catalog, time.Now().Add(-time.Minute))
-	return s, err
+	return registry.New(s.pool, namespace).Apply(ctx, catalog, time.Now().Add(-time.Minute))
+}
+
+// inNamespace is the same servers with another namespace.
+func (s *ingestStack) inNamespace(ctx context.Context, namespace string) (*ingestStack, error) {
+	catalog, err := s.apply(ctx, namespace)
+	if err != nil {
+		return nil, err
+	}
+	other := *s
+	other.catalog, other.closers = catalog, nil
+	return &other, nil
 }
 
 // servers starts real servers; Kafka falls back to a broker in this process where there
@@ -151,17 +174,50 @@ func (s *ingestStack) servers(ctx context.Context) error {
 }
 
 // produce fills the topic and notes where it ends.
-func (s *ingestStack) produce(ctx context.Context, events int) error {
-	topic := s.catalog.Sources[0].Topic
-	if err := stream.EnsureTopic(ctx, s.kafka, topic, ingestPartitions, map[string]string{"retention.ms": "-1"}); err != nil {
+func (s *ingestStack) produce(ctx context.Context, o IngestOptions, _ *IngestResult) error {
+	topic, err := s.topic(ctx)
+	if err != nil {
 		return err
 	}
-	// The events of a day that ends now.
-	const day = 24 * time.Hour
-	rate, start := float64(events)/day.Seconds(), time.Now().Add(-day-time.Hour)
-	g := generate.New(generate.Options{Seed: 1, Users: 20_000, Items: 5_000, Rate: rate, Start: start, Late: .02, Duplicate: .01})
-	if _, err := generate.ToKafka(ctx, s.kafka, g, generate.KafkaOptions{Topic: topic, Count: events}); err != nil {
+	if _, err := generate.ToKafka(ctx, s.kafka, aDay(o.Events), generate.KafkaOptions{Topic: topic, Count: o.Events}); err != nil {
 		return err
+	}
+	return s.noteEnds(ctx, topic)
+}
+
+// aDay makes the events of a day that ends about now.
+func aDay(events int) *generate.Generator {
+	const day = 24 * time.Hour
+	return generate.New(generate.Options{
+		Seed: 1, Users: 20_000, Items: 5_000, Rate: float64(events) / day.Seconds(), Start: time.Now().Add(-day - time.Hour), Late: .02, Duplicate: .01,
+	})
+}
+
+// topic makes the topic of the definitions.
+func (s *ingestStack) topic(ctx context.Context) (string, error) {
+	topic := s.catalog.Sources[0].Topic
+	return topic, stream.EnsureTopic(ctx, s.kafka, topic, ingestPartitions, map[string]string{"retention.ms": "-1"})
+}
+
+// produceHot fills the topic with the same events, but every tenth is of user 1 and movie 1,
+// and keys say nothing: what is hot is written from every partition.
+func (s *ingestStack) produceHot(ctx context.Context, events int) error {
+	topic, err := s.topic(ctx)
+	if err != nil {
+		return err
+	}
+	g := aDay(events)
+	for i := range events {
+		e := g.Next()
+		if i%10 == 0 {
+			e.UserID, e.ItemID = 1, 1
+		}
+		s.kafka.Produce(ctx, &kgo.Record{
+			Topic: topic, Key: strconv.AppendInt(nil, int64(i), 10), Value: e.AppendJSON(make([]byte, 0, 96)), Timestamp: time.UnixMicro(e.Arrival),
+		}, nil)
+	}
+	if err := s.kafka.Flush(ctx); err != nil {
+		return fmt.Errorf("producing: %w", err)
 	}
 	return s.noteEnds(ctx, topic)
 }
@@ -182,23 +238,23 @@ func (s *ingestStack) noteEnds(ctx context.Context, topic string) error {
 }
 
 // startService starts the ingest service and returns when it listens.
-func (s *ingestStack) startService(ctx context.Context) error {
+func (s *ingestStack) startService(ctx context.Context, groups []string) error {
 	ctx, s.cancel = context.WithCancel(ctx)
 	s.done = make(chan error, 1)
-	started := make(chan struct{})
+	started := make(chan string, 1)
 	go func() {
 		s.done <- ingest.Run(ctx, ingest.Config{
 			Common: config.Common{
-				Namespace: "bench", Redis: s.redisURL, Postgres: s.postgresURL, AdminListen: "127.0.0.1:0",
+				Namespace: s.catalog.Namespace, Redis: s.redisURL, Postgres: s.postgresURL, AdminListen: "127.0.0.1:0",
 				StartupTimeout: 30 * time.Second, DrainTimeout: 5 * time.Second, LogLevel: "warn",
 			},
-			Kafka: config.Kafka{Kafka: s.brokers}, MemoryMB: 512, Groups: []string{"online", "history"}, Heartbeat: 3 * time.Second, MaxRecords: 20_000,
-			Partitions: ingestPartitions, Log: io.Discard, Started: func(string) { close(started) },
+			Kafka: config.Kafka{Kafka: s.brokers}, MemoryMB: 512, Groups: groups, Heartbeat: 3 * time.Second, MaxRecords: 20_000,
+			Partitions: ingestPartitions, Log: io.Discard, Started: func(admin string) { started <- admin },
 		})
 	}()
 	s.onStop(func() { _ = s.stopService() })
 	select {
-	case <-started:
+	case s.admin = <-started:
 		return nil
 	case err := <-s.done:
 		s.done <- err

@@ -32,14 +32,15 @@ func (c *benchHopCommand) Run(ctx context.Context, s Streams) error {
 }
 
 type benchIngestCommand struct {
-	Events int  `default:"400000" help:"How many events are ingested."`
-	Probes int  `default:"200" help:"How many single events are followed from Kafka to Redis."`
-	JSON   bool `help:"Print one JSON object."`
+	Events int     `default:"1000000" help:"How many events are ingested."`
+	Probes int     `default:"300" help:"How many single events are followed from Kafka to an answer."`
+	Rate   float64 `default:"20000" help:"How many events a second flow meanwhile."`
+	JSON   bool    `help:"Print one JSON object."`
 }
 
 // Run runs the command.
 func (c *benchIngestCommand) Run(ctx context.Context, s Streams) error {
-	r, err := bench.Ingest(ctx, bench.IngestOptions{Events: c.Events, Probes: c.Probes, Progress: s.Err})
+	r, err := bench.Ingest(ctx, bench.IngestOptions{Events: c.Events, Probes: c.Probes, Rate: c.Rate, Progress: s.Err})
 	if err != nil {
 		return err
 	}
