@@ -14,10 +14,11 @@ type jsonFormat struct {
 	layout *layout
 	tokens *jsontext.Decoder
 	body   bytes.Buffer
+	values values
 }
 
 func newJSON(l *layout) *jsonFormat {
-	return &jsonFormat{layout: l, tokens: jsontext.NewDecoder(&bytes.Buffer{})}
+	return &jsonFormat{layout: l, tokens: jsontext.NewDecoder(&bytes.Buffer{}), values: newValues()}
 }
 
 func (j *jsonFormat) read(_ context.Context, d *Decoder, value []byte) error {
@@ -97,7 +98,7 @@ func (j *jsonFormat) value(n *node, into *draft) error {
 			}
 			continue
 		}
-		value, err := parseValue(raw, t.field.Type)
+		value, err := j.values.value(raw, t.field.Type)
 		if err == nil {
 			err = checkKey(value, t.field)
 		}

@@ -13,15 +13,23 @@ import (
 	"github.com/onehop/onehop/featurestore"
 )
 
-// parseValue reads a JSON value as a type. Nothing is converted silently: a number
+// values reads JSON values, and what is in lists with one tokenizer for all of them.
+type values struct {
+	tokens *jsontext.Decoder
+	body   bytes.Buffer
+}
+
+func newValues() values { return values{tokens: jsontext.NewDecoder(&bytes.Buffer{})} }
+
+// value reads a JSON value as a type. Nothing is converted silently: a number
 // with a fraction is no int64, a number in quotes is no number.
-func parseValue(raw jsontext.Value, t featurestore.Type) (featurestore.Value, error) {
+func (r *values) value(raw jsontext.Value, t featurestore.Type) (featurestore.Value, error) {
 	kind := raw.Kind()
 	if kind == 'n' {
 		return featurestore.Value{}, nil
 	}
 	if t.IsList() {
-		return parseList(raw, t)
+		return r.list(raw, t)
 	}
 	switch {
 	case t == featurestore.Int64 && kind == '0':
@@ -50,7 +58,10 @@ func parseText(raw jsontext.Value, t featurestore.Type) (featurestore.Value, err
 		return featurestore.Value{}, malformed(err)
 	}
 	if t == featurestore.String {
-		return stringValue(text)
+		if bytes.IndexByte(text, 0) >= 0 { // that it is UTF-8 the tokenizer has seen to
+			return featurestore.Value{}, errNUL
+		}
+		return featurestore.Value{Type: t, Bytes: text}, nil
 	}
 	n, err := base64.StdEncoding.Decode(text, text)
 	if err != nil {
@@ -59,12 +70,15 @@ func parseText(raw jsontext.Value, t featurestore.Type) (featurestore.Value, err
 	return featurestore.BytesValue(text[:n]), nil
 }
 
-func parseList(raw jsontext.Value, t featurestore.Type) (featurestore.Value, error) {
+func (r *values) list(raw jsontext.Value, t featurestore.Type) (featurestore.Value, error) {
 	if raw.Kind() != '[' {
 		return featurestore.Value{}, fmt.Errorf("is %s; %s is needed", kindName(raw.Kind()), t)
 	}
 	list := []featurestore.Value{}
-	elements := jsontext.NewDecoder(bytes.NewBuffer(raw))
+	r.body.Reset()
+	r.body.Write(raw)
+	elements := r.tokens
+	elements.Reset(&r.body)
 	if _, err := elements.ReadToken(); err != nil {
 		return featurestore.Value{}, malformed(err)
 	}
@@ -73,7 +87,7 @@ func parseList(raw jsontext.Value, t featurestore.Type) (featurestore.Value, err
 		if err != nil {
 			return featurestore.Value{}, malformed(err)
 		}
-		v, err := parseValue(element, t.Elem())
+		v, err := r.value(element, t.Elem())
 		if err != nil {
 			return featurestore.Value{}, fmt.Errorf("element %d %w", len(list), err)
 		}

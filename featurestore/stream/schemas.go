@@ -5,19 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/twmb/avro"
 	"github.com/twmb/franz-go/pkg/sr"
-	"golang.org/x/sync/singleflight"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 const (
 	// registryTimeout bounds the wait for one schema with all that it refers to.
 	registryTimeout = 5 * time.Second
+	// registryPatience is how long a partition waits for a schema before it is suspended and
+	// the others go on; the answer will be there when it tries again.
+	registryPatience = 500 * time.Millisecond
 	// maxSchemas bounds the schemas that are kept.
 	maxSchemas = 1000
 	// awayFor is how long a registry that failed is not asked again for the same id: the
@@ -37,10 +38,14 @@ type Schemas struct {
 	client *sr.Client
 	http   *http.Client
 	now    func() time.Time
-	flight singleflight.Group
+
+	open    context.Context //nolint:containedctx // it ends with the client, not with any one call
+	close   context.CancelFunc
+	readers sync.WaitGroup // those that ask the registry
 
 	mu    sync.Mutex
 	known map[int]*schema
+	asked map[int]chan struct{} // closed when the answer is known
 }
 
 // schema is a schema that was read, or why it cannot be used.
@@ -55,7 +60,8 @@ type schema struct {
 // connects when first used.
 func NewSchemas(url, user, password string) (*Schemas, error) {
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, ResponseHeaderTimeout: registryTimeout, MaxIdleConnsPerHost: 2, IdleConnTimeout: time.Minute}
-	s := &Schemas{http: &http.Client{Timeout: registryTimeout, Transport: boundedReplies{transport}}, now: time.Now, known: map[int]*schema{}}
+	s := &Schemas{http: &http.Client{Timeout: registryTimeout, Transport: boundedReplies{transport}}, now: time.Now, known: map[int]*schema{}, asked: map[int]chan struct{}{}}
+	s.open, s.close = context.WithCancel(context.Background())
 	options := []sr.ClientOpt{sr.URLs(url), sr.HTTPClient(s.http), sr.UserAgent("onehop")}
 	if user != "" {
 		options = append(options, sr.BasicAuth(user, password))
@@ -67,8 +73,12 @@ func NewSchemas(url, user, password string) (*Schemas, error) {
 	return s, nil
 }
 
-// Close closes idle connections.
-func (s *Schemas) Close() { s.http.CloseIdleConnections() }
+// Close gives up what is being read, waits for that, and closes the connections.
+func (s *Schemas) Close() {
+	s.close()
+	s.readers.Wait()
+	s.http.CloseIdleConnections()
+}
 
 // get is the schema of an id. Errors are [ErrBlocked]; the schema may hold the reason why
 // it cannot be used.
@@ -76,35 +86,64 @@ func (s *Schemas) get(ctx context.Context, id int) (*schema, error) {
 	if s == nil {
 		return nil, fmt.Errorf("%w: they need a schema registry: set --schema-registry (ONEHOP_SCHEMA_REGISTRY)", ErrBlocked)
 	}
-	if found := s.lookUp(id); found != nil {
+	found, answered := s.lookUp(id) //nolint:contextcheck // what is read is for all who want it, not for this call
+	if found != nil {
 		return found.orBlocked()
 	}
-	got, err, _ := s.flight.Do(strconv.Itoa(id), func() (any, error) {
-		if found := s.lookUp(id); found != nil {
-			return found, nil
-		}
-		outer := ctx
-		ctx, cancel := context.WithTimeout(outer, registryTimeout)
-		defer cancel()
-		read, err := s.read(ctx, id)
-		switch {
-		case isUnknown(err):
-			read = &schema{err: fmt.Errorf("the schema registry does not know schema %d, or one that it refers to", id), until: s.now().Add(unknownFor)}
-		case errors.As(err, new(*unusableError)):
-			read = &schema{err: fmt.Errorf("schema %d %w", id, err)}
-		case err != nil && outer.Err() != nil:
-			return nil, fmt.Errorf("%w: %w", ErrBlocked, outer.Err()) // we gave up, not the registry
-		case err != nil:
-			read = &schema{until: s.now().Add(awayFor), err: fmt.Errorf("%w: reading schema %d from the schema registry: %w", ErrBlocked, id, withStatus(err))}
-		}
-		s.keep(id, read)
-		return read, nil
-	})
-	if err != nil {
-		return nil, err
+	patience := time.NewTimer(registryPatience)
+	defer patience.Stop()
+	select {
+	case <-answered:
+	case <-patience.C:
+		return nil, fmt.Errorf("%w: the schema registry has not answered within %s for schema %d", ErrBlocked, registryPatience, id)
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", ErrBlocked, ctx.Err())
 	}
-	found, _ := got.(*schema)
+	if found, _ = s.lookUp(id); found == nil { //nolint:contextcheck // as above
+		return nil, fmt.Errorf("%w: schema %d was read and is gone again", ErrBlocked, id)
+	}
 	return found.orBlocked()
+}
+
+// lookUp is what is known of an id. Where that is nothing, the registry is being asked,
+// once for all that want it, and answered is closed when it is known.
+func (s *Schemas) lookUp(id int) (found *schema, answered <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if found := s.known[id]; found != nil && (found.until.IsZero() || !s.now().After(found.until)) {
+		return found, nil
+	}
+	asked := s.asked[id]
+	if asked == nil {
+		asked = make(chan struct{})
+		s.asked[id] = asked
+		s.readers.Go(func() {
+			read := s.ask(id)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.keep(id, read)
+			delete(s.asked, id)
+			close(asked)
+		})
+	}
+	return nil, asked
+}
+
+// ask asks the registry, and says what became of it.
+func (s *Schemas) ask(id int) *schema {
+	ctx, cancel := context.WithTimeout(s.open, registryTimeout)
+	defer cancel()
+	read, err := s.read(ctx, id)
+	switch {
+	case isUnknown(err):
+		return &schema{err: fmt.Errorf("the schema registry does not know schema %d, or one that it refers to", id), until: s.now().Add(unknownFor)}
+	case errors.As(err, new(*unusableError)):
+		return &schema{err: fmt.Errorf("schema %d %w", id, err)}
+	case err != nil:
+		err = fmt.Errorf("%w: reading schema %d from the schema registry: %w", ErrBlocked, id, withStatus(err))
+		return &schema{err: err, until: s.now().Add(awayFor)}
+	}
+	return read
 }
 
 // orBlocked tells the error that is none of the record's apart from the others.
@@ -115,19 +154,8 @@ func (s *schema) orBlocked() (*schema, error) {
 	return s, nil
 }
 
-func (s *Schemas) lookUp(id int) *schema {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	found := s.known[id]
-	if found != nil && !found.until.IsZero() && s.now().After(found.until) {
-		return nil
-	}
-	return found
-}
-
+// keep keeps what is known of an id; the caller holds the lock.
 func (s *Schemas) keep(id int, read *schema) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if _, there := s.known[id]; !there && len(s.known) >= maxSchemas {
 		for other := range s.known { // any one: so many at once are a producer gone wrong
 			delete(s.known, other)
@@ -135,105 +163,4 @@ func (s *Schemas) keep(id int, read *schema) {
 		}
 	}
 	s.known[id] = read
-}
-
-// unusableError is why no record with a schema can be decoded, whoever asks and when.
-type unusableError struct{ reason string }
-
-func (e *unusableError) Error() string { return e.reason }
-
-func unusable(format string, args ...any) error {
-	return &unusableError{reason: fmt.Sprintf(format, args...)}
-}
-
-// isUnknown says whether the registry answered that there is no such schema, subject or
-// version. Something else that answers 404, as a proxy does, is no registry.
-func isUnknown(err error) bool {
-	var response *sr.ResponseError
-	if !errors.As(err, &response) {
-		return false
-	}
-	code := response.ErrorCode
-	return code == sr.ErrSchemaNotFound.Code || code == sr.ErrSubjectNotFound.Code || code == sr.ErrVersionNotFound.Code
-}
-
-// withStatus adds the HTTP status to an error that may say nothing else.
-func withStatus(err error) error {
-	var response *sr.ResponseError
-	if errors.As(err, &response) {
-		return fmt.Errorf("status %d: %w", response.StatusCode, err)
-	}
-	return err
-}
-
-func (s *Schemas) read(ctx context.Context, id int) (*schema, error) {
-	written, err := s.client.SchemaByID(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	references, err := s.references(ctx, written.References)
-	if err != nil {
-		return nil, err
-	}
-	switch written.Type {
-	case sr.TypeAvro:
-		parsed, err := parseAvro(written.Schema, references)
-		return &schema{avro: parsed}, err
-	case sr.TypeProtobuf:
-		file, err := compileProtobuf(ctx, written.Schema, references)
-		return &schema{file: file}, err
-	default:
-		return nil, unusable("is a schema of type %s", written.Type)
-	}
-}
-
-// reference is a schema that another refers to by a name.
-type reference struct{ name, text string }
-
-// references reads what a schema refers to, directly or not, each after what it refers to
-// itself.
-func (s *Schemas) references(ctx context.Context, wanted []sr.SchemaReference) (list []reference, err error) {
-	type version struct {
-		subject string
-		number  int
-	}
-	seen := map[version]bool{}
-	var visit func(wanted []sr.SchemaReference) error
-	visit = func(wanted []sr.SchemaReference) error {
-		for _, w := range wanted {
-			if v := (version{w.Subject, w.Version}); seen[v] {
-				continue
-			} else if seen[v] = true; len(seen) > maxReferences {
-				return unusable("refers to more than %d others", maxReferences)
-			}
-			found, err := s.client.SchemaByVersion(ctx, w.Subject, w.Version)
-			if err != nil {
-				return err
-			}
-			if err := visit(found.References); err != nil {
-				return err
-			}
-			list = append(list, reference{w.Name, found.Schema.Schema})
-		}
-		return nil
-	}
-	return list, visit(wanted)
-}
-
-// boundedReplies bounds the length of replies.
-type boundedReplies struct{ http.RoundTripper }
-
-func (b boundedReplies) RoundTrip(r *http.Request) (*http.Response, error) {
-	response, err := b.RoundTripper.RoundTrip(r)
-	if err == nil {
-		response.Body = http.MaxBytesReader(nil, response.Body, maxRegistryReply)
-	}
-	return response, err
-}
-
-// CloseIdleConnections lets the client close what it keeps.
-func (b boundedReplies) CloseIdleConnections() {
-	if t, ok := b.RoundTripper.(interface{ CloseIdleConnections() }); ok {
-		t.CloseIdleConnections()
-	}
 }

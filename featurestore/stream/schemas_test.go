@@ -50,17 +50,37 @@ func TestRegistryAway(t *testing.T) {
 	defer cancel()
 	release := make(chan struct{})
 	fake.Intercept(func(http.ResponseWriter, *http.Request) bool { <-release; return false })
-	if _, err := d.Decode(ctx, r, nil); !errors.Is(err, ErrBlocked) {
+	if _, err := d.Decode(ctx, r, nil); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrBlocked) {
+		t.Errorf("no answer until we have no time any more: %v", err)
+	}
+	if _, err := d.Decode(t.Context(), r, nil); !errors.Is(err, ErrBlocked) || !strings.Contains(err.Error(), "not answered within") {
 		t.Errorf("no answer: %v", err)
 	}
-	close(release)
-	fake.ClearInterceptors()
+	close(release) // the answer to the first of the two
 	if events, err := d.Decode(t.Context(), r, nil); err != nil || len(events) != 1 {
 		t.Errorf("the registry is back: %d events, %v", len(events), err)
 	}
 	_, err := NewDecoder([]Version{{Source: avroSource()}}, nil).Decode(t.Context(), r, nil)
 	if !errors.Is(err, ErrBlocked) || !strings.Contains(err.Error(), "--schema-registry") {
 		t.Errorf("no registry: %v", err)
+	}
+}
+
+// TestCloseGivesUp closes while the registry is asked and does not answer.
+func TestCloseGivesUp(t *testing.T) {
+	fake, schemas := registry(t)
+	release := make(chan struct{})
+	defer close(release)
+	fake.Intercept(func(http.ResponseWriter, *http.Request) bool { <-release; return false })
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := schemas.get(ctx, 1); !errors.Is(err, ErrBlocked) {
+		t.Errorf("no answer: %v", err)
+	}
+	begun := time.Now()
+	schemas.Close()
+	if took := time.Since(begun); took > registryTimeout/2 {
+		t.Errorf("closing took %s", took)
 	}
 }
 
@@ -112,6 +132,8 @@ func TestSchemasAreKept(t *testing.T) {
 			now = now.Add(unknownFor + 1)
 		}
 	}
+	schemas.mu.Lock()
+	defer schemas.mu.Unlock()
 	for id := range 3 * maxSchemas {
 		schemas.keep(id, &schema{})
 	}

@@ -71,11 +71,13 @@ func textValue(raw []byte, t featurestore.Type) (featurestore.Value, error) {
 	return featurestore.Value{}, fmt.Errorf("is %s; %s as text is needed", shorten(strconv.Quote(string(raw)), 60), t)
 }
 
+var errNUL = errors.New("holds a NUL character, which history cannot keep")
+
 // stringValue is a string value that owns text.
 func stringValue(text []byte) (featurestore.Value, error) {
 	switch {
 	case bytes.IndexByte(text, 0) >= 0:
-		return featurestore.Value{}, errors.New("holds a NUL character, which history cannot keep")
+		return featurestore.Value{}, errNUL
 	case !utf8.Valid(text):
 		return featurestore.Value{}, errors.New("is not valid UTF-8")
 	}
