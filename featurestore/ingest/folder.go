@@ -21,7 +21,10 @@ type rowFold struct {
 	events []*featurestore.Event
 	known  bool   // row is what the store had when last asked
 	row    []byte // nil if there is none
-	// late and duplicates count the events as last folded.
+	// write is the fold of the events into row, while folded says so, and late and
+	// duplicates count what became of them.
+	folded           bool
+	write            RowWrite
 	late, duplicates int64
 }
 
@@ -96,8 +99,19 @@ func (v *viewState) load(ctx context.Context, store Rows, work []*pendingBucket)
 	return nil
 }
 
-// fold folds a row's events and packs the result.
+// fold folds a row's events and packs the result. When a rival's row made a commit fail, only
+// that one is folded again.
 func (f *folder) fold(v *View, row *rowFold) (RowWrite, error) {
+	if row.folded {
+		return row.write, nil
+	}
+	var err error
+	row.write, err = f.pack(v, row)
+	row.folded = err == nil
+	return row.write, err
+}
+
+func (f *folder) pack(v *View, row *rowFold) (RowWrite, error) {
 	write := RowWrite{Key: []byte(row.key), Stamp: fold.Stamp(row.row)}
 	if row.row == nil {
 		f.state.Reset()
@@ -127,13 +141,13 @@ func (f *folder) fold(v *View, row *rowFold) (RowWrite, error) {
 // refresh takes the row that another writer wrote.
 func (f *folder) refresh(row *rowFold, current []byte) {
 	f.cache.remove(row.key)
-	row.row, row.known = current, true
+	row.row, row.known, row.folded = current, true, false
 }
 
 // forget makes the rows of a bucket be asked for again.
 func (f *folder) forget(w *pendingBucket) {
 	for _, row := range w.rows {
 		f.cache.remove(row.key)
-		row.row, row.known = nil, false
+		row.row, row.known, row.folded = nil, false, false
 	}
 }
