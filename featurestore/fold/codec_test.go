@@ -128,3 +128,24 @@ func TestColumnsAreExact(t *testing.T) {
 		}
 	})
 }
+
+// TestFloatsAreExact: a packed float is the same float, in no more bytes than it takes.
+func TestFloatsAreExact(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := rapid.OneOf(
+			rapid.Float64(), rapid.SampledFrom([]float64{0, math.Copysign(0, -1), 0.1, -19.99, 214748.3647, 214748.3648, 1e-5, 0.1 + 0.2, 1 << 40}),
+			rapid.Map(rapid.Int32(), func(i int32) float64 { return float64(i) / 100 }),
+		).Draw(t, "float")
+		packed := appendOneFloat(nil, f)
+		got, rest, err := nextFloat(packed)
+		if err != nil || len(rest) != 0 || math.Float64bits(got) != math.Float64bits(f) {
+			t.Fatalf("%v was packed as %x and read as %v, %v", f, packed, got, err)
+		}
+		if enc := floatEncoding(f); len(packed) > 1+encodingWidth[enc] {
+			t.Fatalf("%v takes %d bytes", f, len(packed))
+		}
+	})
+	if n := len(appendOneFloat(nil, 19.99)); n != 3 {
+		t.Errorf("19.99 takes %d bytes, not 3", n)
+	}
+}

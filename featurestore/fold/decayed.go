@@ -121,15 +121,18 @@ func openDecayed(src []byte) (landmark int64, sum compensated, err error) {
 	if n <= 0 {
 		return 0, sum, errTruncated
 	}
-	c, rest, err := nextColumn(src[n:], 1)
-	if err != nil {
+	if len(src) == n {
+		return 0, sum, errTruncated
+	}
+	rest := src[n:]
+	if sum.sum, rest, err = nextFloat(rest); err != nil {
 		return 0, sum, err
 	}
-	lost, _, err := nextColumn(rest, 1)
-	if err != nil {
-		return 0, sum, err
+	if len(rest) == 0 {
+		return 0, sum, errTruncated
 	}
-	return landmark, compensated{sum: c.float(0), lost: lost.float(0)}, nil
+	sum.lost, _, err = nextFloat(rest)
+	return landmark, sum, err
 }
 
 func readDecayed(packed []byte, o *output, t int64, cell *featurestore.Cell) error {

@@ -144,9 +144,9 @@ func readInto(packed []byte, t featurestore.Type, cell *featurestore.Cell) (rest
 	}
 	switch t {
 	case featurestore.Float64:
-		c, rest, err := nextColumn(packed, 1)
+		f, rest, err := nextFloat(packed)
 		if err == nil {
-			setFloat(cell, c.float(0))
+			setFloat(cell, f)
 		}
 		return rest, err
 	case featurestore.Int64:

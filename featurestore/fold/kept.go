@@ -18,7 +18,7 @@ type kept interface {
 
 // A packed value is a tag and what the tag says: nothing for null, false and true
 // and for an empty string or list are not special. Numbers are packed by the
-// narrowest exact encoding of columns, whose number is the tag.
+// narrowest exact encoding of columns, whose number is the tag, or as decimals.
 const tagNull = 0xff
 
 // appendValue packs a value of a type that the reader knows.
@@ -49,6 +49,9 @@ func appendValue(dst []byte, v featurestore.Value) []byte {
 
 func appendOneFloat(dst []byte, f float64) []byte {
 	enc := floatEncoding(f)
+	if dst, ok := appendDecimal(dst, f, enc); ok {
+		return dst
+	}
 	dst = append(dst, byte(enc))
 	switch enc {
 	case encFloat32:
@@ -77,12 +80,16 @@ func readValue(src []byte, t featurestore.Type) (v featurestore.Value, rest []by
 		}
 		return featurestore.Value{Type: t, Bytes: rest[:n:n]}, rest[n:], nil
 	}
+	if t == featurestore.Float64 {
+		f, rest, err := nextFloat(src)
+		if err != nil {
+			return v, nil, err
+		}
+		return featurestore.FloatValue(f), rest, nil
+	}
 	c, rest, err := nextColumn(src, 1)
 	if err != nil {
 		return v, nil, err
-	}
-	if t == featurestore.Float64 {
-		return featurestore.FloatValue(c.float(0)), rest, nil
 	}
 	return featurestore.Value{Type: t, Num: uint64(c.int(0))}, rest, nil
 }
