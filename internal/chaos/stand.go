@@ -83,6 +83,14 @@ func (s *Stand) makeTopic(ctx context.Context) error {
 	return stream.EnsureTopic(ctx, s.kafka, s.checker.Topic(), partitions, map[string]string{"retention.ms": "-1"})
 }
 
+// useRedis lets services and checker find Redis at another address than the shared one's.
+func (s *Stand) useRedis(addr string) error {
+	s.redis = "redis://" + addr + "/0"
+	err := s.checker.Redis.Close()
+	s.checker.Redis = redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true})
+	return err
+}
+
 // close ends the processes without ceremony, deletes the topics and disconnects.
 func (s *Stand) close(ctx context.Context) error {
 	for _, p := range s.processes {
