@@ -61,14 +61,15 @@ func (s *Stand) flushes(ctx context.Context) error {
 		if err := s.checker.Redis.FlushAll(ctx).Err(); err != nil {
 			return errorf("emptying Redis: %w", err)
 		}
-		took, err := s.live(ctx, 2*maxRefill)
+		took, err := s.live(ctx, 4*maxRefill)
 		if err != nil {
 			return err
 		}
 		s.worst = max(s.worst, took)
 		s.Say("flush %d of %d: live again after %s", i+1, s.Size.Times, took.Round(time.Millisecond))
+		s.noteWorst("worst_refill_seconds", took.Seconds())
 		if took > maxRefill {
-			return errorf("the rows were back after %s; %s are allowed", took, maxRefill)
+			s.slow = errorf("the rows were back after %s; %s are allowed", s.worst.Round(time.Millisecond), maxRefill)
 		}
 	}
 	return nil

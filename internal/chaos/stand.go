@@ -39,6 +39,8 @@ type Stand struct {
 	before    []*Log // earlier incarnations of the topic
 	worst     time.Duration
 	figures   map[string]float64
+	// slow says what took too long, where that is no reason not to go on and check.
+	slow error
 	// atEnd gives back what the fault has taken for itself.
 	atEnd func() error
 }
