@@ -292,8 +292,11 @@ func TestWrongLetters(t *testing.T) {
 	record := &kgo.Record{Topic: "t", Partition: 2, Offset: 7, Key: []byte("k"), Value: []byte("v")}
 	letter := func(change func(*kgo.Record)) *kgo.Record {
 		l := &kgo.Record{Value: []byte("v"), Headers: []kgo.RecordHeader{
-			{Key: "onehop-topic", Value: []byte("t")}, {Key: "onehop-partition", Value: []byte("2")}, {Key: "onehop-offset", Value: []byte("7")},
-			{Key: "onehop-key", Value: []byte("k")}, {Key: "onehop-reason", Value: []byte("because")},
+			{Key: "onehop-topic", Value: []byte("t")},
+			{Key: "onehop-partition", Value: []byte("2")},
+			{Key: "onehop-offset", Value: []byte("7")},
+			{Key: "onehop-key", Value: []byte("k")},
+			{Key: "onehop-reason", Value: []byte("because")},
 		}}
 		change(l)
 		return l

@@ -5,13 +5,24 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/onehop/onehop/internal/servers"
 )
 
 // maxRefill is how soon a million entities must be back after all rows were lost.
 const maxRefill = 60 * time.Second
 
-// flush empties Redis while events arrive and a reader reads.
+// flush empties Redis while events arrive and a reader reads. The Redis has no append-only
+// file: how soon it is full again is a figure of ours, not of the disk.
 func flush(ctx context.Context, s *Stand) error {
+	server, err := servers.Redis(ctx, servers.Options{})
+	if err != nil {
+		return err
+	}
+	s.atEnd = server.Stop
+	if err := s.useRedis(server.Addr()); err != nil {
+		return err
+	}
 	s.Feed.dirt.Users = s.Size.Events / 5
 	if _, err := s.IngestReady(ctx, "one"); err != nil {
 		return err
@@ -50,14 +61,15 @@ func (s *Stand) flushes(ctx context.Context) error {
 		if err := s.checker.Redis.FlushAll(ctx).Err(); err != nil {
 			return errorf("emptying Redis: %w", err)
 		}
-		took, err := s.live(ctx, 2*maxRefill)
+		took, err := s.live(ctx, 4*maxRefill)
 		if err != nil {
 			return err
 		}
 		s.worst = max(s.worst, took)
 		s.Say("flush %d of %d: live again after %s", i+1, s.Size.Times, took.Round(time.Millisecond))
+		s.noteWorst("worst_refill_seconds", took.Seconds())
 		if took > maxRefill {
-			return errorf("the rows were back after %s; %s are allowed", took, maxRefill)
+			s.slow = errorf("the rows were back after %s; %s are allowed", s.worst.Round(time.Millisecond), maxRefill)
 		}
 	}
 	return nil

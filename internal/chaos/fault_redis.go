@@ -106,11 +106,9 @@ func failover(ctx context.Context, s *Stand) (err error) {
 	if err != nil {
 		return err
 	}
-	s.redis = "redis://" + p.front.Addr() + "/0"
-	if err := s.checker.Redis.Close(); err != nil {
+	if err := s.useRedis(p.front.Addr()); err != nil {
 		return err
 	}
-	s.checker.Redis = redis.NewClient(&redis.Options{Addr: p.front.Addr(), ContextTimeoutEnabled: true})
 	if err := p.follow(ctx); err != nil {
 		return err
 	}

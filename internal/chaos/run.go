@@ -79,7 +79,7 @@ func run(ctx context.Context, w *World, f *Fault, size Size, result *Result, say
 	if report != nil {
 		result.Report = *report
 	}
-	return err
+	return errors.Join(err, s.slow)
 }
 
 // logs are the ends of the logs of all processes.

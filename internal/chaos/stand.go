@@ -39,6 +39,8 @@ type Stand struct {
 	before    []*Log // earlier incarnations of the topic
 	worst     time.Duration
 	figures   map[string]float64
+	// slow says what took too long, where that is no reason not to go on and check.
+	slow error
 	// atEnd gives back what the fault has taken for itself.
 	atEnd func() error
 }
@@ -81,6 +83,14 @@ func newStand(ctx context.Context, w *World, f *Fault, size Size, seed uint64, s
 
 func (s *Stand) makeTopic(ctx context.Context) error {
 	return stream.EnsureTopic(ctx, s.kafka, s.checker.Topic(), partitions, map[string]string{"retention.ms": "-1"})
+}
+
+// useRedis lets services and checker find Redis at another address than the shared one's.
+func (s *Stand) useRedis(addr string) error {
+	s.redis = "redis://" + addr + "/0"
+	err := s.checker.Redis.Close()
+	s.checker.Redis = redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true})
+	return err
 }
 
 // close ends the processes without ceremony, deletes the topics and disconnects.

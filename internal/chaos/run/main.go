@@ -39,6 +39,7 @@ func run(ctx context.Context) (err error) {
 	seed := flag.Uint64("seed", 0, "what decides events, moments and victims; 0 draws one")
 	short := flag.Bool("short", false, "the size that CI runs")
 	out := flag.String("out", "", "a directory for a JSON file of each result; none if empty")
+	times := flag.Int("times", 0, "repeats of each fault instead of the table's")
 	within := flag.Duration("within", 4*time.Hour, "a bound for everything")
 	flag.Parse()
 	faults, err := pick(*names)
@@ -59,6 +60,9 @@ func run(ctx context.Context) (err error) {
 	var results []*chaos.Result
 	failed := 0
 	for _, f := range faults {
+		if *times > 0 {
+			f.Short.Times, f.Full.Times = *times, *times
+		}
 		fmt.Printf("%s: %s\n", f.Name, f.What)
 		result := chaos.Run(ctx, world, f, !*short, *seed, sayf)
 		results = append(results, result)
