@@ -16,11 +16,14 @@ import (
 // they must. It reads the servers themselves, not through any proxy.
 type Checker struct {
 	Brokers   []string
-	Redis     *redis.Client
+	Redis     redis.UniversalClient
 	Pool      *pgxpool.Pool
 	Namespace string
 	// Versions of the definitions, oldest first. The views are those of the newest.
 	Versions []*featurestore.Catalog
+	// Sample compares the rows of one of so many entities, and of the others that there is
+	// one; 0 means all. What it keeps in memory is of the sampled ones.
+	Sample int
 }
 
 // Report is what a check found.
@@ -29,7 +32,9 @@ type Report struct {
 	// accepted.
 	Events   int `json:"events"`
 	Rejected int `json:"rejected"`
-	// Rows, History and Letters count what was compared.
+	// Rows, History and Letters count what was compared. Sampled says that rows are of one
+	// entity of so many, and of the others only that there is one; 0 for all.
+	Sampled int `json:"sampled,omitempty"`
 	Rows    int `json:"rows"`
 	History int `json:"history"`
 	Letters int `json:"letters"`
@@ -91,23 +96,22 @@ const (
 // drained: that watermarks stand at the end of the log is checked too. before are earlier
 // incarnations of the topic, read before they were deleted.
 func (c *Checker) Check(ctx context.Context, before []*Log, parts ...Part) (*Report, error) {
-	log, err := ReadLog(ctx, c.Brokers, c.Topic())
-	if err != nil {
-		return nil, err
-	}
-	logs := append(slices.Clone(before), log)
 	views, err := c.views()
 	if err != nil {
 		return nil, err
 	}
-	t, err := newTruth(c.Versions, views, logs)
+	t, err := newTruth(c.Versions, views, before, c.Sample)
 	if err != nil {
 		return nil, err
 	}
-	report := &Report{Events: len(t.records) + len(t.rejected), Rejected: len(t.rejected)}
+	log, err := readLog(ctx, c.Brokers, c.Topic(), t.add)
+	if err != nil {
+		return nil, err
+	}
+	report := &Report{Events: t.accepted + len(t.rejected), Rejected: len(t.rejected), Sampled: c.Sample}
 	all := len(parts) == 0
 	if all || slices.Contains(parts, Rows) {
-		err = c.checkRows(ctx, t, views, logs, report)
+		err = c.checkRows(ctx, t, views, log, report)
 	}
 	if err == nil && (all || slices.Contains(parts, History)) {
 		err = c.checkHistory(ctx, t, log, report)

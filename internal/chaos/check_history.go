@@ -17,10 +17,9 @@ func (c *Checker) table() string {
 // checkHistory looks for every accepted record exactly once, at its own times, and for
 // offsets at the end of the log.
 func (c *Checker) checkHistory(ctx context.Context, t *truth, log *Log, report *Report) error {
-	seen := make(map[place]int32, len(t.places))
-	at := make(map[place]int, len(t.places))
-	for i, p := range t.places {
-		at[p] = i
+	seen := make(map[partitionID][]int32, len(t.times))
+	for id, times := range t.times {
+		seen[id] = make([]int32, len(times))
 	}
 	rows, err := c.Pool.Query(ctx, "SELECT topic_id, kafka_partition, kafka_offset, event_index, record_time FROM "+c.table())
 	if err != nil {
@@ -33,26 +32,28 @@ func (c *Checker) checkHistory(ctx context.Context, t *truth, log *Log, report *
 	_, err = pgx.ForEachRow(rows, []any{&topic, &p.partition, &p.offset, &index, &recorded}, func() error {
 		p.topic = featurestore.TopicID(topic)
 		report.History++
-		i, accepted := at[p]
-		switch {
-		case !accepted || index != 0:
+		id := partitionID{p.topic, p.partition}
+		switch times := t.times[id]; {
+		case p.offset >= int64(len(times)) || times[p.offset] == 0 || index != 0:
 			report.problemf(&report.Wrong, 1, "history has partition %d, offset %d, index %d, which was not accepted", p.partition, p.offset, index)
 			return nil
-		case recorded.UnixMicro() != t.records[i].Timestamp.UnixMicro():
+		case recorded.UnixMicro() != times[p.offset]:
 			report.problemf(&report.Wrong, 1, "history has partition %d, offset %d with another timestamp: %s", p.partition, p.offset, recorded)
 		}
-		seen[p]++
-		if seen[p] > 1 {
-			report.problemf(&report.Doubled, 1, "history has partition %d, offset %d %d times", p.partition, p.offset, seen[p])
+		seen[id][p.offset]++
+		if n := seen[id][p.offset]; n > 1 {
+			report.problemf(&report.Doubled, 1, "history has partition %d, offset %d %d times", p.partition, p.offset, n)
 		}
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("reading history: %w", err)
 	}
-	for _, p := range t.places {
-		if seen[p] == 0 {
-			report.problemf(&report.Lost, 1, "history lacks partition %d, offset %d", p.partition, p.offset)
+	for id, times := range t.times {
+		for offset, time := range times {
+			if time != 0 && seen[id][offset] == 0 {
+				report.problemf(&report.Lost, 1, "history lacks partition %d, offset %d", id.partition, offset)
+			}
 		}
 	}
 	next, err := c.historyOffsets(ctx, log.ID)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 
@@ -33,18 +34,20 @@ func rowKey(v *ingest.View, key string) string {
 }
 
 // checkRows compares every row of every view, and looks for keys that should not be there.
-func (c *Checker) checkRows(ctx context.Context, t *truth, views []*ingest.View, logs []*Log, report *Report) error {
+func (c *Checker) checkRows(ctx context.Context, t *truth, views []*ingest.View, log *Log, report *Report) error {
 	known := map[string]bool{}
 	for _, v := range views {
 		marks, err := c.watermarks(ctx, v)
 		if err != nil {
 			return err
 		}
-		checkMarks(v, marks, logs[len(logs)-1], report)
-		if live, err := c.Redis.Get(ctx, stem(v)+"}#live").Result(); live != "live" {
-			report.problemf(&report.Wrong, 1, "view %s: the marker is %q, not live (%v)", v.Name, live, err)
+		checkMarks(v, marks, log, report)
+		for _, marker := range c.markers(v) {
+			if live, err := c.Redis.Get(ctx, marker).Result(); live != "live" {
+				report.problemf(&report.Wrong, 1, "view %s: the marker %q is %q, not live (%v)", v.Name, marker, live, err)
+			}
+			known[marker] = true
 		}
-		known[stem(v)+"}#live"] = true
 		for b := range marks {
 			known[tag(v, b)+"#watermarks"] = true
 		}
@@ -57,7 +60,47 @@ func (c *Checker) checkRows(ctx context.Context, t *truth, views []*ingest.View,
 			}
 		}
 	}
-	return c.strangers(ctx, known, report)
+	return c.strangers(ctx, t, known, report)
+}
+
+// markers are the keys that say whether rows may be served: one of a generation, or on a
+// cluster one of each bucket.
+func (c *Checker) markers(v *ingest.View) []string {
+	if _, cluster := c.Redis.(*redis.ClusterClient); !cluster {
+		return []string{stem(v) + "}#live"}
+	}
+	keys := make([]string, featurestore.Buckets)
+	for b := range keys {
+		keys[b] = tag(v, b) + "#live"
+	}
+	return keys
+}
+
+// live says whether all rows of a view may be served.
+func (c *Checker) live(ctx context.Context, v *ingest.View) bool {
+	rows, err := c.get(ctx, c.markers(v))
+	return err == nil && !slices.ContainsFunc(rows, func(marker string) bool { return marker != "live" })
+}
+
+// get reads keys of any slots, "" for those that are not there.
+func (c *Checker) get(ctx context.Context, keys []string) ([]string, error) {
+	values := make([]string, len(keys))
+	cmds := make([]*redis.StringCmd, len(keys))
+	_, err := c.Redis.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		for i, key := range keys {
+			cmds[i] = pipe.Get(ctx, key)
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, err
+	}
+	for i, cmd := range cmds {
+		if values[i], err = cmd.Result(); err != nil && !errors.Is(err, redis.Nil) {
+			return nil, err
+		}
+	}
+	return values, nil
 }
 
 // watermarks reads those of every bucket.
@@ -109,7 +152,7 @@ func (c *Checker) compare(ctx context.Context, t *truth, v *ingest.View, marks [
 	for i, key := range keys {
 		names[i] = rowKey(v, key)
 	}
-	rows, err := c.Redis.MGet(ctx, names...).Result()
+	rows, err := c.get(ctx, names)
 	if err != nil {
 		return fmt.Errorf("reading rows: %w", err)
 	}
@@ -118,9 +161,8 @@ func (c *Checker) compare(ctx context.Context, t *truth, v *ingest.View, marks [
 		if err != nil {
 			return err
 		}
-		text, _ := rows[i].(string)
 		report.Rows++
-		judge(v, key, want, []byte(text), report)
+		judge(v, key, want, []byte(rows[i]), report)
 	}
 	return nil
 }
@@ -181,16 +223,53 @@ func nearly(a, b *fold.Inspection, slack float64) bool {
 	})
 }
 
-// strangers looks for keys of the namespace that nothing accounts for.
-func (c *Checker) strangers(ctx context.Context, known map[string]bool, report *Report) error {
-	scan := c.Redis.Scan(ctx, 0, "{"+c.Namespace+":*", 5000).Iterator()
-	for scan.Next(ctx) {
-		if !known[scan.Val()] {
-			report.problemf(&report.Wrong, 1, "the key %q should not be there", scan.Val())
+// strangers looks for keys of the namespace that nothing accounts for, and for a row of each
+// entity that was not sampled.
+func (c *Checker) strangers(ctx context.Context, t *truth, known map[string]bool, report *Report) error {
+	var mu sync.Mutex // masters are scanned side by side
+	scan := func(ctx context.Context, client *redis.Client) error {
+		keys := client.Scan(ctx, 0, "{"+c.Namespace+":*", 5000).Iterator()
+		for keys.Next(ctx) {
+			mu.Lock()
+			if key := keys.Val(); !known[key] && !t.other(key) {
+				report.problemf(&report.Wrong, 1, "the key %q should not be there", key)
+			}
+			mu.Unlock()
 		}
+		return keys.Err()
 	}
-	if err := scan.Err(); err != nil {
+	var err error
+	switch client := c.Redis.(type) {
+	case *redis.ClusterClient:
+		err = client.ForEachMaster(ctx, scan)
+	case *redis.Client:
+		err = scan(ctx, client)
+	}
+	if err != nil {
 		return fmt.Errorf("scanning Redis: %w", err)
 	}
+	for view, others := range t.others {
+		for _, seen := range others {
+			if !seen {
+				report.problemf(&report.Lost, 1, "%s: an entity that was not sampled has no row", view)
+			}
+		}
+	}
 	return nil
+}
+
+// other says whether a key is that of a row of an entity that was not sampled.
+func (t *truth) other(key string) bool {
+	for _, v := range t.views {
+		_, entity, found := strings.Cut(key, "}:")
+		if !found || key != rowKey(v, entity) {
+			continue
+		}
+		hash, sampled := t.sample.has([]byte(entity))
+		if _, is := t.others[v.Name][hash]; is && !sampled {
+			t.others[v.Name][hash] = true
+			return true
+		}
+	}
+	return false
 }

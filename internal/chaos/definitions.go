@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -68,12 +69,16 @@ views:
       - {name: sum, aggregate: sum, field: weight, windows: [6h, lifetime]}
 `
 
-// apply applies the definitions to a namespace, with the topic in it too.
-func apply(ctx context.Context, pool *pgxpool.Pool, namespace string) ([]*featurestore.Catalog, error) {
+// apply applies the definitions to a namespace, with the topic in it too; of the views those
+// named, or all.
+func apply(ctx context.Context, pool *pgxpool.Pool, namespace string, views []string) ([]*featurestore.Catalog, error) {
 	catalog, err := definition.Options{Namespace: namespace}.Parse([]definition.File{{Name: "chaos.yaml", Text: []byte(definitions)}})
 	if err != nil {
 		return nil, fmt.Errorf("the definitions: %w", err)
 	}
+	catalog.Views = slices.DeleteFunc(catalog.Views, func(v featurestore.View) bool {
+		return len(views) > 0 && !slices.Contains(views, v.Name)
+	})
 	catalog.Sources[0].Topic = namespace + "." + sourceName
 	r := registry.New(pool, namespace)
 	if _, err := r.Apply(ctx, catalog, time.Now()); err != nil && !errors.Is(err, registry.ErrUnchanged) {

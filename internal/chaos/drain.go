@@ -42,8 +42,7 @@ func (s *Stand) position(ctx context.Context) (p position, err error) {
 				p.onlineBehind += o.End - next
 			}
 		}
-		live, _ := s.checker.Redis.Get(ctx, stem(v)+"}#live").Result() // no marker is not live
-		p.live = p.live && live == "live"
+		p.live = p.live && s.checker.live(ctx, v)
 	}
 	next, err := s.checker.historyOffsets(ctx, topic)
 	for partition, o := range logs {

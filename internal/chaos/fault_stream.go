@@ -30,9 +30,12 @@ func (s *Stand) streaming(ctx context.Context, rate int, do func(context.Context
 }
 
 // sendRest produces what is missing to the size of the fault.
-func (s *Stand) sendRest(ctx context.Context) error {
+func (s *Stand) sendRest(ctx context.Context) error { return s.sendUpTo(ctx, s.Size.Events) }
+
+// sendUpTo produces what is missing to so many events.
+func (s *Stand) sendUpTo(ctx context.Context, events int) error {
 	const step = 20_000
-	for left := s.Size.Events - int(s.Feed.sent.Load()); left > 0; left -= step {
+	for left := events - int(s.Feed.sent.Load()); left > 0; left -= step {
 		if err := s.Feed.Send(ctx, min(left, step)); err != nil {
 			return err
 		}

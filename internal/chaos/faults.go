@@ -27,6 +27,12 @@ type Fault struct {
 	Race bool
 	// Proxied lets the services reach the servers through proxies.
 	Proxied bool
+	// Clustered gives the fault three brokers and three Redis masters of its own.
+	Clustered bool
+	// Partitions of the topic; 0 means 4.
+	Partitions int32
+	// Views to define; none means all.
+	Views []string
 	// Run breaks things. When it returns, a running ingest must be able to drain.
 	Run func(ctx context.Context, s *Stand) error
 	// Parts to check afterwards; none means all.
@@ -96,6 +102,14 @@ var Faults = []Fault{
 	{
 		Name: "groups-deleted", What: "both consumer groups are deleted while ingest is away: it goes on where its own marks say",
 		Short: Size{1, 20_000, 2 * time.Minute}, Full: Size{5, 100_000, 10 * time.Minute}, Run: groupsDeleted,
+	},
+	{
+		Name: "flood", What: "distinct keys, each seen once or twice, Redis slow for a while: the memory of ingest stays within its budget",
+		Short: Size{4, 240_000, 2 * time.Minute}, Full: Size{60, 12_000_000, 30 * time.Minute}, Run: flood, Views: []string{countView},
+	},
+	{
+		Name: "cluster", What: "four members over three brokers and three Redis masters: planned changes stop no partition that stays where it is for over a second; a broker and a master killed",
+		Short: Size{1, 60_000, 4 * time.Minute}, Full: Size{10, 1_000_000, 20 * time.Minute}, Run: clustered, Clustered: true, Partitions: 12,
 	},
 	{
 		Name: "retention", What: "Kafka forgets events that rows need: the views are left out with an alarm and not served; history goes on",

@@ -35,6 +35,8 @@ type Feed struct {
 	dirt   Dirt
 	made   int64
 	sent   atomic.Int64 // events that Kafka has
+	// acknowledged, when set, is told of events that Kafka has.
+	acknowledged func([]*kgo.Record)
 }
 
 func newFeed(brokers []string, topic string, seed uint64, dirt Dirt) (*Feed, error) {
@@ -63,6 +65,9 @@ func (f *Feed) Send(ctx context.Context, n int) error {
 	f.mu.Unlock()
 	if err := f.client.ProduceSync(ctx, records...).FirstErr(); err != nil {
 		return fmt.Errorf("producing events: %w", err)
+	}
+	if f.acknowledged != nil {
+		f.acknowledged(records)
 	}
 	f.sent.Add(int64(n))
 	return nil

@@ -22,6 +22,14 @@ type Log struct {
 
 // ReadLog reads a whole topic, up to where it ends at the call.
 func ReadLog(ctx context.Context, brokers []string, topic string) (*Log, error) {
+	return readLog(ctx, brokers, topic, func(log *Log, r *kgo.Record) error {
+		log.Records = append(log.Records, r)
+		return nil
+	})
+}
+
+// readLog gives each record of a topic to take, which decides what to keep of it.
+func readLog(ctx context.Context, brokers []string, topic string, take func(*Log, *kgo.Record) error) (*Log, error) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(), kgo.ConsumeResetOffset(kgo.NoResetOffset()), kgo.FetchMaxWait(200*time.Millisecond))
 	if err != nil {
@@ -44,15 +52,19 @@ func ReadLog(ctx context.Context, brokers []string, topic string) (*Log, error) 
 		if err := errors.Join(fetches.Err(), ctx.Err()); err != nil {
 			return nil, fmt.Errorf("reading topic %q: %w", topic, err)
 		}
+		var err error
 		fetches.EachRecord(func(r *kgo.Record) {
 			end := log.Offsets[r.Partition].End
 			if r.Offset < end && !r.Attrs.IsControl() {
-				log.Records = append(log.Records, r)
+				err = errors.Join(err, take(log, r))
 			}
 			if r.Offset+1 >= end {
 				delete(left, r.Partition)
 			}
 		})
+		if err != nil {
+			return nil, err
+		}
 	}
 	return log, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -21,10 +22,12 @@ import (
 type Process struct {
 	name  string
 	admin string // URL
-	cmd   *exec.Cmd
-	log   tail
-	done  chan struct{}
-	err   error // how it ended; set before done is closed
+	// instance is the name that it keeps over its lives, of a member of the cluster fault.
+	instance string
+	cmd      *exec.Cmd
+	log      tail
+	done     chan struct{}
+	err      error // how it ended; set before done is closed
 }
 
 // tail keeps the last bytes of a log, and whether the race detector spoke.
@@ -133,6 +136,22 @@ func (p *Process) Ready(ctx context.Context) error {
 		_, err := get(ctx, p.admin+"/readyz")
 		return err
 	})
+}
+
+// PeakMemory is the largest resident memory that the process has had, in bytes. Only Linux
+// tells.
+func (p *Process) PeakMemory() (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, fmt.Errorf("the memory of %s: %w", p.name, err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if text, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(text), "kB")), 10, 64)
+			return kib << 10, err
+		}
+	}
+	return 0, fmt.Errorf("the memory of %s: no VmHWM", p.name)
 }
 
 // Metric adds up the series of a metric whose labels contain a text; 0 when there are none.

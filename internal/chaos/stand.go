@@ -18,9 +18,6 @@ import (
 	"github.com/onehop/onehop/migrations"
 )
 
-// partitions of the topic.
-const partitions = 4
-
 // Stand is what one run of a fault has: a namespace, events, processes and the checker.
 type Stand struct {
 	world *World
@@ -31,7 +28,9 @@ type Stand struct {
 	Feed   *Feed
 	Say    func(format string, args ...any)
 
-	redis     string // where the services find Redis
+	redis     string   // where the services find Redis
+	brokers   []string // where the harness finds Kafka
+	cluster   *cluster // of a clustered fault
 	processes []*Process
 	checker   *Checker
 	kafka     *kgo.Client
@@ -49,7 +48,7 @@ type Stand struct {
 func newStand(ctx context.Context, w *World, f *Fault, size Size, seed uint64, say func(string, ...any)) (*Stand, error) {
 	s := &Stand{
 		world: w, fault: f, Size: size, Say: say, Random: rand.New(rand.NewPCG(seed, 8)),
-		redis: "redis://" + w.Redis.Addr() + "/0", figures: map[string]float64{},
+		redis: "redis://" + w.Redis.Addr() + "/0", brokers: []string{w.Kafka.Addr()}, figures: map[string]float64{},
 	}
 	namespace := strings.ReplaceAll(f.Name, "-", "_")
 	namespace = fmt.Sprintf("%s_%06x", namespace[:min(len(namespace), 20)], seed&0xffffff)
@@ -58,22 +57,13 @@ func newStand(ctx context.Context, w *World, f *Fault, size Size, seed uint64, s
 		return nil, fmt.Errorf("the pool of Postgres connections: %w", err)
 	}
 	s.checker = &Checker{
-		Brokers: []string{w.Kafka.Addr()}, Pool: pool, Namespace: namespace,
-		Redis: redis.NewClient(&redis.Options{Addr: w.Redis.Addr(), ContextTimeoutEnabled: true}),
+		Pool: pool, Namespace: namespace, Redis: redis.NewClient(&redis.Options{Addr: w.Redis.Addr(), ContextTimeoutEnabled: true}),
 	}
-	if _, err := migrations.Up(ctx, pool); err != nil {
-		return nil, errors.Join(err, s.close(ctx))
+	if f.Clustered {
+		err = s.useCluster(ctx)
 	}
-	if s.checker.Versions, err = apply(ctx, pool, namespace); err != nil {
-		return nil, errors.Join(err, s.close(ctx))
-	}
-	if s.kafka, err = kgo.NewClient(kgo.SeedBrokers(w.Kafka.Addr())); err != nil {
-		return nil, errors.Join(err, s.close(ctx))
-	}
-	s.admin = kadm.NewClient(s.kafka)
-	s.Feed, err = newFeed([]string{w.Kafka.Addr()}, s.checker.Topic(), seed, f.Dirt)
 	if err == nil {
-		err = s.makeTopic(ctx)
+		err = s.prepare(ctx, seed)
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.close(ctx))
@@ -81,7 +71,30 @@ func newStand(ctx context.Context, w *World, f *Fault, size Size, seed uint64, s
 	return s, nil
 }
 
+// prepare applies the definitions, connects to Kafka and makes the topic.
+func (s *Stand) prepare(ctx context.Context, seed uint64) (err error) {
+	s.checker.Brokers = s.brokers
+	if _, err := migrations.Up(ctx, s.checker.Pool); err != nil {
+		return err
+	}
+	if s.checker.Versions, err = apply(ctx, s.checker.Pool, s.checker.Namespace, s.fault.Views); err != nil {
+		return err
+	}
+	if s.kafka, err = kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.MetadataMinAge(100*time.Millisecond)); err != nil {
+		return err
+	}
+	s.admin = kadm.NewClient(s.kafka)
+	if s.Feed, err = newFeed(s.brokers, s.checker.Topic(), seed, s.fault.Dirt); err != nil {
+		return err
+	}
+	return s.makeTopic(ctx)
+}
+
 func (s *Stand) makeTopic(ctx context.Context) error {
+	partitions := s.fault.Partitions
+	if partitions == 0 {
+		partitions = 4
+	}
 	return stream.EnsureTopic(ctx, s.kafka, s.checker.Topic(), partitions, map[string]string{"retention.ms": "-1"})
 }
 
@@ -118,7 +131,7 @@ func (s *Stand) close(ctx context.Context) error {
 
 // environment is how a service is configured.
 func (s *Stand) environment() []string {
-	kafka, postgres := s.world.Kafka.Addr(), s.world.Postgres.URL()
+	kafka, postgres := strings.Join(s.brokers, ","), s.world.Postgres.URL()
 	if s.fault.Proxied {
 		kafka = s.world.proxies["kafka"].Addr()
 		postgres = strings.Replace(postgres, s.world.Postgres.Addr(), s.world.proxies["postgres"].Addr(), 1)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -21,15 +22,37 @@ import (
 // come from the Maven repository the first time. Topics aren't created automatically. Options.NoSync means nothing here:
 // Kafka leaves syncing to the system as it always does.
 func Kafka(ctx context.Context, o Options) (*Server, error) {
-	java, jars, err := kafkaJars(ctx)
-	if err != nil {
-		return nil, err
-	}
 	port, err := o.port(ctx)
 	if err != nil {
 		return nil, err
 	}
-	controllerPort, err := FreePort(ctx)
+	controller, err := FreePort(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return startKafka(ctx, o, kafkaNode{
+		id: 1, port: port, controller: controller, voters: "1@" + localAddr(controller), cluster: newClusterID(), heap: "-Xmx512m", replicas: 1,
+	})
+}
+
+// kafkaNode is one server of a cluster.
+type kafkaNode struct {
+	id               int
+	port, controller int
+	voters           string // all controllers, id@host:port, by commas
+	cluster          string // id
+	heap             string // argument to java
+	replicas         int    // of topics
+}
+
+func newClusterID() string {
+	id := make([]byte, 16)
+	_, _ = rand.Read(id) // Never fails, says its documentation.
+	return base64.RawURLEncoding.EncodeToString(id)
+}
+
+func startKafka(ctx context.Context, o Options, node kafkaNode) (*Server, error) {
+	java, jars, err := kafkaJars(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -37,12 +60,12 @@ func Kafka(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	settings, err := formatKafka(ctx, java, jars, dir, kafkaSettings(dir, port, controllerPort, o.Behind))
+	settings, err := formatKafka(ctx, java, jars, dir, node.cluster, node.settings(dir, o.Behind))
 	if err != nil {
 		return nil, errors.Join(err, discardDir(dir, keep))
 	}
-	args := kafkaJava(jars, "-Xms128m", "-Xmx512m", "kafka.Kafka", settings)
-	addr := localAddr(port)
+	args := kafkaJava(jars, "-Xms128m", node.heap, "kafka.Kafka", settings)
+	addr := localAddr(node.port)
 	return start(ctx, spec{
 		name: "Apache Kafka", addr: addr, url: addr, quit: syscall.SIGTERM,
 		command: func() *command { return &command{path: java, args: args} },
@@ -63,8 +86,9 @@ func kafkaJava(jars string, args ...string) []string {
 	}, args...)
 }
 
-func kafkaSettings(dir string, port, controllerPort int, behind *ProxyPorts) string {
-	listeners := "PLAINTEXT://" + localAddr(port)
+func (n *kafkaNode) settings(dir string, behind *ProxyPorts) string {
+	replicas, least := strconv.Itoa(n.replicas), strconv.Itoa(max(1, n.replicas-1))
+	listeners := "PLAINTEXT://" + localAddr(n.port)
 	advertised := listeners
 	if behind != nil {
 		listeners += ",PROXIED://" + localAddr(behind.Listen)
@@ -72,9 +96,9 @@ func kafkaSettings(dir string, port, controllerPort int, behind *ProxyPorts) str
 	}
 	lines := []string{
 		"process.roles=broker,controller",
-		"node.id=1",
-		"controller.quorum.voters=1@" + localAddr(controllerPort),
-		"listeners=" + listeners + ",CONTROLLER://" + localAddr(controllerPort),
+		"node.id=" + strconv.Itoa(n.id),
+		"controller.quorum.voters=" + n.voters,
+		"listeners=" + listeners + ",CONTROLLER://" + localAddr(n.controller),
 		"advertised.listeners=" + advertised,
 		"controller.listener.names=CONTROLLER",
 		"inter.broker.listener.name=PLAINTEXT",
@@ -83,13 +107,15 @@ func kafkaSettings(dir string, port, controllerPort int, behind *ProxyPorts) str
 		"auto.create.topics.enable=false",
 		"num.partitions=4",
 		"offsets.topic.num.partitions=4",
-		"offsets.topic.replication.factor=1",
+		"default.replication.factor=" + replicas,
+		"min.insync.replicas=" + least,
+		"offsets.topic.replication.factor=" + replicas,
 		"transaction.state.log.num.partitions=4",
-		"transaction.state.log.replication.factor=1",
-		"transaction.state.log.min.isr=1",
+		"transaction.state.log.replication.factor=" + replicas,
+		"transaction.state.log.min.isr=" + least,
 		"share.coordinator.state.topic.num.partitions=4",
-		"share.coordinator.state.topic.replication.factor=1",
-		"share.coordinator.state.topic.min.isr=1",
+		"share.coordinator.state.topic.replication.factor=" + replicas,
+		"share.coordinator.state.topic.min.isr=" + least,
 		"broker.session.timeout.ms=3000", // A broker that was killed may come back only after that time.
 		"broker.heartbeat.interval.ms=500",
 		"group.initial.rebalance.delay.ms=0",
@@ -100,7 +126,7 @@ func kafkaSettings(dir string, port, controllerPort int, behind *ProxyPorts) str
 
 // formatKafka writes the settings and prepares the data directory unless it holds data already. It returns the path of
 // the settings.
-func formatKafka(ctx context.Context, java, jars, dir, settings string) (string, error) {
+func formatKafka(ctx context.Context, java, jars, dir, cluster, settings string) (string, error) {
 	path := filepath.Join(dir, "server.properties")
 	if err := os.WriteFile(path, []byte(settings), 0o644); err != nil {
 		return "", fmt.Errorf("settings of Kafka: %w", err)
@@ -108,9 +134,6 @@ func formatKafka(ctx context.Context, java, jars, dir, settings string) (string,
 	if _, err := os.Stat(filepath.Join(dir, "data", "meta.properties")); !errors.Is(err, fs.ErrNotExist) {
 		return path, err
 	}
-	id := make([]byte, 16)
-	_, _ = rand.Read(id) // Never fails, says its documentation.
-	cluster := base64.RawURLEncoding.EncodeToString(id)
 	format := exec.CommandContext(ctx, java,
 		kafkaJava(jars, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "--cluster-id="+cluster, "-c", path)...)
 	if output, err := format.CombinedOutput(); err != nil {

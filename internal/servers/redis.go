@@ -14,7 +14,9 @@ import (
 
 // Redis starts the redis-server that is on PATH, with noeviction. It writes an append-only file when Options.Dir is set and
 // nothing at all otherwise: a killed and restarted one is then empty.
-func Redis(ctx context.Context, o Options) (*Server, error) {
+func Redis(ctx context.Context, o Options) (*Server, error) { return startRedis(ctx, o) }
+
+func startRedis(ctx context.Context, o Options, more ...string) (*Server, error) {
 	program, err := exec.LookPath("redis-server")
 	if err != nil {
 		return nil, fmt.Errorf("redis-server is %w: run `apt-get install redis-server` or `brew install redis`",
@@ -36,6 +38,7 @@ func Redis(ctx context.Context, o Options) (*Server, error) {
 		"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--protected-mode", "yes", "--dir", dir, "--daemonize", "no",
 		"--maxmemory-policy", "noeviction", "--save", "", "--appendonly", appendOnly,
 	}
+	args = append(args, more...)
 	url := "redis://" + localAddr(port) + "/0"
 	return start(ctx, spec{
 		name: "Redis", addr: localAddr(port), url: url, quit: syscall.SIGTERM,
