@@ -65,6 +65,9 @@ type ConsumerConfig struct {
 	Schemas *Schemas
 	// MaxRecords bounds a batch of one partition; 0 means 20,000.
 	MaxRecords int
+	// Memory is about how many bytes records and what is made of them may take, for each
+	// broker that has partitions of ours; 0 means 128 MiB.
+	Memory int
 	// Heartbeat is the pause between heartbeats; 0 means 3 s.
 	Heartbeat time.Duration
 	Log       *slog.Logger
@@ -93,6 +96,11 @@ func NewConsumer(config ConsumerConfig) (*Consumer, error) {
 	if config.Heartbeat == 0 {
 		config.Heartbeat = 3 * time.Second
 	}
+	if config.Memory == 0 {
+		config.Memory = 128 << 20
+	}
+	config.MaxRecords = min(config.MaxRecords, recordsWithin(config.Memory))
+	fetch := fetchWithin(config.Memory)
 	c := &Consumer{config: config, made: make(chan struct{}), topics: map[string]*Topic{}, log: config.Log.With("group", config.Group)}
 	c.parts.init()
 	var names []string
@@ -123,8 +131,8 @@ func NewConsumer(config ConsumerConfig) (*Consumer, error) {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		// Control records move the position to the end of a transaction.
 		kgo.KeepControlRecords(),
-		kgo.FetchMaxBytes(8 << 20),
-		kgo.FetchMaxPartitionBytes(1 << 20),
+		kgo.FetchMaxBytes(fetch),
+		kgo.FetchMaxPartitionBytes(min(fetch, 1<<20)),
 	}, config.Options...)...)
 	if err != nil {
 		return nil, fmt.Errorf("the Kafka client: %w", err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -20,7 +19,7 @@ import (
 // process gives each open partition its records, partitions side by side.
 func (c *Consumer) process(ctx context.Context, fetches kgo.Fetches) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(2 * runtime.GOMAXPROCS(0))
+	group.SetLimit(workers())
 	fetches.EachPartition(func(fetched kgo.FetchTopicPartition) {
 		p := c.parts.get(fetched.Topic, fetched.Partition)
 		if p == nil || !p.isOpen || len(fetched.Records) == 0 {

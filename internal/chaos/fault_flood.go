@@ -13,8 +13,9 @@ import (
 const (
 	// floodMemory is what ingest is told it may use, in MiB.
 	floodMemory = 64
-	// floodBeside is what it may use beside that, in MiB.
-	floodBeside = 32
+	// floodBeside is what it may use beside that, in MiB: the pages of the program itself,
+	// which the Go runtime does not count, are 34 of it.
+	floodBeside = 40
 	// maxCompared bounds the events whose rows are recomputed.
 	maxCompared = 500_000
 )

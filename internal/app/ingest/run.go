@@ -53,6 +53,10 @@ func (c *Config) MemoryLimit() int64 { return int64(c.MemoryMB) << 20 / 10 * 9 }
 // cacheBytes is the memory for hot rows.
 func (c *Config) cacheBytes() int { return c.MemoryMB << 20 / 4 }
 
+// recordBytes is the memory for the records of one consumer group. The groups have half of
+// it together; what is left is garbage that is not collected yet.
+func (c *Config) recordBytes() int { return c.MemoryMB << 20 / 2 / len(c.Groups) }
+
 // Check returns everything that is wrong with the configuration.
 func (c *Config) Check() error {
 	var problems []error
@@ -218,6 +222,7 @@ func (s *service) consumer(group string, topics []stream.Topic) stream.ConsumerC
 		Schemas:    s.schemas,
 		Options:    options,
 		MaxRecords: s.config.MaxRecords,
+		Memory:     s.config.recordBytes(),
 		Heartbeat:  s.config.Heartbeat,
 		Log:        s.Log,
 		Observe:    s.metrics.observer(group),
