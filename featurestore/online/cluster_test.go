@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"os/exec"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/ingest"
 	"github.com/onehop/onehop/featurestore/ingest/storetest"
 	"github.com/onehop/onehop/internal/servers"
@@ -81,6 +83,54 @@ func TestClusterPassesTheSuite(t *testing.T) {
 			}
 		}
 	})
+}
+
+// trips counts round trips.
+type trips struct{ n atomic.Int32 }
+
+func (h *trips) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *trips) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		h.n.Add(1)
+		return next(ctx, cmd)
+	}
+}
+
+func (h *trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		h.n.Add(1)
+		return next(ctx, cmds)
+	}
+}
+
+// TestClusterHeartbeatIsFewRoundTrips holds the markers of all buckets, which are in slots of
+// their own, to one round trip: each partition asks for them every few seconds.
+func TestClusterHeartbeatIsFewRoundTrips(t *testing.T) {
+	store := open(t, clusterURL(t))
+	view, err := storetest.View(testenv.Namespace(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, id := storetest.NewLog(1, 1), ingest.PartitionID{Topic: storetest.Topic}
+	buckets := make([]int, featurestore.Buckets)
+	for b := range buckets {
+		buckets[b] = b
+	}
+	hook := &trips{}
+	store.client.AddHook(hook)
+	if err := store.BeginFill(t.Context(), view, id.Topic, buckets, l.Offsets()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the first time a script is loaded
+		hook.n.Store(0)
+		if state, err := store.Advance(t.Context(), view, id); err != nil || state != ingest.Filling {
+			t.Fatalf("the state is %v, %v", state, err)
+		}
+	}
+	if n := hook.n.Load(); n != 1 {
+		t.Fatalf("looking at the markers of %d buckets took %d round trips", featurestore.Buckets, n)
+	}
 }
 
 // TestClusterLosesOneBucket loses the keys of one slot only, as a shard may: readers of

@@ -15,45 +15,60 @@ import (
 
 // Commit tries each commit by one script call, all of them in one pipeline.
 func (s *Store) Commit(ctx context.Context, commits []ingest.Commit) ([]ingest.Outcome, error) {
+	calls := make([]call, len(commits))
+	for i := range commits {
+		calls[i].keys, calls[i].args = commitArgs(&commits[i])
+	}
+	replies, err := s.eval(ctx, commitScript, calls)
 	outcomes := make([]ingest.Outcome, len(commits))
-	pending := make([]int, len(commits))
+	for i := range replies {
+		var reply []any
+		if reply, err = replies[i].Slice(); err == nil {
+			outcomes[i], err = parseOutcome(reply)
+		}
+		if err != nil {
+			break
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("writing rows to Redis: %w", err)
+	}
+	return outcomes, nil
+}
+
+// call is one call of a script; its keys are in one slot.
+type call struct {
+	keys []string
+	args []any
+}
+
+// eval makes all calls of a script in one pipeline, and once more those for which a server had
+// forgotten it. On a cluster, calls one by one would take a round trip for each bucket.
+func (s *Store) eval(ctx context.Context, script *redis.Script, calls []call) ([]*redis.Cmd, error) {
+	replies := make([]*redis.Cmd, len(calls))
+	pending := make([]int, len(calls))
 	for i := range pending {
 		pending[i] = i
 	}
-	for range 2 { // once more when the server has forgotten the script
-		cmds := make([]*redis.Cmd, len(pending))
+	for range 2 {
 		_, err := s.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-			for i, at := range pending {
-				keys, args := commitArgs(&commits[at])
-				cmds[i] = commitScript.EvalSha(ctx, pipe, keys, args...)
+			for _, at := range pending {
+				replies[at] = script.EvalSha(ctx, pipe, calls[at].keys, calls[at].args...)
 			}
 			return nil
 		})
 		if err != nil && !redis.HasErrorPrefix(err, "NOSCRIPT") {
-			return nil, fmt.Errorf("writing rows to Redis: %w", err)
+			return nil, err
 		}
-		var missing []int
-		for i, cmd := range cmds {
-			reply, err := cmd.Slice()
-			if redis.HasErrorPrefix(err, "NOSCRIPT") {
-				missing = append(missing, pending[i])
-				continue
-			}
-			if err == nil {
-				outcomes[pending[i]], err = parseOutcome(reply)
-			}
-			if err != nil {
-				return nil, fmt.Errorf("writing rows to Redis: %w", err)
-			}
+		pending = slices.DeleteFunc(pending, func(at int) bool { return !redis.HasErrorPrefix(replies[at].Err(), "NOSCRIPT") })
+		if len(pending) == 0 {
+			return replies, nil
 		}
-		if pending = missing; len(pending) == 0 {
-			return outcomes, nil
-		}
-		if err := s.load(ctx, commitScript); err != nil {
+		if err := s.load(ctx, script); err != nil {
 			return nil, err
 		}
 	}
-	return nil, errors.New("writing rows to Redis: the server does not keep its scripts")
+	return nil, errors.New("the server does not keep its scripts")
 }
 
 // load loads a script on every master.

@@ -81,12 +81,18 @@ func (s *Store) BeginFill(ctx context.Context, view *ingest.View, topic features
 			stems = append(stems, tag(pre, b))
 		}
 	}
-	for _, stem := range stems {
-		if err := fillScript.Run(ctx, s.client, []string{stem + "#live", stem + "#fill"}, targets...).Err(); err != nil {
-			return fmt.Errorf("marking buckets in Redis as filling: %w", err)
-		}
+	fills := make([]call, len(stems))
+	for i, stem := range stems {
+		fills[i] = call{[]string{stem + "#live", stem + "#fill"}, targets}
 	}
-	_, err := s.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+	replies, err := s.eval(ctx, fillScript, fills)
+	for _, reply := range replies {
+		err = errors.Join(err, reply.Err())
+	}
+	if err != nil {
+		return fmt.Errorf("marking buckets in Redis as filling: %w", err)
+	}
+	_, err = s.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		for _, b := range buckets {
 			for i := 0; i < len(starts); i += 2 {
 				pipe.HSetNX(ctx, watermarksKey(pre, b), starts[i], starts[i+1])
@@ -104,8 +110,9 @@ func (s *Store) BeginFill(ctx context.Context, view *ingest.View, topic features
 // target of every partition.
 func (s *Store) Advance(ctx context.Context, view *ingest.View, id ingest.PartitionID) (ingest.State, error) {
 	pre := prefix(view.Namespace, view.View)
-	state := ingest.Live
-	for i, stem := range s.markers(pre) {
+	stems := s.markers(pre)
+	calls := make([]call, len(stems))
+	for i, stem := range stems {
 		keys := []string{stem + "#live", stem + "#fill"}
 		if s.cluster {
 			keys = append(keys, watermarksKey(pre, i))
@@ -114,11 +121,19 @@ func (s *Store) Advance(ctx context.Context, view *ingest.View, id ingest.Partit
 				keys = append(keys, watermarksKey(pre, b))
 			}
 		}
-		marker, err := advanceScript.Run(ctx, s.client, keys, field(id)).Text()
-		if err != nil {
-			return ingest.Lost, fmt.Errorf("looking at the markers in Redis: %w", err)
+		calls[i] = call{keys, []any{field(id)}}
+	}
+	replies, err := s.eval(ctx, advanceScript, calls)
+	state := ingest.Live
+	for _, reply := range replies {
+		var marker string
+		if marker, err = reply.Text(); err != nil {
+			break
 		}
 		state = min(state, stateOf(marker))
+	}
+	if err != nil {
+		return ingest.Lost, fmt.Errorf("looking at the markers in Redis: %w", err)
 	}
 	return state, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -86,6 +87,8 @@ type Consumer struct {
 	topics map[string]*Topic
 	log    *slog.Logger
 	parts  partitions
+	// hinting is held while offsets are being committed.
+	hinting sync.Mutex
 }
 
 // NewConsumer makes a consumer. Run starts it and closes its client.
@@ -121,7 +124,9 @@ func NewConsumer(config ConsumerConfig) (*Consumer, error) {
 		// A process that dies is noticed after this; the protocol keeps rivals harmless, so
 		// it can be short.
 		kgo.SessionTimeout(10 * time.Second),
-		kgo.HeartbeatInterval(2 * time.Second),
+		// Members learn of a rebalance by their heartbeat, and partitions that move wait for all
+		// of them, twice.
+		kgo.HeartbeatInterval(time.Second),
 		// New partitions are seen after this at the latest, and after an error the client may
 		// ask anew so soon: a broker that is back should not wait for us.
 		kgo.MetadataMaxAge(10 * time.Second),
@@ -161,6 +166,9 @@ var ErrMadeAgain = errors.New("the topic was deleted and made again")
 // lose events or, [ErrMadeAgain], is not possible with this Consumer.
 func (c *Consumer) Run(ctx context.Context) error {
 	defer c.client.CloseAllowingRebalance()
+	hints, stop := context.WithCancel(ctx)
+	defer c.hinting.Lock() // when the last commit has ended
+	defer stop()
 	beat := time.Now()
 	for ctx.Err() == nil {
 		fetches := c.poll(ctx, beat.Add(c.config.Heartbeat))
@@ -170,6 +178,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 		}
 		if err == nil && time.Since(beat) >= c.config.Heartbeat {
 			err = c.heartbeat(ctx)
+			c.hint(hints)
 			beat = time.Now()
 		}
 		if err == nil {
@@ -183,7 +192,9 @@ func (c *Consumer) Run(ctx context.Context) error {
 	// What was processed is safe already; this lets a successor begin where this one ends.
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	return c.heartbeat(last)
+	err := c.heartbeat(last)
+	c.client.CommitOffsetsSync(last, c.parts.offsets(), nil)
+	return err
 }
 
 // poll waits for records until the next heartbeat is due, or less while a partition
@@ -220,7 +231,7 @@ func (c *Consumer) fetchErrors(fetches kgo.Fetches) error {
 	return nil
 }
 
-// heartbeat gives every open worker its heartbeat and commits offsets as a hint.
+// heartbeat gives every open worker its heartbeat.
 func (c *Consumer) heartbeat(ctx context.Context) error {
 	for _, p := range c.parts.open() {
 		if err := p.worker.Heartbeat(ctx); err != nil {
@@ -229,22 +240,20 @@ func (c *Consumer) heartbeat(ctx context.Context) error {
 			}
 		}
 	}
-	c.commitHint(ctx)
 	return nil
 }
 
-func (c *Consumer) commitHint(ctx context.Context) {
-	offsets := map[string]map[int32]kgo.EpochOffset{}
-	for _, p := range c.parts.open() {
-		if offsets[p.topic.Name] == nil {
-			offsets[p.topic.Name] = map[int32]kgo.EpochOffset{}
-		}
-		offsets[p.topic.Name][p.number] = kgo.EpochOffset{Epoch: -1, Offset: p.next}
+// hint commits offsets, which nobody needs, in the background: the client waits until a
+// rebalance is over and the coordinator answers, and no partition must stand still for that.
+func (c *Consumer) hint(ctx context.Context) {
+	if !c.hinting.TryLock() {
+		return // the last ones are still on their way
 	}
-	if len(offsets) == 0 {
-		return
-	}
-	c.client.CommitOffsetsSync(ctx, offsets, nil)
+	offsets := c.parts.offsets()
+	go func() {
+		defer c.hinting.Unlock()
+		c.client.CommitOffsetsSync(ctx, offsets, nil)
+	}()
 }
 
 // failed suspends a partition after an error of its worker. It returns the error when

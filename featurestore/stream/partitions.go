@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/ingest"
@@ -85,6 +86,18 @@ func (s *partitions) open() []*partition {
 	return s.list(func(p *partition) bool { return p.isOpen })
 }
 
+// offsets are the next offsets of the open partitions.
+func (s *partitions) offsets() map[string]map[int32]kgo.EpochOffset {
+	offsets := map[string]map[int32]kgo.EpochOffset{}
+	for _, p := range s.open() {
+		if offsets[p.topic.Name] == nil {
+			offsets[p.topic.Name] = map[int32]kgo.EpochOffset{}
+		}
+		offsets[p.topic.Name][p.number] = kgo.EpochOffset{Epoch: -1, Offset: p.next}
+	}
+	return offsets
+}
+
 // suspend closes a partition and returns the pause until it is opened again, which
 // doubles from failure to failure.
 func (s *partitions) suspend(p *partition) time.Duration {
@@ -116,34 +129,51 @@ func (s *partitions) fail(err error) {
 	s.err = errors.Join(s.err, err)
 }
 
-// assigned opens partitions when the group assigns them, and tells the client from
-// where to read. It tries until the group takes them away again.
+// assigned opens partitions when the group assigns them, side by side, and tells the client
+// from where to read. It tries until the group takes them away again.
 func (c *Consumer) assigned(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 	<-c.made
+	var opened []*partition
+	group, opening := errgroup.WithContext(ctx)
+	group.SetLimit(maxOpening)
 	for topic, numbers := range offsets {
 		for number := range numbers {
 			t := c.topics[topic]
 			p := &partition{topic: t, number: number, decoder: NewDecoder(t.Versions, c.config.Schemas)}
-			for {
-				err := c.open(ctx, p)
-				if err == nil {
-					break
-				}
-				if errors.Is(err, ingest.ErrGone) {
-					c.parts.fail(err)
-					return nil, err
-				}
-				c.log.Warn("a partition cannot be opened yet", "topic", topic, "partition", number, "error", err)
-				c.parts.suspend(p)
-				if !wait(ctx, p.pause) {
-					return nil, ctx.Err()
-				}
-			}
-			numbers[number] = kgo.NewOffset().At(p.next)
-			c.parts.add(p)
+			opened = append(opened, p)
+			group.Go(func() error { return c.openAtLast(opening, p) })
 		}
 	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	for _, p := range opened {
+		offsets[p.topic.Name][p.number] = kgo.NewOffset().At(p.next)
+		c.parts.add(p)
+	}
 	return offsets, nil
+}
+
+// maxOpening bounds the partitions that are opened side by side.
+const maxOpening = 16
+
+// openAtLast opens a partition, again and again if it must.
+func (c *Consumer) openAtLast(ctx context.Context, p *partition) error {
+	for {
+		err := c.open(ctx, p)
+		if err == nil {
+			return nil
+		}
+		if errors.Is(err, ingest.ErrGone) {
+			c.parts.fail(err)
+			return err
+		}
+		c.log.Warn("a partition cannot be opened yet", "topic", p.topic.Name, "partition", p.number, "error", err)
+		c.parts.suspend(p)
+		if !wait(ctx, p.pause) {
+			return ctx.Err()
+		}
+	}
 }
 
 func (c *Consumer) revoked(_ context.Context, _ *kgo.Client, lost map[string][]int32) {
