@@ -2,12 +2,9 @@ package online
 
 import (
 	"context"
-	"fmt"
-	"os/exec"
-	"strconv"
+	"errors"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -18,50 +15,23 @@ import (
 	"github.com/onehop/onehop/internal/testenv"
 )
 
-// clusterURL starts a Redis Cluster of one node that owns every slot: it refuses commands
+// clusterURL starts a Redis Cluster of one master that owns every slot: it refuses commands
 // over several slots as any cluster does.
 func clusterURL(t *testing.T) string {
 	t.Helper()
-	program, err := exec.LookPath("redis-server")
-	if err != nil {
-		t.Skip("there is no redis-server here to make a cluster of:", err)
+	cluster, err := servers.NewRedisCluster(t.Context(), 1, servers.Options{})
+	if errors.Is(err, servers.ErrNotInstalled) {
+		t.Skip(err)
 	}
-	port, err := servers.FreePort(t.Context())
 	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	cmd := exec.CommandContext(ctx, program, "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--cluster-enabled", "yes",
-		"--cluster-port", strconv.Itoa(port+1), "--save", "", "--dir", t.TempDir())
-	if err := cmd.Start(); err != nil {
-		cancel()
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		cancel()
-		_ = cmd.Wait()
+		if err := cluster.Stop(); err != nil {
+			t.Error(err)
+		}
 	})
-	address := fmt.Sprintf("127.0.0.1:%d", port)
-	client := redis.NewClient(&redis.Options{Addr: address})
-	defer func() { _ = client.Close() }()
-	deadline := time.Now().Add(10 * time.Second)
-	for client.Ping(t.Context()).Err() != nil {
-		if time.Now().After(deadline) {
-			t.Fatal("redis-server in cluster mode does not answer")
-		}
-	}
-	if err := client.ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
-		t.Fatal(err)
-	}
-	for {
-		info, err := client.ClusterInfo(t.Context()).Result()
-		if err == nil && len(info) > 16 && info[:16] == "cluster_state:ok" {
-			return "redis://" + address + "," + address
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the cluster is not ready: %s %v", info, err)
-		}
-	}
+	return cluster.URL()
 }
 
 // TestClusterPassesTheSuite runs the suite of stores where each bucket is alone in its

@@ -156,32 +156,50 @@ func (m *membership) lives() map[string]int {
 	return lives
 }
 
-// settled waits until the groups have all members, each its share of the partitions, and no event waits
-// for long.
+// settledFor is how long nothing may move or wait until a group has settled; less than half
+// of it is a short wait. A member that is back but does not read yet shows within that time.
+const settledFor = 800 * time.Millisecond
+
+// settled waits until the groups have all members, each its share of the partitions, and no
+// event waits for long.
 func (m *membership) settled(ctx context.Context) error {
+	var since time.Time
 	return eventually(ctx, 60*time.Second, "the groups have settled", func(ctx context.Context) error {
-		owners, err := m.owners(ctx)
-		if err != nil {
-			return err
+		err := m.balanced(ctx)
+		switch {
+		case err != nil:
+			since = time.Time{}
+		case since.IsZero():
+			since = time.Now()
 		}
-		members := len(m.named) + len(m.nameless)
-		for group, of := range owners {
-			shares := map[string]int{}
-			for _, owner := range of {
-				shares[owner]++
-			}
-			if len(of) != int(m.fault.Partitions) || len(shares) != members {
-				return errorf("group %s: %d partitions have %d owners", group, len(of), len(shares))
-			}
-			if counts := slices.Collect(maps.Values(shares)); slices.Max(counts) > slices.Min(counts)+1 {
-				return errorf("group %s: the shares are %v", group, counts)
-			}
-			if oldest := m.watches[group].oldest(time.Now()); oldest > 500*time.Millisecond {
-				return errorf("group %s: an event has waited for %s", group, oldest)
-			}
+		if err == nil && time.Since(since) < settledFor {
+			err = errorf("they have only just settled")
 		}
-		return nil
+		return err
 	})
+}
+
+func (m *membership) balanced(ctx context.Context) error {
+	owners, err := m.owners(ctx)
+	if err != nil {
+		return err
+	}
+	for group, of := range owners {
+		shares := map[string]int{}
+		for _, owner := range of {
+			shares[owner]++
+		}
+		if len(of) != int(m.fault.Partitions) || len(shares) != len(m.named)+len(m.nameless) {
+			return errorf("group %s: %d partitions have %d owners", group, len(of), len(shares))
+		}
+		if counts := slices.Collect(maps.Values(shares)); slices.Max(counts) > slices.Min(counts)+1 {
+			return errorf("group %s: the shares are %v", group, counts)
+		}
+		if oldest := m.watches[group].oldest(time.Now()); oldest > settledFor/2 {
+			return errorf("group %s: an event has waited for %s", group, oldest)
+		}
+	}
+	return nil
 }
 
 // owners says for each group which member has each partition, by its name or its id.

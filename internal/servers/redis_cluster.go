@@ -22,7 +22,7 @@ type RedisCluster struct {
 const redisSlots = 16384
 
 // NewRedisCluster starts a Redis Cluster of n masters. A master that is gone takes its slots
-// with it and leaves the others at work. With Options.Dir each has an append-only file in a
+// with it, and the others go on with theirs. With Options.Dir each has an append-only file in a
 // directory of its own below it.
 func NewRedisCluster(ctx context.Context, n int, o Options) (_ *RedisCluster, err error) {
 	c := &RedisCluster{Masters: make([]*Server, n)}
@@ -58,7 +58,7 @@ func (c *RedisCluster) meet(ctx context.Context, buses []int) error {
 		n := len(c.Masters)
 		client := redis.NewClient(&redis.Options{Addr: master.Addr()})
 		err := client.ClusterAddSlotsRange(ctx, i*redisSlots/n, (i+1)*redisSlots/n-1).Err()
-		if err == nil {
+		if err == nil && i > 0 {
 			_, port, _ := net.SplitHostPort(c.Masters[0].Addr())
 			err = client.Do(ctx, "CLUSTER", "MEET", "127.0.0.1", port, buses[0]).Err()
 		}
