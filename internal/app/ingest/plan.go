@@ -33,7 +33,6 @@ func (s *service) plan(ctx context.Context, versions []*featurestore.Catalog) (*
 		if err != nil {
 			return nil, err
 		}
-		cache := s.config.cacheBytes() / (len(newest.Sources) * max(1, len(logs)))
 		views, keepsOld, err := s.views(ctx, versions, source)
 		if err != nil {
 			return nil, err
@@ -43,8 +42,9 @@ func (s *service) plan(ctx context.Context, versions []*featurestore.Catalog) (*
 		}
 		p.keepsOld = p.keepsOld || keepsOld
 		topic := stream.Topic{Name: source.Topic, Source: source.Name, Versions: sourceVersions(versions, source.Name)}
+		hot := ingest.NewHotRows(views, s.config.cacheBytes()/len(newest.Sources))
 		topic.NewWorker = func(id ingest.PartitionID) stream.Worker {
-			return &onlineWorker{service: s, source: source, id: id, views: views, partition: ingest.NewPartition(s.Store, id, views, cache)}
+			return &onlineWorker{service: s, source: source, id: id, views: views, partition: ingest.NewPartition(s.Store, id, hot)}
 		}
 		if len(views) > 0 {
 			p.online = append(p.online, topic)
