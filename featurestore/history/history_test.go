@@ -204,3 +204,14 @@ func TestTombstonesAndOlderTables(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkCopyRow makes a row of COPY's data.
+func BenchmarkCopyRow(b *testing.B) {
+	list := events(2)
+	c := newCopyReader(featurestore.TopicID{1}, 13, list, nil)
+	buffer := make([]byte, 0, 1024)
+	b.ReportAllocs()
+	for b.Loop() {
+		buffer = c.appendRow(buffer[:0], &list[0])
+	}
+}

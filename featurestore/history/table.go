@@ -18,6 +18,7 @@ type Table struct {
 	namespace string
 	source    *featurestore.Source
 	columns   []string
+	copy      string // the statement that adds rows
 	months    months
 }
 
@@ -41,6 +42,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, namespace string, source *fea
 	for _, f := range source.Fields {
 		t.columns = append(t.columns, "f_"+f.Name)
 	}
+	t.copy = copyStatement(t.identifier(), t.columns)
 	if err := t.create(ctx, keys); err != nil {
 		return nil, fmt.Errorf("the history of source %q: %w", source.Name, err)
 	}
@@ -49,10 +51,12 @@ func Open(ctx context.Context, pool *pgxpool.Pool, namespace string, source *fea
 
 func (t *Table) schema() string { return pgx.Identifier{"onehop_" + t.namespace}.Sanitize() }
 
-// name is the qualified name of the table.
-func (t *Table) name() string {
-	return pgx.Identifier{"onehop_" + t.namespace, t.source.Name}.Sanitize()
+func (t *Table) identifier() pgx.Identifier {
+	return pgx.Identifier{"onehop_" + t.namespace, t.source.Name}
 }
+
+// name is the qualified name of the table.
+func (t *Table) name() string { return t.identifier().Sanitize() }
 
 func (t *Table) create(ctx context.Context, keys [][]string) error {
 	return pgx.BeginFunc(ctx, t.pool, func(tx pgx.Tx) error {
