@@ -45,16 +45,19 @@ func (w *Writer) Open(ctx context.Context, logs map[int32]ingest.Offsets) (int64
 	case w.next > log.End:
 		return 0, fmt.Errorf("history: %w", &ingest.AheadError{Partition: w.id.Partition, Next: w.next, End: log.End})
 	}
+	w.table.progress.stand(w.id.Partition, log.End-w.next)
 	return w.next, nil
 }
 
-// Process copies a batch's events and moves the offset, in one transaction. It returns
-// ingest.ErrLost when another owner has moved the offset.
-func (w *Writer) Process(ctx context.Context, batch ingest.Batch) error {
+// Process copies a batch's events and moves the offset, in one transaction. behind is how
+// many records of the partition are after the batch. It returns ingest.ErrLost when another
+// owner has moved the offset.
+func (w *Writer) Process(ctx context.Context, batch ingest.Batch, behind int64) error {
+	w.table.progress.stand(w.id.Partition, behind)
 	if batch.To <= w.next {
 		return nil
 	}
-	if err := w.table.ensureMonths(ctx, batch.Events); err != nil {
+	if err := w.table.ensureMonths(ctx, batch.Events, behind <= farBehind); err != nil {
 		return err
 	}
 	err := pgx.BeginFunc(ctx, w.table.pool, func(tx pgx.Tx) error { return w.copy(ctx, tx, batch) })
@@ -116,7 +119,7 @@ type months struct {
 const maxMonths = 600
 
 // ensureMonths makes the partitions that events fall into.
-func (t *Table) ensureMonths(ctx context.Context, events []featurestore.Event) error {
+func (t *Table) ensureMonths(ctx context.Context, events []featurestore.Event, indexed bool) error {
 	t.months.mu.Lock()
 	defer t.months.mu.Unlock()
 	if t.months.known == nil {
@@ -135,7 +138,7 @@ func (t *Table) ensureMonths(ctx context.Context, events []featurestore.Event) e
 		if len(t.months.known) >= maxMonths {
 			return errors.New("the events of a source fall into more than 600 months")
 		}
-		if err := t.makeMonth(ctx, m); err != nil {
+		if err := t.makeMonth(ctx, m, indexed); err != nil {
 			return err
 		}
 		t.months.known[m] = true

@@ -34,6 +34,8 @@ type Batch struct {
 	ingest.Batch
 	// Rejected are the records that could not be accepted, in order of offset.
 	Rejected []Rejection
+	// Behind is how many records of the partition are known to be after the batch.
+	Behind int64
 	// Newest is the newest timestamp of the accepted records, in microseconds; 0 if there
 	// are none.
 	Newest int64

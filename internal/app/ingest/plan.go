@@ -16,6 +16,7 @@ import (
 // consumerPlan is what the consumers of one set of definitions do.
 type consumerPlan struct {
 	online, history []stream.Topic
+	tables          []*lazyTable
 	// keepsOld says that a generation is folded beside the one that will replace it.
 	keepsOld bool
 }
@@ -51,7 +52,7 @@ func (s *service) plan(ctx context.Context, versions []*featurestore.Catalog) (*
 		}
 		table := &lazyTable{service: s, source: source, keys: keysOf(newest, source.Name)}
 		topic.NewWorker = func(id ingest.PartitionID) stream.Worker { return &historyWorker{table: table, id: id} }
-		p.history = append(p.history, topic)
+		p.history, p.tables = append(p.history, topic), append(p.tables, table)
 	}
 	return p, nil
 }

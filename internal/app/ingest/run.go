@@ -172,6 +172,10 @@ func (s *service) consume(ctx context.Context, versions []*featurestore.Catalog,
 		group.Go(func() error { return consumer.Run(ctx) })
 	}
 	group.Go(func() error {
+		s.index(ctx, plan.tables)
+		return nil
+	})
+	group.Go(func() error {
 		defer cancel()
 		for !wait(ctx, changed, 10*time.Second) {
 			if plan.keepsOld && s.allLive(ctx, versions[len(versions)-1]) {
@@ -182,6 +186,21 @@ func (s *service) consume(ctx context.Context, versions []*featurestore.Catalog,
 	})
 	return group.Wait()
 }
+
+// index makes the indexes of months that were filled while history was far behind.
+func (s *service) index(ctx context.Context, tables []*lazyTable) {
+	for pause := indexPause; !wait(ctx, nil, pause); pause = indexPause {
+		for _, table := range tables {
+			if err := table.index(ctx); err != nil && ctx.Err() == nil {
+				s.Log.Warn("history is not indexed yet; trying again", "source", table.source.Name, "error", err)
+				pause = 20 * indexPause
+			}
+		}
+	}
+}
+
+// indexPause is how often to look whether history needs indexes.
+const indexPause = 250 * time.Millisecond
 
 // wait waits for the end of the context or for the channel, and says whether one of
 // them came; with a limit it gives up after that. 0 is no limit.
