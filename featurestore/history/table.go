@@ -60,7 +60,12 @@ func (t *Table) identifier() pgx.Identifier {
 // name is the qualified name of the table.
 func (t *Table) name() string { return t.identifier().Sanitize() }
 
+// create makes the table or brings it up to date. Where there is nothing to do nothing is
+// locked: other processes are writing.
 func (t *Table) create(ctx context.Context) error {
+	if ready, err := t.ready(ctx); ready || err != nil {
+		return err
+	}
 	return pgx.BeginFunc(ctx, t.pool, func(tx pgx.Tx) error {
 		// Services that start together make tables one after the other.
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtext($1))", "onehop history "+t.namespace); err != nil {
@@ -74,6 +79,18 @@ func (t *Table) create(ctx context.Context) error {
 		return nil
 	})
 }
+
+// ready says whether the table has all columns and the index of its own.
+func (t *Table) ready(ctx context.Context) (bool, error) {
+	const query = `
+		SELECT count(*) FILTER (WHERE attname = ANY($2)) = cardinality($2) AND to_regclass($3) IS NOT NULL
+		FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`
+	var ready bool
+	err := t.pool.QueryRow(ctx, query, t.name(), t.columns, pgx.Identifier{"onehop_" + t.namespace, t.brinName()}.Sanitize()).Scan(&ready)
+	return ready, err
+}
+
+func (t *Table) brinName() string { return t.source.Name + "_brin" }
 
 // statements make the table and bring it up to date.
 func (t *Table) statements() []string {
@@ -92,7 +109,7 @@ func (t *Table) statements() []string {
 			t.name(), pgx.Identifier{"f_" + f.Name}.Sanitize(), sqlType(f.Type)))
 	}
 	return append(all, fmt.Sprintf("CREATE INDEX IF NOT EXISTS %s ON %s USING brin (event_time)",
-		pgx.Identifier{t.source.Name + "_brin"}.Sanitize(), t.name()))
+		pgx.Identifier{t.brinName()}.Sanitize(), t.name()))
 }
 
 func firstLine(s string) string {

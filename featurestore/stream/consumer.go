@@ -65,7 +65,7 @@ type ConsumerConfig struct {
 	Options []kgo.Opt
 	// Schemas reads the schemas of records that need a schema registry; may be nil.
 	Schemas *Schemas
-	// MaxRecords bounds a batch of one partition; 0 means 20,000.
+	// MaxRecords bounds a batch of one partition; 0 means 50,000.
 	MaxRecords int
 	// Heartbeat is the pause between heartbeats; 0 means 3 s.
 	Heartbeat time.Duration
@@ -90,7 +90,7 @@ type Consumer struct {
 // NewConsumer makes a consumer. Run starts it and closes its client.
 func NewConsumer(config ConsumerConfig) (*Consumer, error) {
 	if config.MaxRecords == 0 {
-		config.MaxRecords = 20_000
+		config.MaxRecords = 50_000
 	}
 	if config.Heartbeat == 0 {
 		config.Heartbeat = 3 * time.Second
@@ -125,8 +125,8 @@ func NewConsumer(config ConsumerConfig) (*Consumer, error) {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		// Control records move the position to the end of a transaction.
 		kgo.KeepControlRecords(),
-		kgo.FetchMaxBytes(8 << 20),
-		kgo.FetchMaxPartitionBytes(1 << 20),
+		kgo.FetchMaxBytes(16 << 20),
+		kgo.FetchMaxPartitionBytes(2 << 20),
 	}, config.Options...)...)
 	if err != nil {
 		return nil, fmt.Errorf("the Kafka client: %w", err)

@@ -33,7 +33,7 @@ type Config struct {
 	MemoryMB   int           `env:"ONEHOP_MEMORY_MB" default:"512" name:"memory-mb" help:"Memory that this process may use, in MiB; a quarter of it holds hot rows. What does not fit stays in Kafka."`
 	Groups     []string      `env:"ONEHOP_GROUPS" default:"online,history" enum:"online,history" help:"What this process does: online folds events into Redis, history copies them to Postgres. Each can run in processes of its own."`
 	Heartbeat  time.Duration `env:"ONEHOP_HEARTBEAT" default:"3s" help:"How often the watermarks of idle buckets are moved."`
-	MaxRecords int           `env:"ONEHOP_MAX_RECORDS" default:"20000" help:"Most records in one batch of a partition."`
+	MaxRecords int           `env:"ONEHOP_MAX_RECORDS" default:"50000" help:"Most records in one batch of a partition."`
 	Instance   string        `env:"ONEHOP_INSTANCE" placeholder:"NAME" help:"A name that this process keeps over restarts, unique among the processes of the namespace: it then takes its partitions up again at once instead of waiting for the session of its former life to end."`
 	Partitions int32         `env:"ONEHOP_PARTITIONS" default:"4" help:"Partitions of topics that are not there yet and are made."`
 
