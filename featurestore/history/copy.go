@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"io"
 	"math"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -139,12 +140,9 @@ func appendArray(dst []byte, v *featurestore.Value) []byte {
 
 // copyStatement is the statement that reads from a copyReader.
 func copyStatement(table pgx.Identifier, columns []string) string {
-	list := ""
+	list := make([]string, len(columns))
 	for i, column := range columns {
-		if i > 0 {
-			list += ", "
-		}
-		list += pgx.Identifier{column}.Sanitize()
+		list[i] = pgx.Identifier{column}.Sanitize()
 	}
-	return "COPY " + table.Sanitize() + " (" + list + ") FROM STDIN BINARY"
+	return "COPY " + table.Sanitize() + " (" + strings.Join(list, ", ") + ") FROM STDIN BINARY"
 }

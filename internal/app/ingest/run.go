@@ -189,7 +189,9 @@ func (s *service) consume(ctx context.Context, versions []*featurestore.Catalog,
 
 // index makes the indexes of months that were filled while history was far behind.
 func (s *service) index(ctx context.Context, tables []*lazyTable) {
-	for pause := indexPause; !wait(ctx, nil, pause); pause = indexPause {
+	pause := indexPause
+	for !wait(ctx, nil, pause) {
+		pause = indexPause
 		for _, table := range tables {
 			if err := table.index(ctx); err != nil && ctx.Err() == nil {
 				s.Log.Warn("history is not indexed yet; trying again", "source", table.source.Name, "error", err)
