@@ -110,7 +110,7 @@ func fillRows(ctx context.Context, store *online.Store, catalog *featurestore.Ca
 			}
 		}
 		id := ingest.PartitionID{Topic: featurestore.TopicID{byte(i + 1)}}
-		p := ingest.NewPartition(store, id, views, 64<<20)
+		p := ingest.NewPartition(store, id, ingest.NewHotRows(views, 64<<20))
 		end := int64(len(events))
 		if _, err := p.Open(ctx, map[int32]ingest.Offsets{0: {End: end}}); err != nil {
 			return err

@@ -81,6 +81,7 @@ func Ingest(ctx context.Context, o IngestOptions) (*IngestResult, error) {
 		do   func(context.Context, IngestOptions, *IngestResult) error
 	}{
 		{fmt.Sprintf("producing %d events", o.Events), s.produce},
+		{"reading them once, to warm up", s.warmUp},
 		{"ingesting them", s.both},
 		{"into Redis alone", s.onlineAlone},
 		{"into Postgres alone", s.historyAlone},
@@ -93,6 +94,13 @@ func Ingest(ctx context.Context, o IngestOptions) (*IngestResult, error) {
 		}
 	}
 	return r, nil
+}
+
+// warmUp reads and decodes everything, and copies some of it: whoever comes first would find
+// the servers cold.
+func (s *ingestStack) warmUp(ctx context.Context, _ IngestOptions, r *IngestResult) error {
+	_, err := s.floor(ctx, r, onlineGroup, historyGroup)
+	return err
 }
 
 func (s *ingestStack) both(ctx context.Context, _ IngestOptions, r *IngestResult) error {

@@ -100,7 +100,15 @@ func (s *ingestStack) setRows(ctx context.Context, row []byte, n int) error {
 func (s *ingestStack) copyRows(ctx context.Context, events []featurestore.Event) error {
 	columns := []string{"event_time", "record_time", "topic_id", "kafka_partition", "kafka_offset", "event_index", "f_user_id", "f_movie_id", "f_rating"}
 	row := make([]any, len(columns))
-	_, err := s.pool.CopyFrom(ctx, pgx.Identifier{"bench_floor"}, columns, pgx.CopyFromSlice(len(events), func(i int) ([]any, error) {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("copying rows: %w", err)
+	}
+	defer conn.Release()
+	if _, err := conn.Exec(ctx, "SET synchronous_commit TO off"); err != nil { // as ours
+		return fmt.Errorf("copying rows: %w", err)
+	}
+	_, err = conn.CopyFrom(ctx, pgx.Identifier{"bench_floor"}, columns, pgx.CopyFromSlice(len(events), func(i int) ([]any, error) {
 		e := &events[i]
 		row[0], row[1], row[2] = time.UnixMicro(e.Time), time.UnixMicro(e.RecordTime), [16]byte(s.topicID)
 		row[3], row[4], row[5] = e.Partition, e.Offset, e.Index

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/onehop/onehop/featurestore/history"
 	"github.com/onehop/onehop/featurestore/ingest"
 )
 
@@ -170,7 +171,16 @@ func (s *ingestStack) historyDone(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("asking Postgres for the offsets: %w", err)
 	}
-	return done >= want, nil
+	if done < want {
+		return false, nil
+	}
+	if s.table == nil {
+		s.table, err = history.Open(ctx, s.pool, s.catalog.Namespace, &s.catalog.Sources[0], [][]string{{"user_id"}, {"movie_id"}})
+		if err != nil {
+			return false, fmt.Errorf("looking at history: %w", err)
+		}
+	}
+	return s.table.Indexed(ctx) // rows that cannot be looked up are not done
 }
 
 // redisNumbers are counters of the Redis server.

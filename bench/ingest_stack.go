@@ -16,6 +16,7 @@ import (
 
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/definition"
+	"github.com/onehop/onehop/featurestore/history"
 	"github.com/onehop/onehop/featurestore/online"
 	"github.com/onehop/onehop/featurestore/registry"
 	"github.com/onehop/onehop/featurestore/stream"
@@ -77,6 +78,7 @@ type ingestStack struct {
 	cancel      context.CancelFunc
 	done        chan error
 	admin       string // the service's address
+	table       *history.Table
 	// conflicts and commits count what the last run of the service did in Redis.
 	conflicts, commits int64
 }
@@ -137,7 +139,7 @@ func (s *ingestStack) inNamespace(ctx context.Context, namespace string) (*inges
 		return nil, err
 	}
 	other := *s
-	other.catalog, other.closers = catalog, nil
+	other.catalog, other.closers, other.table = catalog, nil, nil
 	return &other, nil
 }
 
@@ -248,7 +250,7 @@ func (s *ingestStack) startService(ctx context.Context, groups []string) error {
 				Namespace: s.catalog.Namespace, Redis: s.redisURL, Postgres: s.postgresURL, AdminListen: "127.0.0.1:0",
 				StartupTimeout: 30 * time.Second, DrainTimeout: 5 * time.Second, LogLevel: "warn",
 			},
-			Kafka: config.Kafka{Kafka: s.brokers}, MemoryMB: 512, Groups: groups, Heartbeat: 3 * time.Second, MaxRecords: 20_000,
+			Kafka: config.Kafka{Kafka: s.brokers}, MemoryMB: 512, Groups: groups, Heartbeat: 3 * time.Second, MaxRecords: 50_000,
 			Partitions: ingestPartitions, Log: io.Discard, Started: func(admin string) { started <- admin },
 		})
 	}()

@@ -51,9 +51,8 @@ func appendDecimal(dst []byte, f float64, enc encoding) (_ []byte, ok bool) {
 
 // nextFloat takes one packed float off src, which has a tag at least.
 func nextFloat(src []byte) (f float64, rest []byte, err error) {
-	power := 0
 	if src[0]&decimalBit != 0 {
-		power = int(src[0]&^decimalBit) >> decimalShift
+		power := int(src[0]&^decimalBit) >> decimalShift
 		width := encoding(src[0] & (1<<decimalShift - 1))
 		if power > maxDecimals || width > encInt32 || len(src)-1 < encodingWidth[width] {
 			return 0, nil, errTruncated

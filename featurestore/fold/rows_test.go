@@ -32,7 +32,8 @@ func TestRowsOfFiftyLatestValues(t *testing.T) {
 	event := featurestore.Event{Position: featurestore.Position{Time: 1_700_000_000_000_000, Partition: 3, Offset: 1_000_000}}
 	var features []featurestore.Feature
 	for i := range 50 {
-		name, typ, value := fmt.Sprintf("f%d", i), featurestore.Float64, featurestore.Value{}
+		name, typ := fmt.Sprintf("f%d", i), featurestore.Float64
+		var value featurestore.Value
 		switch i % 5 {
 		case 0:
 			typ, value = featurestore.Int64, featurestore.IntValue(int64(i*i))
@@ -68,10 +69,16 @@ func TestRowsOfTenWindowedFeatures(t *testing.T) {
 	windows := []featurestore.Window{featurestore.NewWindow(time.Hour), featurestore.NewWindow(24 * time.Hour), featurestore.NewWindow(7 * 24 * time.Hour)}
 	var features []featurestore.Feature
 	for _, f := range []featurestore.Feature{
-		{Aggregate: "count"}, {Aggregate: "sum", Field: "rating"}, {Aggregate: "mean", Field: "rating"},
-		{Aggregate: "min", Field: "rating"}, {Aggregate: "max", Field: "rating"},
-		{Aggregate: "var", Of: featurestore.Sample, Field: "rating"}, {Aggregate: "stddev", Of: featurestore.Population, Field: "rating"},
-		{Aggregate: "max", Field: "movie_id"}, {Aggregate: "min", Field: "movie_id"}, {Aggregate: "count", Where: "rating >= 4.0"},
+		{Aggregate: "count"},
+		{Aggregate: "sum", Field: "rating"},
+		{Aggregate: "mean", Field: "rating"},
+		{Aggregate: "min", Field: "rating"},
+		{Aggregate: "max", Field: "rating"},
+		{Aggregate: "var", Of: featurestore.Sample, Field: "rating"},
+		{Aggregate: "stddev", Of: featurestore.Population, Field: "rating"},
+		{Aggregate: "max", Field: "movie_id"},
+		{Aggregate: "min", Field: "movie_id"},
+		{Aggregate: "count", Where: "rating >= 4.0"},
 	} {
 		f.Name, f.Windows = fmt.Sprintf("f%d", len(features)), windows
 		features = append(features, f)

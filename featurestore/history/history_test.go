@@ -83,12 +83,12 @@ func TestRecordsAreKeptTypedAndOnce(t *testing.T) {
 	}
 	all := events(100)
 	for range 2 { // the second time everything is there
-		if err := w.Process(t.Context(), ingest.Batch{To: 60, Events: all[:60]}); err != nil {
+		if err := w.Process(t.Context(), ingest.Batch{To: 60, Events: all[:60]}, 0); err != nil {
 			t.Fatal(err)
 		}
 	}
 	// A batch that overlaps brings only what is new.
-	if err := w.Process(t.Context(), ingest.Batch{From: 50, To: 100, Events: all[50:]}); err != nil {
+	if err := w.Process(t.Context(), ingest.Batch{From: 50, To: 100, Events: all[50:]}, 0); err != nil {
 		t.Fatal(err)
 	}
 	for where, want := range map[string]int{
@@ -127,7 +127,7 @@ func TestRivals(t *testing.T) {
 					return nil
 				}
 				to := min(from+17, int64(len(all)))
-				err = w.Process(t.Context(), ingest.Batch{From: from, To: to, Events: all[from:to]})
+				err = w.Process(t.Context(), ingest.Batch{From: from, To: to, Events: all[from:to]}, 0)
 				if err != nil && !errors.Is(err, ingest.ErrLost) {
 					return err
 				}
@@ -161,7 +161,7 @@ func TestAddedFields(t *testing.T) {
 	}
 	list := events(1)
 	list[0].Values = append(list[0].Values, featurestore.IntValue(9))
-	if err := w.Process(t.Context(), ingest.Batch{To: 1, Events: list}); err != nil {
+	if err := w.Process(t.Context(), ingest.Batch{To: 1, Events: list}, 0); err != nil {
 		t.Fatal(err)
 	}
 	if got := count(t, pool, again, "f_added = 9"); got != 1 {
@@ -177,7 +177,7 @@ func TestTombstonesAndOlderTables(t *testing.T) {
 	if _, err := w.Open(t.Context(), logs); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Process(t.Context(), ingest.Batch{To: 10, Events: events(10)}); err != nil {
+	if err := w.Process(t.Context(), ingest.Batch{To: 10, Events: events(10)}, 0); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := pool.Exec(t.Context(), "ALTER TABLE "+table.name()+" DROP COLUMN deleted"); err != nil {
@@ -195,12 +195,23 @@ func TestTombstonesAndOlderTables(t *testing.T) {
 	if _, err := w.Open(t.Context(), logs); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Process(t.Context(), ingest.Batch{From: 10, To: 12, Events: append(list, tombstone)}); err != nil {
+	if err := w.Process(t.Context(), ingest.Batch{From: 10, To: 12, Events: append(list, tombstone)}, 0); err != nil {
 		t.Fatal(err)
 	}
 	for where, want := range map[string]int{"NOT deleted": 12, "deleted AND f_id = 3 AND f_s IS NULL": 1, "kafka_offset = 10": 2, "kafka_offset = 10 AND event_index = 1": 1} {
 		if got := count(t, pool, again, where); got != want {
 			t.Errorf("%s: %d rows, want %d", where, got, want)
 		}
+	}
+}
+
+// BenchmarkCopyRow makes a row of COPY's data.
+func BenchmarkCopyRow(b *testing.B) {
+	list := events(2)
+	c := newCopyReader(featurestore.TopicID{1}, 13, list, nil)
+	buffer := make([]byte, 0, 1024)
+	b.ReportAllocs()
+	for b.Loop() {
+		buffer = c.appendRow(buffer[:0], &list[0])
 	}
 }

@@ -18,7 +18,10 @@ type Table struct {
 	namespace string
 	source    *featurestore.Source
 	columns   []string
+	copy      string // the statement that adds rows
+	keys      [][]string
 	months    months
+	progress  progress
 }
 
 var sqlTypes = map[featurestore.Type]string{
@@ -36,12 +39,13 @@ func sqlType(t featurestore.Type) string {
 // Open makes the table of a source, or adds the columns that it lacks. keys are the
 // fields by which rows are looked up, one list for each view of the source.
 func Open(ctx context.Context, pool *pgxpool.Pool, namespace string, source *featurestore.Source, keys [][]string) (*Table, error) {
-	t := &Table{pool: pool, namespace: namespace, source: source}
+	t := &Table{pool: pool, namespace: namespace, source: source, keys: keys, progress: progress{bare: true}}
 	t.columns = []string{"event_time", "record_time", "topic_id", "kafka_partition", "kafka_offset", "event_index", "deleted"}
 	for _, f := range source.Fields {
 		t.columns = append(t.columns, "f_"+f.Name)
 	}
-	if err := t.create(ctx, keys); err != nil {
+	t.copy = copyStatement(t.identifier(), t.columns)
+	if err := t.create(ctx); err != nil {
 		return nil, fmt.Errorf("the history of source %q: %w", source.Name, err)
 	}
 	return t, nil
@@ -49,18 +53,25 @@ func Open(ctx context.Context, pool *pgxpool.Pool, namespace string, source *fea
 
 func (t *Table) schema() string { return pgx.Identifier{"onehop_" + t.namespace}.Sanitize() }
 
-// name is the qualified name of the table.
-func (t *Table) name() string {
-	return pgx.Identifier{"onehop_" + t.namespace, t.source.Name}.Sanitize()
+func (t *Table) identifier() pgx.Identifier {
+	return pgx.Identifier{"onehop_" + t.namespace, t.source.Name}
 }
 
-func (t *Table) create(ctx context.Context, keys [][]string) error {
+// name is the qualified name of the table.
+func (t *Table) name() string { return t.identifier().Sanitize() }
+
+// create makes the table or brings it up to date. Where there is nothing to do nothing is
+// locked: other processes are writing.
+func (t *Table) create(ctx context.Context) error {
+	if ready, err := t.ready(ctx); ready || err != nil {
+		return err
+	}
 	return pgx.BeginFunc(ctx, t.pool, func(tx pgx.Tx) error {
 		// Services that start together make tables one after the other.
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtext($1))", "onehop history "+t.namespace); err != nil {
 			return fmt.Errorf("locking: %w", err)
 		}
-		for _, statement := range t.statements(keys) {
+		for _, statement := range t.statements() {
 			if _, err := tx.Exec(ctx, statement); err != nil {
 				return fmt.Errorf("%s: %w", firstLine(statement), err)
 			}
@@ -69,8 +80,20 @@ func (t *Table) create(ctx context.Context, keys [][]string) error {
 	})
 }
 
+// ready says whether the table has all columns and the index of its own.
+func (t *Table) ready(ctx context.Context) (bool, error) {
+	const query = `
+		SELECT count(*) FILTER (WHERE attname = ANY($2)) = cardinality($2) AND to_regclass($3) IS NOT NULL
+		FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`
+	var ready bool
+	err := t.pool.QueryRow(ctx, query, t.name(), t.columns, pgx.Identifier{"onehop_" + t.namespace, t.brinName()}.Sanitize()).Scan(&ready)
+	return ready, err
+}
+
+func (t *Table) brinName() string { return t.source.Name + "_brin" }
+
 // statements make the table and bring it up to date.
-func (t *Table) statements(keys [][]string) []string {
+func (t *Table) statements() []string {
 	all := []string{
 		"CREATE SCHEMA IF NOT EXISTS " + t.schema(),
 		"CREATE TABLE IF NOT EXISTS " + t.name() + ` (
@@ -85,24 +108,8 @@ func (t *Table) statements(keys [][]string) []string {
 		all = append(all, fmt.Sprintf("ALTER TABLE %s ADD COLUMN IF NOT EXISTS %s %s",
 			t.name(), pgx.Identifier{"f_" + f.Name}.Sanitize(), sqlType(f.Type)))
 	}
-	for _, key := range keys {
-		columns := make([]string, len(key))
-		for i, field := range key {
-			columns[i] = pgx.Identifier{"f_" + field}.Sanitize()
-		}
-		all = append(all, fmt.Sprintf("CREATE INDEX IF NOT EXISTS %s ON %s (%s, event_time DESC)",
-			pgx.Identifier{t.indexName(key)}.Sanitize(), t.name(), strings.Join(columns, ", ")))
-	}
 	return append(all, fmt.Sprintf("CREATE INDEX IF NOT EXISTS %s ON %s USING brin (event_time)",
-		pgx.Identifier{t.source.Name + "_brin"}.Sanitize(), t.name()))
-}
-
-func (t *Table) indexName(key []string) string {
-	name := t.source.Name + "_by_" + strings.Join(key, "_")
-	if len(name) > 63 { // Postgres would cut it, and two might become one
-		name = fmt.Sprintf("%s_by_%x", t.source.Name[:min(len(t.source.Name), 40)], featurestore.Bucket([]byte(name))+len(name)*featurestore.Buckets)
-	}
-	return name
+		pgx.Identifier{t.brinName()}.Sanitize(), t.name()))
 }
 
 func firstLine(s string) string {
@@ -116,18 +123,33 @@ func month(us int64) time.Time {
 	return time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC)
 }
 
-// makeMonth makes the partition of a month when it is not there.
-func (t *Table) makeMonth(ctx context.Context, m time.Time) error {
+// makeMonth makes the partition of a month when it is not there, with its indexes or, for
+// history that is far behind, without.
+func (t *Table) makeMonth(ctx context.Context, m time.Time, indexed bool) error {
 	const layout = "2006-01-02"
-	partition := pgx.Identifier{"onehop_" + t.namespace, t.source.Name + m.Format("_2006_01")}.Sanitize()
-	statement := fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s PARTITION OF %s FOR VALUES FROM ('%s+00') TO ('%s+00')",
-		partition, t.name(), m.Format(layout), m.AddDate(0, 1, 0).Format(layout))
+	table := t.source.Name + m.Format("_2006_01")
+	statements := []string{fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s PARTITION OF %s FOR VALUES FROM ('%s+00') TO ('%s+00')",
+		pgx.Identifier{"onehop_" + t.namespace, table}.Sanitize(), t.name(), m.Format(layout), m.AddDate(0, 1, 0).Format(layout))}
+	for _, ix := range t.indexesOf(table) {
+		if indexed {
+			statements = append(statements, t.makeStatement(ix, table, ""))
+		}
+	}
+	if !indexed {
+		t.setBare(true)
+	}
 	return pgx.BeginFunc(ctx, t.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtext($1))", "onehop history "+t.namespace); err != nil {
 			return fmt.Errorf("locking: %w", err)
 		}
-		if _, err := tx.Exec(ctx, statement); err != nil {
-			return fmt.Errorf("making partition %s: %w", partition, err)
+		var there bool
+		if err := tx.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", pgx.Identifier{"onehop_" + t.namespace, table}.Sanitize()).Scan(&there); err != nil || there {
+			return err // its indexes are there, or will be made
+		}
+		for _, statement := range statements {
+			if _, err := tx.Exec(ctx, statement); err != nil {
+				return fmt.Errorf("making partition %s: %w", table, err)
+			}
 		}
 		return nil
 	})

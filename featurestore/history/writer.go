@@ -18,12 +18,13 @@ type Writer struct {
 	table *Table
 	id    ingest.PartitionID
 	next  int64
-	row   []any
+	// buffer is memory for COPY, used again.
+	buffer []byte
 }
 
 // NewWriter writes the records of a partition to the table.
 func (t *Table) NewWriter(id ingest.PartitionID) *Writer {
-	return &Writer{table: t, id: id, row: make([]any, len(t.columns))}
+	return &Writer{table: t, id: id}
 }
 
 // Open returns the offset after the last record that is in history. A partition that
@@ -44,16 +45,19 @@ func (w *Writer) Open(ctx context.Context, logs map[int32]ingest.Offsets) (int64
 	case w.next > log.End:
 		return 0, fmt.Errorf("history: %w", &ingest.AheadError{Partition: w.id.Partition, Next: w.next, End: log.End})
 	}
+	w.table.progress.stand(w.id.Partition, log.End-w.next)
 	return w.next, nil
 }
 
-// Process copies a batch's events and moves the offset, in one transaction. It returns
-// ingest.ErrLost when another owner has moved the offset.
-func (w *Writer) Process(ctx context.Context, batch ingest.Batch) error {
+// Process copies a batch's events and moves the offset, in one transaction. behind is how
+// many records of the partition are after the batch. It returns ingest.ErrLost when another
+// owner has moved the offset.
+func (w *Writer) Process(ctx context.Context, batch ingest.Batch, behind int64) error {
+	w.table.progress.stand(w.id.Partition, behind)
 	if batch.To <= w.next {
 		return nil
 	}
-	if err := w.table.ensureMonths(ctx, batch.Events); err != nil {
+	if err := w.table.ensureMonths(ctx, batch.Events, behind <= farBehind); err != nil {
 		return err
 	}
 	err := pgx.BeginFunc(ctx, w.table.pool, func(tx pgx.Tx) error { return w.copy(ctx, tx, batch) })
@@ -65,8 +69,10 @@ func (w *Writer) Process(ctx context.Context, batch ingest.Batch) error {
 }
 
 func (w *Writer) copy(ctx context.Context, tx pgx.Tx, batch ingest.Batch) error {
+	// The commit does not wait for the disk: a server that crashes may lose the last
+	// transactions, and loses their offsets with them, which the next one finds out.
 	const statement = `
-		UPDATE onehop.offsets SET next = $5
+		UPDATE onehop.offsets SET next = $5 FROM (SELECT set_config('synchronous_commit', 'off', true)) AS lazily
 		WHERE namespace = $1 AND source = $2 AND topic_id = $3 AND partition = $4 AND next = $6`
 	// First, so that a rival waits here and then finds the offset moved.
 	tag, err := tx.Exec(ctx, statement, w.table.namespace, w.table.source.Name,
@@ -77,57 +83,29 @@ func (w *Writer) copy(ctx context.Context, tx pgx.Tx, batch ingest.Batch) error 
 	case tag.RowsAffected() == 0:
 		return fmt.Errorf("history: another owner moved the offset past %d: %w", w.next, ingest.ErrLost)
 	}
-	at := 0
-	rows := pgx.CopyFromFunc(func() ([]any, error) {
-		for at < len(batch.Events) && batch.Events[at].Offset < w.next {
-			at++
-		}
-		if at == len(batch.Events) {
-			return nil, nil
-		}
-		at++
-		return w.fill(&batch.Events[at-1]), nil
-	})
-	name := pgx.Identifier{"onehop_" + w.table.namespace, w.table.source.Name}
-	if _, err := tx.CopyFrom(ctx, name, w.table.columns, rows); err != nil {
+	events := batch.Events
+	for len(events) > 0 && events[0].Offset < w.next {
+		events = events[1:]
+	}
+	return w.copyEvents(ctx, tx.Conn(), events)
+}
+
+// copyEvents copies events by COPY, and lets the connection's tracer see it.
+func (w *Writer) copyEvents(ctx context.Context, conn *pgx.Conn, events []featurestore.Event) error {
+	tracer, traced := conn.Config().Tracer.(pgx.CopyFromTracer)
+	if traced {
+		ctx = tracer.TraceCopyFromStart(ctx, conn, pgx.TraceCopyFromStartData{TableName: w.table.identifier(), ColumnNames: w.table.columns})
+	}
+	data := newCopyReader(w.id.Topic, len(w.table.columns), events, w.buffer)
+	tag, err := conn.PgConn().CopyFrom(ctx, data, w.table.copy)
+	w.buffer = data.buffer
+	if traced {
+		tracer.TraceCopyFromEnd(ctx, conn, pgx.TraceCopyFromEndData{CommandTag: tag, Err: err})
+	}
+	if err != nil {
 		return fmt.Errorf("copying records to Postgres: %w", err)
 	}
 	return nil
-}
-
-// fill makes the row of an event in a slice that is used again.
-func (w *Writer) fill(e *featurestore.Event) []any {
-	w.row = append(w.row[:0], time.UnixMicro(e.Time), time.UnixMicro(e.RecordTime),
-		[16]byte(w.id.Topic), e.Partition, e.Offset, e.Index, e.Delete)
-	for _, v := range e.Values {
-		w.row = append(w.row, sqlValue(v))
-	}
-	return w.row
-}
-
-func sqlValue(v featurestore.Value) any {
-	switch {
-	case v.IsNull():
-		return nil
-	case v.Type.IsList():
-		list := make([]any, len(v.List))
-		for i := range v.List {
-			list[i] = sqlValue(v.List[i])
-		}
-		return list
-	}
-	switch v.Type {
-	case featurestore.Int64:
-		return v.Int()
-	case featurestore.Float64:
-		return v.Float()
-	case featurestore.Bool:
-		return v.Bool()
-	case featurestore.String:
-		return string(v.Bytes)
-	default:
-		return v.Bytes
-	}
 }
 
 // months remembers which partitions exist.
@@ -141,23 +119,26 @@ type months struct {
 const maxMonths = 600
 
 // ensureMonths makes the partitions that events fall into.
-func (t *Table) ensureMonths(ctx context.Context, events []featurestore.Event) error {
+func (t *Table) ensureMonths(ctx context.Context, events []featurestore.Event, indexed bool) error {
 	t.months.mu.Lock()
 	defer t.months.mu.Unlock()
 	if t.months.known == nil {
 		t.months.known = map[time.Time]bool{}
 	}
-	var last time.Time
+	var from, to int64 // the month of the last event
 	for i := range events {
+		if at := events[i].Time; from <= at && at < to {
+			continue
+		}
 		m := month(events[i].Time)
-		if m.Equal(last) || t.months.known[m] {
-			last = m
+		from, to = m.UnixMicro(), m.AddDate(0, 1, 0).UnixMicro()
+		if t.months.known[m] {
 			continue
 		}
 		if len(t.months.known) >= maxMonths {
 			return errors.New("the events of a source fall into more than 600 months")
 		}
-		if err := t.makeMonth(ctx, m); err != nil {
+		if err := t.makeMonth(ctx, m, indexed); err != nil {
 			return err
 		}
 		t.months.known[m] = true

@@ -28,11 +28,9 @@ type rowFold struct {
 	late, duplicates int64
 }
 
-// folder folds the rows of one view. Everything but the cache is used again for
-// every batch.
+// folder folds the rows of one view. All of it is used again for every batch.
 type folder struct {
 	state *fold.State
-	cache *rowCache
 	rows  map[string]*rowFold
 	key   []byte
 	join  []featurestore.Value
@@ -77,7 +75,7 @@ func (v *viewState) load(ctx context.Context, store Rows, work []*pendingBucket)
 			if row.known {
 				continue
 			}
-			if packed, ok := v.folder.cache.get(row.key); ok {
+			if packed, ok := v.hot[row.bucket].cache.get(row.key); ok {
 				row.row, row.known = packed, true
 				v.stats.RowHits++
 				continue
@@ -139,15 +137,15 @@ func (f *folder) pack(v *View, row *rowFold) (RowWrite, error) {
 }
 
 // refresh takes the row that another writer wrote.
-func (f *folder) refresh(row *rowFold, current []byte) {
-	f.cache.remove(row.key)
+func (v *viewState) refresh(row *rowFold, current []byte) {
+	v.hot[row.bucket].cache.remove(row.key)
 	row.row, row.known, row.folded = current, true, false
 }
 
 // forget makes the rows of a bucket be asked for again.
-func (f *folder) forget(w *pendingBucket) {
+func (v *viewState) forget(w *pendingBucket) {
 	for _, row := range w.rows {
-		f.cache.remove(row.key)
+		v.hot[w.bucket].cache.remove(row.key)
 		row.row, row.known, row.folded = nil, false, false
 	}
 }

@@ -60,8 +60,8 @@ type Stats struct {
 	RowLoads   int64 // rows read from the store
 }
 
-// Partition follows one partition. It is not safe for concurrent use; partitions
-// are independent of each other.
+// Partition follows one partition. It is not safe for concurrent use; several partitions
+// work side by side.
 type Partition struct {
 	id    PartitionID
 	store Store
@@ -76,20 +76,19 @@ type viewState struct {
 	next   []int64 // remembered watermark of each bucket
 	target int64   // to be reached before the buckets are live, or Missing
 	folder folder
+	hot    *hotView
 	stats  Stats
 	// rowBytes is how large rows lately were.
 	rowBytes int
 }
 
-// NewPartition follows a partition for the views that its topic feeds. cacheBytes
-// bounds the memory of its cache of hot rows, shared among the views.
-func NewPartition(store Store, id PartitionID, views []*View, cacheBytes int) *Partition {
+// NewPartition follows a partition for the views of hot, which it shares with the other
+// partitions of the topic in this process.
+func NewPartition(store Store, id PartitionID, hot *HotRows) *Partition {
 	p := &Partition{id: id, store: store}
-	for _, v := range views {
+	for i, v := range hot.views {
 		p.views = append(p.views, &viewState{
-			View:     v,
-			rowBytes: firstRowBytes,
-			folder:   folder{state: v.Program.NewState(), cache: newRowCache(cacheBytes / max(1, len(views)))},
+			View: v, rowBytes: firstRowBytes, folder: folder{state: v.Program.NewState()}, hot: &hot.rows[i],
 		})
 	}
 	return p
@@ -118,7 +117,6 @@ func (p *Partition) Open(ctx context.Context, offsets map[int32]Offsets) (int64,
 	own := offsets[p.id.Partition]
 	resume := own.End
 	for _, v := range p.views {
-		v.folder.cache.clear()
 		marks, err := p.marks(ctx, v, offsets)
 		if err != nil {
 			return 0, fmt.Errorf("view %q: %w", v.Name, err)

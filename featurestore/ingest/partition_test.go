@@ -38,7 +38,7 @@ func TestInvariantUnderFaults(t *testing.T) {
 		owners := make([]owner, 6) // two for each partition
 		fresh := func(i int) owner {
 			p := i % len(l)
-			return owner{Partition: ingest.NewPartition(store, ingest.PartitionID{Topic: storetest.Topic, Partition: int32(p)}, []*ingest.View{view}, 1<<16), p: p}
+			return owner{Partition: ingest.NewPartition(store, ingest.PartitionID{Topic: storetest.Topic, Partition: int32(p)}, ingest.NewHotRows([]*ingest.View{view}, 1<<16)), p: p}
 		}
 		for i := range owners {
 			owners[i] = fresh(i)
@@ -136,7 +136,7 @@ func TestEventsBeyondRetentionStopThePartition(t *testing.T) {
 	l := storetest.NewLog(1, 50)
 	store := storetest.NewMemory()
 	offsets := map[int32]ingest.Offsets{0: {Start: 10, End: 50}}
-	p := ingest.NewPartition(store, ingest.PartitionID{Topic: storetest.Topic}, []*ingest.View{view}, 1<<16)
+	p := ingest.NewPartition(store, ingest.PartitionID{Topic: storetest.Topic}, ingest.NewHotRows([]*ingest.View{view}, 1<<16))
 	if _, err := p.Open(context.Background(), offsets); !errors.Is(err, ingest.ErrGone) {
 		t.Fatalf("a new view over a log that begins at 10: %v", err)
 	}
@@ -166,7 +166,7 @@ func TestPossibleWhileOthersFold(t *testing.T) {
 	ctx := context.Background()
 	l := storetest.NewLog(1, 50)
 	store := storetest.NewMemory()
-	busy := ingest.NewPartition(store, ingest.PartitionID{Topic: storetest.Topic}, []*ingest.View{view}, 1<<16)
+	busy := ingest.NewPartition(store, ingest.PartitionID{Topic: storetest.Topic}, ingest.NewHotRows([]*ingest.View{view}, 1<<16))
 	if _, err := busy.Open(ctx, l.Offsets()); err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +199,7 @@ func TestNewTopicIDIsANewSpaceOfOffsets(t *testing.T) {
 	l := storetest.NewLog(1, 50)
 	store := storetest.NewMemory()
 	for _, id := range []featurestore.TopicID{{1}, {2}} {
-		p := ingest.NewPartition(store, ingest.PartitionID{Topic: id}, []*ingest.View{view}, 1<<16)
+		p := ingest.NewPartition(store, ingest.PartitionID{Topic: id}, ingest.NewHotRows([]*ingest.View{view}, 1<<16))
 		from, err := p.Open(context.Background(), l.Offsets())
 		if err != nil || from != 0 {
 			t.Fatalf("topic %s: begins at %d, %v", id, from, err)
@@ -225,8 +225,8 @@ func TestAZombieIsRefusedAndCounted(t *testing.T) {
 	l := storetest.NewLog(1, 50)
 	store := storetest.NewMemory()
 	id := ingest.PartitionID{Topic: storetest.Topic}
-	zombie := ingest.NewPartition(store, id, []*ingest.View{view}, 1<<16)
-	owner := ingest.NewPartition(store, id, []*ingest.View{view}, 1<<16)
+	zombie := ingest.NewPartition(store, id, ingest.NewHotRows([]*ingest.View{view}, 1<<16))
+	owner := ingest.NewPartition(store, id, ingest.NewHotRows([]*ingest.View{view}, 1<<16))
 	for _, p := range []*ingest.Partition{zombie, owner} {
 		if _, err := p.Open(ctx, l.Offsets()); err != nil {
 			t.Fatal(err)
@@ -269,7 +269,7 @@ func TestTombstonesOfOtherKeys(t *testing.T) {
 	l := storetest.NewLog(1, 3)
 	l[0][1].Delete, l[0][1].Values = true, make([]featurestore.Value, 2)
 	store := storetest.NewMemory()
-	p := ingest.NewPartition(store, ingest.PartitionID{Topic: storetest.Topic}, []*ingest.View{view}, 1<<16)
+	p := ingest.NewPartition(store, ingest.PartitionID{Topic: storetest.Topic}, ingest.NewHotRows([]*ingest.View{view}, 1<<16))
 	if _, err := p.Open(t.Context(), l.Offsets()); err != nil {
 		t.Fatal(err)
 	}

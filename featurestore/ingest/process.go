@@ -28,37 +28,31 @@ func (p *Partition) processView(ctx context.Context, v *viewState, batch Batch, 
 	if idle {
 		work = v.idle(batch.To)
 	}
-	for len(work) > 0 {
-		part := v.portion(work)
-		work = work[len(part):]
-		for round := 0; len(part) > 0; round++ {
-			if round == maxRounds {
-				return errContended
-			}
-			if err := v.load(ctx, p.store, part); err != nil {
-				return err
-			}
-			if part, err = p.commit(ctx, v, batch, part); err != nil {
-				return err
-			}
+	for _, portion := range v.portions(work, p.id.Partition) {
+		if err := p.processPortion(ctx, v, batch, portion); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// portionBytes bounds the rows that are read, folded and written together.
-const portionBytes = 16 << 20
-
-// portion takes as many of the buckets as their rows, if they are as large as the view's
-// rows lately were, stay within the bound; one at least.
-func (v *viewState) portion(work []*pendingBucket) []*pendingBucket {
-	rows := 0
-	for i, w := range work {
-		if rows += len(w.rows); rows*v.rowBytes > portionBytes && i > 0 {
-			return work[:i]
+// processPortion reads, folds and writes the rows of some buckets, again and again while
+// other processes write the same.
+func (p *Partition) processPortion(ctx context.Context, v *viewState, batch Batch, work []*pendingBucket) error {
+	defer v.lock(work)()
+	for round := 0; len(work) > 0; round++ {
+		if round == maxRounds {
+			return errContended
+		}
+		if err := v.load(ctx, p.store, work); err != nil {
+			return err
+		}
+		var err error
+		if work, err = p.commit(ctx, v, batch, work); err != nil {
+			return err
 		}
 	}
-	return work
+	return nil
 }
 
 // gather groups the events of a batch by bucket and row, leaving out those that the
@@ -146,12 +140,12 @@ func (p *Partition) settle(v *viewState, w *pendingBucket, c *Commit, o *Outcome
 		v.stats.Overtaken++
 		v.next[w.bucket] = o.Watermark
 		v.stats.Skipped += w.skip(o.Watermark)
-		v.folder.forget(w)
+		v.forget(w)
 		return len(w.rows) > 0 || o.Watermark < c.Next, nil
 	case len(o.Changed) > 0:
 		v.stats.Conflicts++
 		for i, at := range o.Changed {
-			v.folder.refresh(w.rows[at], o.Current[i])
+			v.refresh(w.rows[at], o.Current[i])
 		}
 		return true, nil
 	}
@@ -162,7 +156,7 @@ func (p *Partition) settle(v *viewState, w *pendingBucket, c *Commit, o *Outcome
 		v.stats.Folded += int64(len(row.events)) - row.duplicates
 		v.stats.Late += row.late
 		v.stats.Duplicates += row.duplicates
-		v.folder.cache.put(row.key, c.Rows[i].Row)
+		v.hot[w.bucket].cache.put(row.key, c.Rows[i].Row)
 	}
 	return false, nil
 }

@@ -41,7 +41,7 @@ func TestLateAndDuplicateEventsAreCountedByView(t *testing.T) {
 	}
 	var stats []ingest.Stats
 	for _, v := range views {
-		p := ingest.NewPartition(storetest.NewMemory(), ingest.PartitionID{Topic: storetest.Topic}, []*ingest.View{v}, 1<<16)
+		p := ingest.NewPartition(storetest.NewMemory(), ingest.PartitionID{Topic: storetest.Topic}, ingest.NewHotRows([]*ingest.View{v}, 1<<16))
 		if _, err := p.Open(context.Background(), map[int32]ingest.Offsets{0: {End: 4}}); err != nil {
 			t.Fatal(err)
 		}

@@ -112,7 +112,7 @@ func TestClusterLosesOneBucket(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := storetest.NewLog(1, 400)
-	p := ingest.NewPartition(store, ingest.PartitionID{Topic: storetest.Topic}, []*ingest.View{view}, 1<<16)
+	p := ingest.NewPartition(store, ingest.PartitionID{Topic: storetest.Topic}, ingest.NewHotRows([]*ingest.View{view}, 1<<16))
 	follow := func() {
 		t.Helper()
 		if _, err := p.Open(t.Context(), l.Offsets()); err != nil {

@@ -139,7 +139,7 @@ func TestRowsExpireAfterTheirRetention(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := storetest.NewLog(1, 1)
-	p := ingest.NewPartition(store, ingest.PartitionID{Topic: storetest.Topic}, []*ingest.View{view}, 1<<16)
+	p := ingest.NewPartition(store, ingest.PartitionID{Topic: storetest.Topic}, ingest.NewHotRows([]*ingest.View{view}, 1<<16))
 	if _, err := p.Open(t.Context(), l.Offsets()); err != nil {
 		t.Fatal(err)
 	}

@@ -35,6 +35,8 @@ type Batch struct {
 	ingest.Batch
 	// Rejected are the records that could not be accepted, in order of offset.
 	Rejected []Rejection
+	// Behind is how many records of the partition are known to be after the batch.
+	Behind int64
 	// Newest is the newest timestamp of the accepted records, in microseconds; 0 if there
 	// are none.
 	Newest int64
@@ -64,7 +66,7 @@ type ConsumerConfig struct {
 	Options []kgo.Opt
 	// Schemas reads the schemas of records that need a schema registry; may be nil.
 	Schemas *Schemas
-	// MaxRecords bounds a batch of one partition; 0 means 20,000.
+	// MaxRecords bounds a batch of one partition; 0 means 50,000.
 	MaxRecords int
 	// Memory is about how many bytes records and what is made of them may take, for each
 	// broker that has partitions of ours; 0 means 128 MiB.
@@ -94,7 +96,7 @@ type Consumer struct {
 // NewConsumer makes a consumer. Run starts it and closes its client.
 func NewConsumer(config ConsumerConfig) (*Consumer, error) {
 	if config.MaxRecords == 0 {
-		config.MaxRecords = 20_000
+		config.MaxRecords = 50_000
 	}
 	if config.Heartbeat == 0 {
 		config.Heartbeat = 3 * time.Second
@@ -137,7 +139,7 @@ func NewConsumer(config ConsumerConfig) (*Consumer, error) {
 		// Control records move the position to the end of a transaction.
 		kgo.KeepControlRecords(),
 		kgo.FetchMaxBytes(fetch),
-		kgo.FetchMaxPartitionBytes(min(fetch, 1<<20)),
+		kgo.FetchMaxPartitionBytes(min(fetch, 2<<20)),
 	}, config.Options...)...)
 	if err != nil {
 		return nil, fmt.Errorf("the Kafka client: %w", err)

@@ -12,7 +12,7 @@ const (
 	// folded and written: about a kilobyte where each record has a row of its own.
 	recordBytes = 1 << 10
 	// leastFetch and leastRecords keep the service at work with whatever memory.
-	leastFetch, mostFetch = 256 << 10, 8 << 20
+	leastFetch, mostFetch = 256 << 10, 16 << 20
 	leastRecords          = 500
 )
 

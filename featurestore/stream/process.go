@@ -37,14 +37,14 @@ func (c *Consumer) processPartition(ctx context.Context, p *partition, fetched *
 	for records := fetched.Records; len(records) > 0; {
 		start := time.Now()
 		batch, n, blocked := p.decode(ctx, records[:min(len(records), c.config.MaxRecords)])
+		batch.Behind = max(0, fetched.HighWatermark-batch.To)
 		if batch.To > p.next {
 			if err := c.work(ctx, p, records[:n], batch); err != nil {
 				return c.failed(ctx, p, err)
 			}
 			p.next, p.pause = batch.To, 0
 			if c.config.Observe != nil {
-				lag := max(0, fetched.HighWatermark-p.next)
-				c.config.Observe(p.topic.Name, p.topic.Source, p.number, &batch, lag, time.Since(start))
+				c.config.Observe(p.topic.Name, p.topic.Source, p.number, &batch, batch.Behind, time.Since(start))
 			}
 		}
 		if blocked != nil {

@@ -27,8 +27,9 @@ const (
 	countColumn = "count_lifetime"
 )
 
-// definitions have two views of users, whose events are all in one partition, and one of
-// movies, whose rows are fed by all partitions. Each counts over a lifetime, so that no row
+// definitions have two views of users, whose events are all in one partition, and two of
+// movies, whose rows are fed by all partitions: one with every kind of aggregate, and one
+// that leaves duplicates out. Each counts over a lifetime, so that no row
 // expires and a lost event shows as one.
 const definitions = `
 entities:
@@ -61,6 +62,18 @@ views:
       - {name: count, aggregate: count, windows: [1d, lifetime]}
       - {name: mean, aggregate: mean, field: rating, windows: [1h, lifetime]}
       - {name: least, aggregate: min, field: rating, windows: [1h]}
+      - {name: first, aggregate: first, field: user_id}
+      - {name: users, aggregate: distinct, field: user_id, windows: [{length: 1d, hop: 6h}, lifetime]}
+      - {name: median, aggregate: quantile, field: rating, q: 0.5, windows: [{length: 1d, hop: 6h}, lifetime]}
+      - {name: good, aggregate: count, where: rating >= 4.0, windows: [1h, lifetime]}
+      - {name: last_good, aggregate: latest, field: user_id, where: rating >= 4.0}
+      - {name: lately, aggregate: sum, field: rating, exact: 20, windows: [1h]}
+  - name: once
+    entity: movie
+    source: ratings
+    dedupe: {by: user_id, last: 3}
+    features:
+      - {name: count, aggregate: count, windows: [lifetime]}
   - name: weights
     entity: user
     source: ratings

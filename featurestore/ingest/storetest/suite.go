@@ -48,7 +48,7 @@ func Run(t *testing.T, open func(t *testing.T) (store ingest.Store, view *ingest
 	t.Run("lost", func(t *testing.T) {
 		store, view, flush := open(t)
 		l := NewLog(2, 300)
-		p := ingest.NewPartition(store, ingest.PartitionID{Topic: Topic, Partition: 0}, []*ingest.View{view}, 1<<16)
+		p := ingest.NewPartition(store, ingest.PartitionID{Topic: Topic, Partition: 0}, ingest.NewHotRows([]*ingest.View{view}, 1<<16))
 		if _, err := p.Open(t.Context(), l.Offsets()); err != nil {
 			t.Fatal(err)
 		}
@@ -112,7 +112,7 @@ func check(t *testing.T, store ingest.Store, view *ingest.View, l Log) {
 // follow is an owner of a partition, from opening it to the end of its log.
 func follow(ctx context.Context, store ingest.Store, view *ingest.View, l Log, partition int, batch int64) error {
 	id := ingest.PartitionID{Topic: Topic, Partition: int32(partition)}
-	p := ingest.NewPartition(store, id, []*ingest.View{view}, 1<<16)
+	p := ingest.NewPartition(store, id, ingest.NewHotRows([]*ingest.View{view}, 1<<16))
 	if _, err := p.Open(ctx, l.Offsets()); err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 // consumerPlan is what the consumers of one set of definitions do.
 type consumerPlan struct {
 	online, history []stream.Topic
+	tables          []*lazyTable
 	// keepsOld says that a generation is folded beside the one that will replace it.
 	keepsOld bool
 }
@@ -33,7 +34,6 @@ func (s *service) plan(ctx context.Context, versions []*featurestore.Catalog) (*
 		if err != nil {
 			return nil, err
 		}
-		cache := s.config.cacheBytes() / (len(newest.Sources) * max(1, len(logs)))
 		views, keepsOld, err := s.views(ctx, versions, source)
 		if err != nil {
 			return nil, err
@@ -43,15 +43,16 @@ func (s *service) plan(ctx context.Context, versions []*featurestore.Catalog) (*
 		}
 		p.keepsOld = p.keepsOld || keepsOld
 		topic := stream.Topic{Name: source.Topic, Source: source.Name, Versions: sourceVersions(versions, source.Name)}
+		hot := ingest.NewHotRows(views, s.config.cacheBytes()/len(newest.Sources))
 		topic.NewWorker = func(id ingest.PartitionID) stream.Worker {
-			return &onlineWorker{service: s, source: source, id: id, views: views, partition: ingest.NewPartition(s.Store, id, views, cache)}
+			return &onlineWorker{service: s, source: source, id: id, views: views, partition: ingest.NewPartition(s.Store, id, hot)}
 		}
 		if len(views) > 0 {
 			p.online = append(p.online, topic)
 		}
 		table := &lazyTable{service: s, source: source, keys: keysOf(newest, source.Name)}
 		topic.NewWorker = func(id ingest.PartitionID) stream.Worker { return &historyWorker{table: table, id: id} }
-		p.history = append(p.history, topic)
+		p.history, p.tables = append(p.history, topic), append(p.tables, table)
 	}
 	return p, nil
 }

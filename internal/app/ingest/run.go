@@ -33,7 +33,7 @@ type Config struct {
 	MemoryMB   int           `env:"ONEHOP_MEMORY_MB" default:"512" name:"memory-mb" help:"Memory that this process may use, in MiB; a quarter of it holds hot rows. What does not fit stays in Kafka."`
 	Groups     []string      `env:"ONEHOP_GROUPS" default:"online,history" enum:"online,history" help:"What this process does: online folds events into Redis, history copies them to Postgres. Each can run in processes of its own."`
 	Heartbeat  time.Duration `env:"ONEHOP_HEARTBEAT" default:"3s" help:"How often the watermarks of idle buckets are moved."`
-	MaxRecords int           `env:"ONEHOP_MAX_RECORDS" default:"20000" help:"Most records in one batch of a partition."`
+	MaxRecords int           `env:"ONEHOP_MAX_RECORDS" default:"50000" help:"Most records in one batch of a partition."`
 	Instance   string        `env:"ONEHOP_INSTANCE" placeholder:"NAME" help:"A name that this process keeps over restarts, unique among the processes of the namespace: it then takes its partitions up again at once instead of waiting for the session of its former life to end."`
 	Partitions int32         `env:"ONEHOP_PARTITIONS" default:"4" help:"Partitions of topics that are not there yet and are made."`
 
@@ -176,6 +176,10 @@ func (s *service) consume(ctx context.Context, versions []*featurestore.Catalog,
 		group.Go(func() error { return consumer.Run(ctx) })
 	}
 	group.Go(func() error {
+		s.index(ctx, plan.tables)
+		return nil
+	})
+	group.Go(func() error {
 		defer cancel()
 		for !wait(ctx, changed, 10*time.Second) {
 			if plan.keepsOld && s.allLive(ctx, versions[len(versions)-1]) {
@@ -186,6 +190,23 @@ func (s *service) consume(ctx context.Context, versions []*featurestore.Catalog,
 	})
 	return group.Wait()
 }
+
+// index makes the indexes of months that were filled while history was far behind.
+func (s *service) index(ctx context.Context, tables []*lazyTable) {
+	pause := indexPause
+	for !wait(ctx, nil, pause) {
+		pause = indexPause
+		for _, table := range tables {
+			if err := table.index(ctx); err != nil && ctx.Err() == nil {
+				s.Log.Warn("history is not indexed yet; trying again", "source", table.source.Name, "error", err)
+				pause = 20 * indexPause
+			}
+		}
+	}
+}
+
+// indexPause is how often to look whether history needs indexes.
+const indexPause = 250 * time.Millisecond
 
 // wait waits for the end of the context or for the channel, and says whether one of
 // them came; with a limit it gives up after that. 0 is no limit.

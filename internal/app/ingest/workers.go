@@ -70,6 +70,17 @@ func (w *historyWorker) Open(ctx context.Context, logs map[int32]ingest.Offsets)
 	return w.writer.Open(ctx, logs)
 }
 
+// index makes the indexes that months lack, when there is a table and it is time.
+func (t *lazyTable) index(ctx context.Context) error {
+	opening.Lock()
+	table := t.table
+	opening.Unlock()
+	if table == nil || !table.Unindexed() {
+		return nil
+	}
+	return table.Index(ctx)
+}
+
 func (t *lazyTable) open(ctx context.Context) (*history.Table, error) {
 	opening.Lock()
 	defer opening.Unlock()
@@ -86,7 +97,7 @@ func (t *lazyTable) open(ctx context.Context) (*history.Table, error) {
 
 // Process implements stream.Worker.
 func (w *historyWorker) Process(ctx context.Context, batch stream.Batch) error {
-	return w.writer.Process(ctx, batch.Batch)
+	return w.writer.Process(ctx, batch.Batch, batch.Behind)
 }
 
 // Heartbeat implements stream.Worker; the offset row needs none.

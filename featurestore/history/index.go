@@ -1,0 +1,191 @@
+package history
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// The indexes by which rows are looked up cost more than the rows: kept row by row, each
+// takes Postgres about 2 µs a row; made over many rows at once, a third of that. So a month
+// that is filled while history is far behind Kafka gets them when history has caught up;
+// until then nobody can ask it for the present anyway. Other months have them from the
+// start.
+
+// farBehind is how many records of a partition make history far behind.
+const farBehind = 100_000
+
+// progress is how far behind the partitions of a table are that this process follows.
+type progress struct {
+	mu     sync.Mutex
+	behind map[int32]standing
+	bare   bool // a month may lack indexes
+}
+
+type standing struct {
+	records int64
+	at      time.Time
+}
+
+// forgotten is after what time without a word a partition is somebody else's.
+const forgotten = time.Minute
+
+// stand notes how far behind a partition is.
+func (p *progress) stand(partition int32, records int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.behind == nil {
+		p.behind = map[int32]standing{}
+	}
+	p.behind[partition] = standing{records: records, at: time.Now()}
+}
+
+// Unindexed says whether months may lack indexes while history has caught up: it is time
+// for [Table.Index].
+func (t *Table) Unindexed() bool {
+	t.progress.mu.Lock()
+	defer t.progress.mu.Unlock()
+	if !t.progress.bare || len(t.progress.behind) == 0 {
+		return false
+	}
+	for _, s := range t.progress.behind {
+		if s.records > farBehind && time.Since(s.at) < forgotten {
+			return false
+		}
+	}
+	return true
+}
+
+func (t *Table) setBare(bare bool) {
+	t.progress.mu.Lock()
+	defer t.progress.mu.Unlock()
+	t.progress.bare = bare
+}
+
+// index is an index that a month needs.
+type index struct{ name, columns string }
+
+// indexesOf lists the indexes of the month's table.
+func (t *Table) indexesOf(table string) []index {
+	list := make([]index, len(t.keys))
+	for i, key := range t.keys {
+		var columns []string
+		for _, field := range key {
+			columns = append(columns, pgx.Identifier{"f_" + field}.Sanitize())
+		}
+		list[i] = index{name: indexName(table, key), columns: strings.Join(columns, ", ") + ", event_time DESC"}
+	}
+	return list
+}
+
+func indexName(table string, key []string) string {
+	name := table + "_by_" + strings.Join(key, "_")
+	if len(name) <= 63 {
+		return name
+	}
+	h := fnv.New64a() // Postgres would cut it, and two might become one
+	_, _ = h.Write([]byte(name))
+	return fmt.Sprintf("%s_by_%x", table[:min(len(table), 43)], h.Sum64())
+}
+
+func (t *Table) makeStatement(ix index, table, how string) string {
+	return fmt.Sprintf("CREATE INDEX %s IF NOT EXISTS %s ON %s (%s)", how, pgx.Identifier{ix.name}.Sanitize(),
+		pgx.Identifier{"onehop_" + t.namespace, table}.Sanitize(), ix.columns)
+}
+
+// Index makes the indexes that months lack, without holding up those who write. One process
+// does it at a time; another one's call returns at once.
+func (t *Table) Index(ctx context.Context) error {
+	conn, err := t.pool.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("indexing the history of source %q: %w", t.source.Name, err)
+	}
+	defer conn.Release()
+	lock := "onehop index " + t.namespace + "." + t.source.Name
+	var mine bool
+	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock(hashtext($1))", lock).Scan(&mine); err != nil || !mine {
+		return err
+	}
+	defer func() {
+		unlock, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		_, _ = conn.Exec(unlock, "SELECT pg_advisory_unlock(hashtext($1))", lock)
+	}()
+	t.setBare(false) // a month made from now on counts
+	if err := t.index(ctx, conn); err != nil {
+		t.setBare(true)
+		return fmt.Errorf("indexing the history of source %q: %w", t.source.Name, err)
+	}
+	return nil
+}
+
+func (t *Table) index(ctx context.Context, conn *pgxpool.Conn) error {
+	months, err := t.leaves(ctx, conn)
+	if err != nil {
+		return err
+	}
+	for table, valid := range months {
+		for _, ix := range t.indexesOf(table) {
+			ok, there := valid[ix.name]
+			if ok {
+				continue
+			}
+			if there { // somebody was stopped while making it
+				if _, err := conn.Exec(ctx, "DROP INDEX IF EXISTS "+pgx.Identifier{"onehop_" + t.namespace, ix.name}.Sanitize()); err != nil {
+					return fmt.Errorf("dropping index %s: %w", ix.name, err)
+				}
+			}
+			if _, err := conn.Exec(ctx, t.makeStatement(ix, table, "CONCURRENTLY")); err != nil {
+				return fmt.Errorf("making index %s: %w", ix.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// Indexed says whether every month has its indexes.
+func (t *Table) Indexed(ctx context.Context) (bool, error) {
+	conn, err := t.pool.Acquire(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer conn.Release()
+	months, err := t.leaves(ctx, conn)
+	for table, valid := range months {
+		if slices.ContainsFunc(t.indexesOf(table), func(ix index) bool { return !valid[ix.name] }) {
+			return false, nil
+		}
+	}
+	return err == nil, err
+}
+
+// leaves lists the tables of the months and, by name, whether their indexes are usable.
+func (t *Table) leaves(ctx context.Context, conn *pgxpool.Conn) (map[string]map[string]bool, error) {
+	const query = `
+		SELECT month.relname, coalesce(ix.relname, ''), coalesce(x.indisvalid, false)
+		FROM pg_inherits i JOIN pg_class month ON month.oid = i.inhrelid
+		LEFT JOIN pg_index x ON x.indrelid = month.oid LEFT JOIN pg_class ix ON ix.oid = x.indexrelid
+		WHERE i.inhparent = $1::regclass`
+	rows, err := conn.Query(ctx, query, t.name())
+	if err != nil {
+		return nil, err
+	}
+	months := map[string]map[string]bool{}
+	var month, name string
+	var valid bool
+	_, err = pgx.ForEachRow(rows, []any{&month, &name, &valid}, func() error {
+		if months[month] == nil {
+			months[month] = map[string]bool{}
+		}
+		months[month][name] = valid
+		return nil
+	})
+	return months, err
+}
