@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/ingest"
@@ -100,11 +101,11 @@ func (c *Checker) Check(ctx context.Context, before []*Log, parts ...Part) (*Rep
 	if err != nil {
 		return nil, err
 	}
-	t, err := newTruth(c.Versions, views, before, c.Sample)
+	t, err := newTruth(ctx, c.Versions, views, before, c.Sample)
 	if err != nil {
 		return nil, err
 	}
-	log, err := readLog(ctx, c.Brokers, c.Topic(), t.add)
+	log, err := readLog(ctx, c.Brokers, c.Topic(), func(log *Log, r *kgo.Record) error { return t.add(ctx, log, r) })
 	if err != nil {
 		return nil, err
 	}

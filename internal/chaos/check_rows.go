@@ -157,7 +157,7 @@ func (c *Checker) compare(ctx context.Context, t *truth, v *ingest.View, marks [
 		return fmt.Errorf("reading rows: %w", err)
 	}
 	for i, key := range keys {
-		want, err := t.row(v, key, marks[featurestore.Bucket([]byte(key))])
+		want, err := t.row(ctx, v, key, marks[featurestore.Bucket([]byte(key))])
 		if err != nil {
 			return err
 		}

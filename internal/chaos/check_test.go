@@ -72,7 +72,7 @@ func aim(t *testing.T, s *Stand) *target {
 	if err != nil {
 		t.Fatal(err)
 	}
-	truth, err := newTruth(s.checker.Versions, views, []*Log{log}, 0)
+	truth, err := newTruth(t.Context(), s.checker.Versions, views, []*Log{log}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,7 +56,7 @@ func (s sample) has(key []byte) (hash uint64, has bool) {
 
 // newTruth decodes logs by all versions of the source's definition, as the services do. It
 // compares the rows of one of so many entities; 0 means all.
-func newTruth(versions []*featurestore.Catalog, views []*ingest.View, logs []*Log, of int) (*truth, error) {
+func newTruth(ctx context.Context, versions []*featurestore.Catalog, views []*ingest.View, logs []*Log, of int) (*truth, error) {
 	t := &truth{
 		views: views, sample: sample{seed: maphash.MakeSeed(), of: uint64(max(1, of))}, rejected: map[place]*kgo.Record{},
 		times: map[partitionID][]int64{}, entities: map[string]map[string][]int32{}, others: map[string]map[uint64]bool{},
@@ -71,7 +71,7 @@ func newTruth(versions []*featurestore.Catalog, views []*ingest.View, logs []*Lo
 	}
 	for _, log := range logs {
 		for _, r := range log.Records {
-			if err := t.add(log, r); err != nil {
+			if err := t.add(ctx, log, r); err != nil {
 				return nil, err
 			}
 		}
@@ -80,10 +80,10 @@ func newTruth(versions []*featurestore.Catalog, views []*ingest.View, logs []*Lo
 }
 
 // add takes in the next record of a log.
-func (t *truth) add(log *Log, r *kgo.Record) error {
+func (t *truth) add(ctx context.Context, log *Log, r *kgo.Record) error {
 	at := place{log.ID, r.Partition, r.Offset}
 	var event featurestore.Event
-	if reason := t.decode(r, &event); reason != nil {
+	if reason := t.decode(ctx, r, &event); reason != nil {
 		t.rejected[at] = r
 		return nil //nolint:nilerr // that the record is rejected is what we want to know
 	}
@@ -133,8 +133,8 @@ func (t *truth) keep(at place, r *kgo.Record) (index int) {
 }
 
 // decode decodes a record, which holds one event.
-func (t *truth) decode(r *kgo.Record, event *featurestore.Event) error {
-	events, err := t.decoder.Decode(context.Background(), r, nil)
+func (t *truth) decode(ctx context.Context, r *kgo.Record, event *featurestore.Event) error {
+	events, err := t.decoder.Decode(ctx, r, nil)
 	if err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ type expected struct {
 
 // row folds the events of an entity that lie below the watermarks of its bucket, all at
 // once, into an empty state.
-func (t *truth) row(v *ingest.View, key string, below map[partitionID]int64) (e expected, err error) {
+func (t *truth) row(ctx context.Context, v *ingest.View, key string, below map[partitionID]int64) (e expected, err error) {
 	state := v.Program.NewState()
 	for _, index := range t.entities[v.Name][key] {
 		at, r := t.places[index], t.records[index]
@@ -160,7 +160,7 @@ func (t *truth) row(v *ingest.View, key string, below map[partitionID]int64) (e 
 			continue
 		}
 		var event featurestore.Event
-		if err := t.decode(r, &event); err != nil {
+		if err := t.decode(ctx, r, &event); err != nil {
 			return e, fmt.Errorf("a record is decoded once and not again: %w", err)
 		}
 		state.Fold(&event)

@@ -171,8 +171,8 @@ func (s *Stand) goneAlarm(ctx context.Context, p *Process) error {
 		return err
 	}
 	gone, err := p.Metric(ctx, "onehop_ingest_view_gone", "")
-	if err != nil || gone != 3 {
-		return errorf("onehop_ingest_view_gone adds up to %.0f, not 3 (%v)", gone, err)
+	if views := len(s.checker.newest().Views); err != nil || int(gone) != views {
+		return errorf("onehop_ingest_view_gone adds up to %.0f, not %d (%v)", gone, views, err)
 	}
 	s.Feed.dirt.Users = 1000
 	r, err := newReader(ctx, s)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -94,7 +95,7 @@ func TestKafkaClusterOutlivesABroker(t *testing.T) {
 	write := func(ctx context.Context) error {
 		var errs []error
 		for i := range 30 {
-			errs = append(errs, client.ProduceSync(ctx, kgo.KeyStringRecord(fmt.Sprint(i), "event")).FirstErr())
+			errs = append(errs, client.ProduceSync(ctx, kgo.KeyStringRecord(strconv.Itoa(i), "event")).FirstErr())
 		}
 		return errors.Join(errs...)
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -44,7 +46,8 @@ func NewKafkaCluster(ctx context.Context, n int, o Options) (_ *KafkaCluster, er
 // kafkaNodes chooses ports, and lets each node know all controllers.
 func kafkaNodes(ctx context.Context, n int) ([]kafkaNode, error) {
 	nodes := make([]kafkaNode, n)
-	voters, cluster := "", newClusterID()
+	cluster := newClusterID()
+	voters := make([]string, n)
 	for i := range nodes {
 		port, err := FreePort(ctx)
 		if err != nil {
@@ -55,13 +58,10 @@ func kafkaNodes(ctx context.Context, n int) ([]kafkaNode, error) {
 			return nil, err
 		}
 		nodes[i] = kafkaNode{id: i + 1, port: port, controller: controller, cluster: cluster, heap: "-Xmx256m", replicas: min(n, 3)}
-		if i > 0 {
-			voters += ","
-		}
-		voters += strconv.Itoa(i+1) + "@" + localAddr(controller)
+		voters[i] = strconv.Itoa(i+1) + "@" + localAddr(controller)
 	}
 	for i := range nodes {
-		nodes[i].voters = voters
+		nodes[i].voters = strings.Join(voters, ",")
 	}
 	return nodes, nil
 }
@@ -115,14 +115,12 @@ func addrs(list []*Server) (addrs []string) {
 // stopAll ends servers, side by side: each may take a while. Those that never started are nil.
 func stopAll(list []*Server) error {
 	errs := make([]error, len(list))
-	var group errgroup.Group
+	var group sync.WaitGroup
 	for i, s := range list {
 		if s != nil {
-			group.Go(func() error {
-				errs[i] = s.Stop()
-				return nil
-			})
+			group.Go(func() { errs[i] = s.Stop() })
 		}
 	}
-	return errors.Join(append(errs, group.Wait())...)
+	group.Wait()
+	return errors.Join(errs...)
 }
