@@ -254,11 +254,38 @@ func TestCheckerSees(t *testing.T) {
 		undo()
 	}
 	check(clean)
+	checkSampled(t, g)
 	for i := range lasting {
 		c := &lasting[i]
 		c.do(g)
 		check(c)
 	}
+}
+
+// checkSampled compares the rows of none: a row that is not there, and one of an entity that
+// the topic does not know, are seen all the same.
+func checkSampled(t *testing.T, g *target) {
+	t.Helper()
+	g.checker.Sample = math.MaxInt32
+	defer func() { g.checker.Sample = 0 }()
+	check := func(name string, lost, wrong int) {
+		t.Helper()
+		report, err := g.checker.Check(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if report.Lost != lost || report.Wrong != wrong || report.Doubled != 0 || report.Rows > 1 || report.History == 0 {
+			t.Errorf("sampled, %s: %+v; want %d lost, %d wrong", name, report, lost, wrong)
+		}
+	}
+	check("nothing is wrong", 0, 0)
+	row, stranger := g.get(g.row), rowKey(g.view, "nobody")
+	g.del(g.row)
+	check("a row is gone", 1, 0)
+	g.set(g.row, row)
+	g.set(stranger, row)
+	check("a row is of nobody", 0, 1)
+	g.del(stranger)
 }
 
 // TestNearlyIsNarrow compares rows of the view whose float sums may differ in their last
