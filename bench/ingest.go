@@ -4,12 +4,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"time"
 )
 
 // IngestOptions say how much to measure.
 type IngestOptions struct {
-	// Events is how many events are ingested; 0 means 1,000,000.
+	// Events is how many events are ingested; 0 means 2,000,000.
 	Events int
 	// Probes is how many single events are followed from Kafka to an answer of
 	// GetOnlineFeatures; 0 means 300.
@@ -58,7 +59,7 @@ type IngestResult struct {
 // floor take turns.
 func Ingest(ctx context.Context, o IngestOptions) (*IngestResult, error) {
 	if o.Events == 0 {
-		o.Events = 1_000_000
+		o.Events = 2_000_000
 	}
 	if o.Probes == 0 {
 		o.Probes = 300
@@ -69,6 +70,7 @@ func Ingest(ctx context.Context, o IngestOptions) (*IngestResult, error) {
 	if o.Progress == nil {
 		o.Progress = io.Discard
 	}
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // as cmd/ingest does, for ours and the floor
 	fmt.Fprintln(o.Progress, "starting Kafka, Redis and Postgres")
 	s, err := startIngest(ctx)
 	if err != nil {

@@ -70,17 +70,17 @@ func (t *Table) setBare(bare bool) {
 }
 
 // index is an index that a month needs.
-type index struct{ name, columns string }
+type index struct{ name, how string }
 
 // indexesOf lists the indexes of the month's table.
 func (t *Table) indexesOf(table string) []index {
-	list := make([]index, len(t.keys))
-	for i, key := range t.keys {
+	list := []index{{name: indexName(table, []string{"time"}), how: "USING brin (event_time)"}}
+	for _, key := range t.keys {
 		var columns []string
 		for _, field := range key {
 			columns = append(columns, pgx.Identifier{"f_" + field}.Sanitize())
 		}
-		list[i] = index{name: indexName(table, key), columns: strings.Join(columns, ", ") + ", event_time DESC"}
+		list = append(list, index{name: indexName(table, append([]string{"key"}, key...)), how: "(" + strings.Join(columns, ", ") + ", event_time DESC)"})
 	}
 	return list
 }
@@ -96,8 +96,8 @@ func indexName(table string, key []string) string {
 }
 
 func (t *Table) makeStatement(ix index, table, how string) string {
-	return fmt.Sprintf("CREATE INDEX %s IF NOT EXISTS %s ON %s (%s)", how, pgx.Identifier{ix.name}.Sanitize(),
-		pgx.Identifier{"onehop_" + t.namespace, table}.Sanitize(), ix.columns)
+	return fmt.Sprintf("CREATE INDEX %s IF NOT EXISTS %s ON %s %s", how, pgx.Identifier{ix.name}.Sanitize(),
+		pgx.Identifier{"onehop_" + t.namespace, table}.Sanitize(), ix.how)
 }
 
 // Index makes the indexes that months lack, without holding up those who write. One process

@@ -50,10 +50,10 @@ func TestMonthsFilledFarBehindAreIndexedLater(t *testing.T) {
 	if !table.Unindexed() {
 		t.Fatal("it is time for indexes")
 	}
-	if _, err := pool.Exec(t.Context(), "CREATE INDEX events_2026_01_by_id ON "+table.schema()+".events_2026_01 (f_id, event_time DESC)"); err != nil {
+	if _, err := pool.Exec(t.Context(), "CREATE INDEX events_2026_01_by_key_id ON "+table.schema()+".events_2026_01 (f_id, event_time DESC)"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pool.Exec(t.Context(), "UPDATE pg_index SET indisvalid = false WHERE indexrelid = $1::regclass", table.schema()+".events_2026_01_by_id"); err != nil {
+	if _, err := pool.Exec(t.Context(), "UPDATE pg_index SET indisvalid = false WHERE indexrelid = $1::regclass", table.schema()+".events_2026_01_by_key_id"); err != nil {
 		t.Fatal(err)
 	}
 	var group errgroup.Group

@@ -80,17 +80,15 @@ func (t *Table) create(ctx context.Context) error {
 	})
 }
 
-// ready says whether the table has all columns and the index of its own.
+// ready says whether the table has all columns.
 func (t *Table) ready(ctx context.Context) (bool, error) {
 	const query = `
-		SELECT count(*) FILTER (WHERE attname = ANY($2)) = cardinality($2) AND to_regclass($3) IS NOT NULL
+		SELECT count(*) FILTER (WHERE attname = ANY($2)) = cardinality($2)
 		FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`
 	var ready bool
-	err := t.pool.QueryRow(ctx, query, t.name(), t.columns, pgx.Identifier{"onehop_" + t.namespace, t.brinName()}.Sanitize()).Scan(&ready)
+	err := t.pool.QueryRow(ctx, query, t.name(), t.columns).Scan(&ready)
 	return ready, err
 }
-
-func (t *Table) brinName() string { return t.source.Name + "_brin" }
 
 // statements make the table and bring it up to date.
 func (t *Table) statements() []string {
@@ -108,8 +106,7 @@ func (t *Table) statements() []string {
 		all = append(all, fmt.Sprintf("ALTER TABLE %s ADD COLUMN IF NOT EXISTS %s %s",
 			t.name(), pgx.Identifier{"f_" + f.Name}.Sanitize(), sqlType(f.Type)))
 	}
-	return append(all, fmt.Sprintf("CREATE INDEX IF NOT EXISTS %s ON %s USING brin (event_time)",
-		pgx.Identifier{t.brinName()}.Sanitize(), t.name()))
+	return all
 }
 
 func firstLine(s string) string {

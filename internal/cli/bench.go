@@ -32,7 +32,7 @@ func (c *benchHopCommand) Run(ctx context.Context, s Streams) error {
 }
 
 type benchIngestCommand struct {
-	Events int     `default:"1000000" help:"How many events are ingested."`
+	Events int     `default:"2000000" help:"How many events are ingested."`
 	Probes int     `default:"300" help:"How many single events are followed from Kafka to an answer."`
 	Rate   float64 `default:"20000" help:"How many events a second flow meanwhile."`
 	JSON   bool    `help:"Print one JSON object."`
