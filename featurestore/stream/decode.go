@@ -23,6 +23,17 @@ type Version struct {
 	Source *featurestore.Source
 }
 
+// Versions lists the definitions that a source has had, oldest first, given all versions of
+// its namespace.
+func Versions(catalogs []*featurestore.Catalog, name string) (list []Version) {
+	for _, c := range catalogs {
+		if source := c.Source(name); source != nil {
+			list = append(list, Version{From: c.EffectiveAt, Source: source})
+		}
+	}
+	return list
+}
+
 // Decoder turns records into events by the definition in force at each record's
 // timestamp. The values of an event stand in the order of the newest version's
 // fields. It is not safe for concurrent use.

@@ -25,8 +25,8 @@ const (
 var ErrRetriedElsewhere = errors.New("another retry of the same dead letters has taken over, or this one took too long: run it again")
 
 // Retry puts records back on the source's topic and says how many. choose is given the
-// letters, as [Letters.List] does, and returns those to put back; report, when not nil, is
-// told how many have been. Letters that are retried already, or cut, are an error.
+// letters, as [Letters.List] does, and returns those to put back; reading and putting, when
+// not nil, are told how many records were read and how many put back. Letters that are retried already, or cut, are an error.
 //
 // No letter is ever put back twice. A transaction holds both the records and, under the
 // letters' keys in the dead-letter topic, the marks that they were put back: readers of
@@ -37,13 +37,13 @@ var ErrRetriedElsewhere = errors.New("another retry of the same dead letters has
 //
 // It does not go on after an error: what has become of the last transaction is for the next
 // retry to read.
-func (l *Letters) Retry(ctx context.Context, choose func([]Letter) ([]Letter, error), report func(done int)) (done int, err error) {
+func (l *Letters) Retry(ctx context.Context, choose func([]Letter) ([]Letter, error), reading, putting func(done int)) (done int, err error) {
 	r, err := l.fence(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer r.client.Close()
-	list, err := l.List(ctx, nil)
+	list, err := l.List(ctx, reading)
 	if err != nil {
 		return 0, err
 	}
@@ -56,8 +56,8 @@ func (l *Letters) Retry(ctx context.Context, choose func([]Letter) ([]Letter, er
 		if err := r.commit(ctx); err != nil || n == 0 {
 			return err
 		}
-		if done += n; report != nil {
-			report(done)
+		if done += n; putting != nil {
+			putting(done)
 		}
 		return nil
 	}
@@ -178,7 +178,7 @@ func (r *retrier) produce(ctx context.Context) error {
 	if err := r.client.ProduceSync(ctx, marks...).FirstErr(); err != nil {
 		return err
 	}
-	for _, written := range append(records, marks...) {
+	for _, written := range slices.Concat(records, marks) {
 		if r.ends[written.Topic] == nil {
 			r.ends[written.Topic] = map[int32]int64{}
 		}

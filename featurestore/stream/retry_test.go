@@ -123,7 +123,7 @@ func (l *Letters) expectOnce(t *testing.T, client *kgo.Client, n int) {
 func TestRetryPutsRecordsBackAsTheyWere(t *testing.T) {
 	letters, client := deadLetters(t, 7)
 	before := time.Now().Truncate(time.Millisecond)
-	done, err := letters.Retry(t.Context(), pending, nil)
+	done, err := letters.Retry(t.Context(), pending, nil, nil)
 	if err != nil || done != 7 {
 		t.Fatalf("%d letters, %v", done, err)
 	}
@@ -150,10 +150,10 @@ func TestRetryPutsRecordsBackAsTheyWere(t *testing.T) {
 			t.Errorf("record %+v, letter %+v", r, letter)
 		}
 	}
-	if done, err = letters.Retry(t.Context(), pending, nil); err != nil || done != 0 {
+	if done, err = letters.Retry(t.Context(), pending, nil, nil); err != nil || done != 0 {
 		t.Errorf("again: %d letters, %v", done, err)
 	}
-	if _, err = letters.Retry(t.Context(), func(all []Letter) ([]Letter, error) { return all, nil }, nil); err == nil || !strings.Contains(err.Error(), "put back before") {
+	if _, err = letters.Retry(t.Context(), func(all []Letter) ([]Letter, error) { return all, nil }, nil, nil); err == nil || !strings.Contains(err.Error(), "put back before") {
 		t.Errorf("what was put back is put back again: %v", err)
 	}
 	letters.expectOnce(t, client, 7)
@@ -163,7 +163,7 @@ func TestRetryInSeveralTransactions(t *testing.T) {
 	const n = maxRetryLetters + 20
 	letters, client := deadLetters(t, n)
 	var told []int
-	if done, err := letters.Retry(t.Context(), pending, func(done int) { told = append(told, done) }); err != nil || done != n {
+	if done, err := letters.Retry(t.Context(), pending, nil, func(done int) { told = append(told, done) }); err != nil || done != n {
 		t.Fatalf("%d letters, %v", done, err)
 	}
 	if !slices.Equal(told, []int{maxRetryLetters, n}) {
@@ -197,7 +197,7 @@ func TestRetryThatCrashed(t *testing.T) {
 	if list, err = letters.List(t.Context(), nil); err != nil || list[0].Retried != nil {
 		t.Fatalf("%+v, %v", list, err)
 	}
-	if done, err := letters.Retry(t.Context(), pending, nil); err != nil || done != 4 {
+	if done, err := letters.Retry(t.Context(), pending, nil, nil); err != nil || done != 4 {
 		t.Fatalf("%d letters, %v", done, err)
 	}
 	letters.expectOnce(t, client, 4)
@@ -208,11 +208,11 @@ func TestRetryThatCrashed(t *testing.T) {
 func TestRetryThatWasOvertaken(t *testing.T) {
 	letters, client := deadLetters(t, 4)
 	_, err := letters.Retry(t.Context(), func(list []Letter) ([]Letter, error) {
-		if done, err := letters.Retry(t.Context(), pending, nil); err != nil || done != 4 {
+		if done, err := letters.Retry(t.Context(), pending, nil, nil); err != nil || done != 4 {
 			t.Fatalf("the second: %d letters, %v", done, err)
 		}
 		return pending(list)
-	}, nil)
+	}, nil, nil)
 	if !errors.Is(err, ErrRetriedElsewhere) {
 		t.Errorf("the first: %v", err)
 	}
@@ -227,13 +227,13 @@ func TestRetriesAtOnce(t *testing.T) {
 	var people sync.WaitGroup
 	for range 6 {
 		people.Go(func() {
-			if _, err := letters.Retry(t.Context(), pending, nil); err != nil && !errors.Is(err, ErrRetriedElsewhere) {
+			if _, err := letters.Retry(t.Context(), pending, nil, nil); err != nil && !errors.Is(err, ErrRetriedElsewhere) {
 				t.Error(err)
 			}
 		})
 	}
 	people.Wait()
-	if _, err := letters.Retry(t.Context(), pending, nil); err != nil {
+	if _, err := letters.Retry(t.Context(), pending, nil, nil); err != nil {
 		t.Error(err)
 	}
 	letters.expectOnce(t, client, n)
@@ -245,7 +245,7 @@ func TestCutLetterIsNotPutBack(t *testing.T) {
 	if err := NewProducer(client).DeadLetters(t.Context(), DeadLetterTopic(letters.source), featurestore.TopicID{1}, []Rejection{long}); err != nil {
 		t.Fatal(err)
 	}
-	if done, err := letters.Retry(t.Context(), pending, nil); err == nil || !strings.Contains(err.Error(), "was cut to 524288") || done != 0 {
+	if done, err := letters.Retry(t.Context(), pending, nil, nil); err == nil || !strings.Contains(err.Error(), "was cut to 524288") || done != 0 {
 		t.Errorf("%d letters, %v", done, err)
 	}
 }

@@ -42,7 +42,7 @@ func (s *service) plan(ctx context.Context, versions []*featurestore.Catalog) (*
 			return nil, err
 		}
 		p.keepsOld = p.keepsOld || keepsOld
-		topic := stream.Topic{Name: source.Topic, Source: source.Name, Versions: sourceVersions(versions, source.Name)}
+		topic := stream.Topic{Name: source.Topic, Source: source.Name, Versions: stream.Versions(versions, source.Name)}
 		topic.NewWorker = func(id ingest.PartitionID) stream.Worker {
 			return &onlineWorker{service: s, source: source, id: id, views: views, partition: ingest.NewPartition(s.Store, id, views, cache)}
 		}
@@ -65,16 +65,6 @@ func (s *service) makeTopics(ctx context.Context, source *featurestore.Source) e
 		return fmt.Errorf("source %q: %w", source.Name, err)
 	}
 	return stream.EnsureTopic(ctx, s.kafka, stream.DeadLetterTopic(source), 1, keep)
-}
-
-// sourceVersions lists the definitions that a source has had, oldest first.
-func sourceVersions(versions []*featurestore.Catalog, name string) (list []stream.Version) {
-	for _, c := range versions {
-		if source := c.Source(name); source != nil {
-			list = append(list, stream.Version{From: c.EffectiveAt, Source: source})
-		}
-	}
-	return list
 }
 
 // views lists the generations to fold from a source: those of the newest definitions,
