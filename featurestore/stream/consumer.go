@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -72,7 +73,10 @@ type ConsumerConfig struct {
 	// its first records.
 	Tracer trace.Tracer
 	// Observe, when set, is told of every batch processed.
-	Observe func(topic, source string, partition int32, batch *Batch, lag int64, took time.Duration)
+	Observe func(source string, batch *Batch, took time.Duration)
+	// Assigned, when set, is told of every partition that was assigned and is open now, and
+	// how long that took.
+	Assigned func(took time.Duration)
 }
 
 // Consumer follows topics as a member of a consumer group.
@@ -83,6 +87,8 @@ type Consumer struct {
 	topics map[string]*Topic
 	log    *slog.Logger
 	parts  partitions
+
+	progress progresses
 }
 
 // NewConsumer makes a consumer. Run starts it and closes its client.
@@ -95,6 +101,7 @@ func NewConsumer(config ConsumerConfig) (*Consumer, error) {
 	}
 	c := &Consumer{config: config, made: make(chan struct{}), topics: map[string]*Topic{}, log: config.Log.With("group", config.Group)}
 	c.parts.init()
+	c.progress.init(config.Heartbeat)
 	var names []string
 	for i := range config.Topics {
 		c.topics[config.Topics[i].Name] = &config.Topics[i]
@@ -153,6 +160,11 @@ var ErrMadeAgain = errors.New("the topic was deleted and made again")
 // lose events or, [ErrMadeAgain], is not possible with this Consumer.
 func (c *Consumer) Run(ctx context.Context) error {
 	defer c.client.CloseAllowingRebalance()
+	watching, unwatch := context.WithCancel(ctx)
+	var watcher sync.WaitGroup
+	watcher.Go(func() { c.watchEnds(watching) })
+	defer watcher.Wait()
+	defer unwatch()
 	beat := time.Now()
 	for ctx.Err() == nil {
 		fetches := c.poll(ctx, beat.Add(c.config.Heartbeat))
@@ -253,6 +265,7 @@ func (c *Consumer) failed(ctx context.Context, p *partition, err error) error {
 
 func (c *Consumer) suspend(p *partition, err error) {
 	pause := c.parts.suspend(p)
+	c.progress.closed(p)
 	c.client.PauseFetchPartitions(map[string][]int32{p.topic.Name: {p.number}})
 	say := c.log.Warn
 	if errors.Is(err, ingest.ErrLost) {

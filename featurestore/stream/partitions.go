@@ -120,6 +120,12 @@ func (s *partitions) fail(err error) {
 // where to read. It tries until the group takes them away again.
 func (c *Consumer) assigned(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 	<-c.made
+	start := time.Now()
+	for topic, numbers := range offsets {
+		for number := range numbers {
+			c.progress.assigned(c.topics[topic], number)
+		}
+	}
 	for topic, numbers := range offsets {
 		for number := range numbers {
 			t := c.topics[topic]
@@ -141,6 +147,9 @@ func (c *Consumer) assigned(ctx context.Context, offsets map[string]map[int32]kg
 			}
 			numbers[number] = kgo.NewOffset().At(p.next)
 			c.parts.add(p)
+			if c.config.Assigned != nil {
+				c.config.Assigned(time.Since(start))
+			}
 		}
 	}
 	return offsets, nil
@@ -149,11 +158,13 @@ func (c *Consumer) assigned(ctx context.Context, offsets map[string]map[int32]kg
 func (c *Consumer) revoked(_ context.Context, _ *kgo.Client, lost map[string][]int32) {
 	for topic, numbers := range lost {
 		c.parts.remove(topic, numbers)
+		c.progress.revoked(topic, numbers)
 	}
 }
 
 // open asks the worker where to read from.
 func (c *Consumer) open(ctx context.Context, p *partition) error {
+	asked := time.Now()
 	id, logs, err := c.logs(ctx, p.topic.Name)
 	if err != nil {
 		return err
@@ -169,6 +180,7 @@ func (c *Consumer) open(ctx context.Context, p *partition) error {
 		return fmt.Errorf("topic %q, partition %d: %w", p.topic.Name, p.number, err)
 	}
 	p.isOpen = true
+	c.progress.opened(p, logs[p.number].End, asked)
 	return nil
 }
 

@@ -16,6 +16,7 @@ import (
 // consumerPlan is what the consumers of one set of definitions do.
 type consumerPlan struct {
 	online, history []stream.Topic
+	views           []*ingest.View
 	// keepsOld says that a generation is folded beside the one that will replace it.
 	keepsOld bool
 }
@@ -42,6 +43,7 @@ func (s *service) plan(ctx context.Context, versions []*featurestore.Catalog) (*
 			return nil, err
 		}
 		p.keepsOld = p.keepsOld || keepsOld
+		p.views = append(p.views, views...)
 		topic := stream.Topic{Name: source.Topic, Source: source.Name, Versions: stream.Versions(versions, source.Name)}
 		topic.NewWorker = func(id ingest.PartitionID) stream.Worker {
 			return &onlineWorker{service: s, source: source, id: id, views: views, partition: ingest.NewPartition(s.Store, id, views, cache)}
