@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/onehop/onehop/internal/servers"
 )
 
@@ -127,4 +129,36 @@ func TestReadinessSaysWhatIsWaitedFor(t *testing.T) {
 		return nil
 	})
 	p.kill()
+}
+
+// TestLostWritesAreCounted empties Redis: the loss and the fill after it are counted.
+func TestLostWritesAreCounted(t *testing.T) {
+	s := newStack(t)
+	server, err := servers.Redis(t.Context(), servers.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Stop() })
+	s.redis, s.instance = server.URL(), "one"
+	s.start(t, countDefinitions).stop(t)
+	address := freeAddress(t)
+	admin := "http://" + address
+	s.waitReady(t, s.run(t, "ingest", "127.0.0.1:0", address), admin)
+	s.onehop.Produce(t, "ratings", ratings(0, 500)...)
+	s.expectTotals(t, 500)
+	filled, _ := scrape(t, admin, "onehop_ingest_view_filled_partitions_total", `view="user_ratings"`)
+	waitMetric(t, admin, 0, 0, "onehop_ingest_watermark_regressions_total", `source="ratings"`)
+	options, err := redis.ParseURL(s.redis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(options)
+	defer func() { _ = client.Close() }()
+	if err := client.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	waitMetric(t, admin, 1, 99, "onehop_ingest_watermark_regressions_total", `source="ratings"`)
+	s.expectTotals(t, 500)
+	waitMetric(t, admin, filled+1, filled+99, "onehop_ingest_view_filled_partitions_total", `view="user_ratings"`)
+	waitMetric(t, admin, 0, 0, "onehop_ingest_view_filling_partitions", `view="user_ratings"`)
 }
