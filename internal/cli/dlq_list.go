@@ -136,7 +136,7 @@ func writeLetters(w io.Writer, list []stream.Letter, place places, now time.Time
 }
 
 // numbers are what differs between reasons that are the same: values, offsets, times.
-var numbers = regexp.MustCompile(`\d[\d.:TZ+-]*`)
+var numbers = regexp.MustCompile(`\b\d[\d.:TZ+-]*`)
 
 // byReason groups letters, the most frequent reason first.
 func byReason(list []stream.Letter, place places) []reasonLine {
