@@ -107,6 +107,16 @@ func (p *Partition) Stats() []Stats {
 	return stats
 }
 
+// Filling says for each view, in the order in which they were given, whether this partition
+// has still to be folded for a fill.
+func (p *Partition) Filling() []bool {
+	filling := make([]bool, len(p.views))
+	for i, v := range p.views {
+		filling[i] = v.target != Missing
+	}
+	return filling
+}
+
 // Position is the offset after the last record processed.
 func (p *Partition) Position() int64 { return p.position }
 

@@ -19,7 +19,7 @@ type avroFormat struct {
 func (a *avroFormat) read(ctx context.Context, d *Decoder, value []byte) error {
 	id, body, err := new(sr.ConfluentHeader).DecodeID(value)
 	if err != nil {
-		return errNoHeader
+		return BadSchema.because(errNoHeader)
 	}
 	written, err := a.schemas.get(ctx, id)
 	if err != nil {
@@ -27,21 +27,21 @@ func (a *avroFormat) read(ctx context.Context, d *Decoder, value []byte) error {
 	}
 	switch {
 	case written.err != nil:
-		return written.err
+		return BadSchema.because(written.err)
 	case written.avro == nil:
-		return fmt.Errorf("schema %d is no Avro schema", id)
+		return BadSchema.because(fmt.Errorf("schema %d is no Avro schema", id))
 	}
 	var datum any
 	rest, err := written.avro.Decode(body, &datum, avro.AliasInput())
 	if err != nil {
-		return fmt.Errorf("the record does not fit its schema %d: %w", id, err)
+		return Malformed.because(fmt.Errorf("the record does not fit its schema %d: %w", id, err))
 	}
 	if len(rest) > 0 {
-		return fmt.Errorf("the record has %d bytes after its value, by schema %d", len(rest), id)
+		return Malformed.because(fmt.Errorf("the record has %d bytes after its value, by schema %d", len(rest), id))
 	}
 	record, ok := datum.(map[string]any)
 	if !ok {
-		return fmt.Errorf("schema %d is not that of a record", id)
+		return BadSchema.because(fmt.Errorf("schema %d is not that of a record", id))
 	}
 	return a.record(d, a.layout.root, record, &d.record)
 }

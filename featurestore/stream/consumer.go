@@ -78,7 +78,10 @@ type ConsumerConfig struct {
 	// its first records.
 	Tracer trace.Tracer
 	// Observe, when set, is told of every batch processed.
-	Observe func(topic, source string, partition int32, batch *Batch, lag int64, took time.Duration)
+	Observe func(source string, batch *Batch, took time.Duration)
+	// Assigned, when set, is told of every partition that was assigned and is open now, and
+	// how long that took.
+	Assigned func(took time.Duration)
 }
 
 // Consumer follows topics as a member of a consumer group.
@@ -91,6 +94,8 @@ type Consumer struct {
 	parts  partitions
 	// hinting is held while offsets are being committed.
 	hinting sync.Mutex
+
+	progress progresses
 }
 
 // NewConsumer makes a consumer. Run starts it and closes its client.
@@ -108,6 +113,7 @@ func NewConsumer(config ConsumerConfig) (*Consumer, error) {
 	fetch := fetchWithin(config.Memory)
 	c := &Consumer{config: config, made: make(chan struct{}), topics: map[string]*Topic{}, log: config.Log.With("group", config.Group)}
 	c.parts.init()
+	c.progress.init(config.Heartbeat)
 	var names []string
 	for i := range config.Topics {
 		c.topics[config.Topics[i].Name] = &config.Topics[i]
@@ -171,6 +177,11 @@ func (c *Consumer) Run(ctx context.Context) error {
 	hints, stop := context.WithCancel(ctx)
 	defer c.hinting.Lock() // when the last commit has ended
 	defer stop()
+	watching, unwatch := context.WithCancel(ctx)
+	var watcher sync.WaitGroup
+	watcher.Go(func() { c.watchEnds(watching) })
+	defer watcher.Wait()
+	defer unwatch()
 	beat := time.Now()
 	for ctx.Err() == nil {
 		fetches := c.poll(ctx, beat.Add(c.config.Heartbeat))
@@ -272,6 +283,7 @@ func (c *Consumer) failed(ctx context.Context, p *partition, err error) error {
 
 func (c *Consumer) suspend(p *partition, err error) {
 	pause := c.parts.suspend(p)
+	c.progress.closed(p)
 	c.client.PauseFetchPartitions(map[string][]int32{p.topic.Name: {p.number}})
 	say := c.log.Warn
 	if errors.Is(err, ingest.ErrLost) {

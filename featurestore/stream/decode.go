@@ -23,6 +23,17 @@ type Version struct {
 	Source *featurestore.Source
 }
 
+// Versions lists the definitions that a source has had, oldest first, given all versions of
+// its namespace.
+func Versions(catalogs []*featurestore.Catalog, name string) (list []Version) {
+	for _, c := range catalogs {
+		if source := c.Source(name); source != nil {
+			list = append(list, Version{From: c.EffectiveAt, Source: source})
+		}
+	}
+	return list
+}
+
 // Decoder turns records into events by the definition in force at each record's
 // timestamp. The values of an event stand in the order of the newest version's
 // fields. It is not safe for concurrent use.
@@ -74,31 +85,35 @@ func newFormat(l *layout, schemas *Schemas) format {
 // error there are none: it is [ErrBlocked], or the reason for a dead letter.
 func (d *Decoder) Decode(ctx context.Context, r *kgo.Record, events []featurestore.Event) ([]featurestore.Event, error) {
 	if len(r.Value) > featurestore.MaxEventBytes {
-		return events, fmt.Errorf("the record has %d bytes; at most %d are allowed", len(r.Value), featurestore.MaxEventBytes)
+		return events, TooLarge.because(fmt.Errorf("the record has %d bytes; at most %d are allowed", len(r.Value), featurestore.MaxEventBytes))
 	}
 	v := d.version(r.Timestamp.UnixMicro())
 	if r.Value == nil && !v.Source.Deletes {
-		return events, errors.New("the record has no value: it is a tombstone, and its source does not say \"tombstone: delete\"")
+		return events, Tombstone.because(errors.New("the record has no value: it is a tombstone, and its source does not say \"tombstone: delete\""))
+	}
+	at, err := originalTime(r, v.Source)
+	if err != nil {
+		return events, err
 	}
 	d.record, d.elements = draft{values: d.newValues()}, d.elements[:0]
 	if err := v.readAside(r, &d.record); err != nil {
 		return events, err
 	}
 	if r.Value == nil {
-		return v.tombstone(r, &d.record, events)
+		return v.tombstone(r, at, &d.record, events)
 	}
 	if err := v.format.read(ctx, d, r.Value); err != nil {
 		return events, err
 	}
 	if !v.explodes {
-		return v.finish(r, &d.record, 0, events)
+		return v.finish(r, at, &d.record, 0, events)
 	}
 	defer func() { clear(d.elements) }() // a large record is not kept alive
 	start := len(events)
 	for i := range d.elements {
 		var err error
 		v.share(&d.record, &d.elements[i])
-		if events, err = v.finish(r, &d.elements[i], i, events); err != nil {
+		if events, err = v.finish(r, at, &d.elements[i], i, events); err != nil {
 			return events[:start], inElement(i, err)
 		}
 	}
@@ -133,57 +148,56 @@ func (d *Decoder) version(recordTime int64) *decoderVersion {
 // newElement begins the event of the next element of a record's array.
 func (d *Decoder) newElement() (*draft, error) {
 	if len(d.elements) == featurestore.MaxElements {
-		return nil, fmt.Errorf("the array to explode has more than %d elements", featurestore.MaxElements)
+		return nil, TooLarge.because(fmt.Errorf("the array to explode has more than %d elements", featurestore.MaxElements))
 	}
 	d.elements = append(d.elements, draft{values: d.newValues()})
 	return &d.elements[len(d.elements)-1], nil
 }
 
-// finish checks an event and appends it.
-func (l *layout) finish(r *kgo.Record, e *draft, index int, events []featurestore.Event) ([]featurestore.Event, error) {
-	recordTime := r.Timestamp.UnixMicro()
+// finish checks an event of a record that was first written at a time, and appends it.
+func (l *layout) finish(r *kgo.Record, at int64, e *draft, index int, events []featurestore.Event) ([]featurestore.Event, error) {
 	for i := range l.defaults {
 		if t := &l.defaults[i]; e.values[t.at].IsNull() {
 			e.values[t.at] = *t.field.Default
 		}
 	}
 	if e.seen != l.required {
-		return events, fmt.Errorf("required field %s is missing or null", strings.Join(l.missing(e.seen), ", "))
+		return events, Missing.because(fmt.Errorf("required field %s is missing or null", strings.Join(l.missing(e.seen), ", ")))
 	}
 	if l.Source.TimeRecord {
-		e.time = recordTime
+		e.time = at
 	} else if e.time == 0 {
-		return events, fmt.Errorf("field %q, the event time, is missing", l.Source.TimeName())
+		return events, Missing.because(fmt.Errorf("field %q, the event time, is missing", l.Source.TimeName()))
 	}
-	if err := l.Source.CheckTime(e.time, recordTime); err != nil {
+	if err := checkTime(l.Source, e.time, at); err != nil {
 		return events, err
 	}
 	return append(events, featurestore.Event{
 		Position:   featurestore.Position{Time: e.time, Partition: r.Partition, Offset: r.Offset, Index: int32(index)},
-		RecordTime: recordTime,
+		RecordTime: r.Timestamp.UnixMicro(),
 		Values:     e.values,
 	}), nil
 }
 
-// tombstone appends the event by which an entity is forgotten. Its time is the record's.
-func (l *layout) tombstone(r *kgo.Record, e *draft, events []featurestore.Event) ([]featurestore.Event, error) {
-	at := r.Timestamp.UnixMicro()
+// tombstone appends the event by which an entity is forgotten. Its time is when the record
+// was first written.
+func (l *layout) tombstone(r *kgo.Record, at int64, e *draft, events []featurestore.Event) ([]featurestore.Event, error) {
 	for i := range l.aside {
 		t := &l.aside[i]
 		switch {
 		case !t.field.Key && t.at >= 0:
 			e.values[t.at] = featurestore.Value{} // a header says nothing of what is deleted
 		case t.field.Key && t.field.Required && e.seen&t.bit == 0:
-			return events, fmt.Errorf("required field %s is missing or null", t.field)
+			return events, Missing.because(fmt.Errorf("required field %s is missing or null", t.field))
 		}
 	}
 	if at <= 0 {
-		return events, fmt.Errorf("the timestamp of the tombstone is %d: not after 1970", at)
+		return events, TooOld.because(fmt.Errorf("the timestamp of the tombstone is %d: not after 1970", at))
 	}
 	return append(events, featurestore.Event{
 		Position:   featurestore.Position{Time: at, Partition: r.Partition, Offset: r.Offset},
 		Delete:     true,
-		RecordTime: at,
+		RecordTime: r.Timestamp.UnixMicro(),
 		Values:     e.values,
 	}), nil
 }
@@ -204,7 +218,7 @@ func checkKey(v featurestore.Value, f *featurestore.Field) error {
 		return nil
 	}
 	if n := len(v.Bytes); n == 0 || n > f.KeyBytes {
-		return fmt.Errorf("is part of an entity's key and has %d bytes; it must have 1 to %d", n, f.KeyBytes)
+		return BadKey.because(fmt.Errorf("is part of an entity's key and has %d bytes; it must have 1 to %d", n, f.KeyBytes))
 	}
 	return nil
 }

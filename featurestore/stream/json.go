@@ -29,13 +29,13 @@ func (j *jsonFormat) read(_ context.Context, d *Decoder, value []byte) error {
 		if _, err := j.tokens.ReadToken(); err != nil {
 			return malformed(err)
 		}
-		return errors.New("the record is not a JSON object")
+		return Malformed.because(errors.New("the record is not a JSON object"))
 	}
 	if err := j.object(d, j.layout.root, &d.record); err != nil {
 		return err
 	}
 	if len(j.tokens.UnreadBuffer()) > 0 && len(bytes.TrimSpace(j.tokens.UnreadBuffer())) > 0 {
-		return errors.New("the record has something after its JSON object")
+		return Malformed.because(errors.New("the record has something after its JSON object"))
 	}
 	return nil
 }
@@ -157,5 +157,5 @@ func (j *jsonFormat) misfit(err error) error {
 }
 
 func malformed(err error) error {
-	return fmt.Errorf("the record is not valid JSON: %w", err)
+	return Malformed.because(fmt.Errorf("the record is not valid JSON: %w", err))
 }

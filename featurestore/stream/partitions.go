@@ -133,6 +133,12 @@ func (s *partitions) fail(err error) {
 // from where to read. It tries until the group takes them away again.
 func (c *Consumer) assigned(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 	<-c.made
+	start := time.Now()
+	for topic, numbers := range offsets {
+		for number := range numbers {
+			c.progress.assigned(c.topics[topic], number)
+		}
+	}
 	var opened []*partition
 	group, opening := errgroup.WithContext(ctx)
 	group.SetLimit(maxOpening)
@@ -141,7 +147,13 @@ func (c *Consumer) assigned(ctx context.Context, offsets map[string]map[int32]kg
 			t := c.topics[topic]
 			p := &partition{topic: t, number: number, decoder: NewDecoder(t.Versions, c.config.Schemas)}
 			opened = append(opened, p)
-			group.Go(func() error { return c.openAtLast(opening, p) })
+			group.Go(func() error {
+				err := c.openAtLast(opening, p)
+				if err == nil && c.config.Assigned != nil {
+					c.config.Assigned(time.Since(start))
+				}
+				return err
+			})
 		}
 	}
 	if err := group.Wait(); err != nil {
@@ -179,11 +191,13 @@ func (c *Consumer) openAtLast(ctx context.Context, p *partition) error {
 func (c *Consumer) revoked(_ context.Context, _ *kgo.Client, lost map[string][]int32) {
 	for topic, numbers := range lost {
 		c.parts.remove(topic, numbers)
+		c.progress.revoked(topic, numbers)
 	}
 }
 
 // open asks the worker where to read from.
 func (c *Consumer) open(ctx context.Context, p *partition) error {
+	asked := time.Now()
 	id, logs, err := c.logs(ctx, p.topic.Name)
 	if err != nil {
 		return err
@@ -199,6 +213,7 @@ func (c *Consumer) open(ctx context.Context, p *partition) error {
 		return fmt.Errorf("topic %q, partition %d: %w", p.topic.Name, p.number, err)
 	}
 	p.isOpen = true
+	c.progress.opened(p, logs[p.number].End, asked)
 	return nil
 }
 

@@ -36,6 +36,9 @@ const maxBatchValues = 1 << 19
 func (c *Consumer) processPartition(ctx context.Context, p *partition, fetched *kgo.FetchTopicPartition) error {
 	for records := fetched.Records; len(records) > 0; {
 		start := time.Now()
+		if at, some := p.first(records); some {
+			c.progress.begins(p, at)
+		}
 		batch, n, blocked := p.decode(ctx, records[:min(len(records), c.config.MaxRecords)])
 		batch.Behind = max(0, fetched.HighWatermark-batch.To)
 		if batch.To > p.next {
@@ -43,8 +46,9 @@ func (c *Consumer) processPartition(ctx context.Context, p *partition, fetched *
 				return c.failed(ctx, p, err)
 			}
 			p.next, p.pause = batch.To, 0
+			c.progress.processed(p, records[n-1].Timestamp, fetched.LastStableOffset)
 			if c.config.Observe != nil {
-				c.config.Observe(p.topic.Name, p.topic.Source, p.number, &batch, batch.Behind, time.Since(start))
+				c.config.Observe(p.topic.Source, &batch, time.Since(start))
 			}
 		}
 		if blocked != nil {
@@ -53,6 +57,16 @@ func (c *Consumer) processPartition(ctx context.Context, p *partition, fetched *
 		records = records[n:]
 	}
 	return nil
+}
+
+// first is the timestamp of the first record that is not processed yet.
+func (p *partition) first(records []*kgo.Record) (at time.Time, some bool) {
+	for _, r := range records {
+		if r.Offset >= p.next && !r.Attrs.IsControl() {
+			return r.Timestamp, true
+		}
+	}
+	return time.Time{}, false
 }
 
 // maxLinks bounds the links of a batch's span.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -85,21 +84,21 @@ const (
 func deadLetter(topic string, id featurestore.TopicID, r Rejection) *kgo.Record {
 	value := r.Record.Value
 	headers := []kgo.RecordHeader{
-		{Key: "onehop-topic", Value: []byte(r.Record.Topic)},
-		{Key: "onehop-partition", Value: []byte(strconv.Itoa(int(r.Record.Partition)))},
-		{Key: "onehop-offset", Value: []byte(strconv.FormatInt(r.Record.Offset, 10))},
-		{Key: "onehop-timestamp", Value: []byte(r.Record.Timestamp.UTC().Format(time.RFC3339Nano))},
-		{Key: "onehop-key", Value: r.Record.Key[:min(len(r.Record.Key), maxLetterKey)]},
-		{Key: "onehop-reason", Value: []byte(shorten(r.Reason.Error(), maxReason))},
+		{Key: headerTopic, Value: []byte(r.Record.Topic)},
+		{Key: headerPartition, Value: []byte(strconv.Itoa(int(r.Record.Partition)))},
+		{Key: headerOffset, Value: []byte(strconv.FormatInt(r.Record.Offset, 10))},
+		{Key: headerTimestamp, Value: formatTime(r.Record.Timestamp)},
+		{Key: headerKey, Value: r.Record.Key[:min(len(r.Record.Key), maxLetterKey)]},
+		{Key: headerReason, Value: []byte(shorten(r.Reason.Error(), maxReason))},
 	}
 	if len(value) > maxLetterValue {
-		headers = append(headers, kgo.RecordHeader{Key: "onehop-truncated-from", Value: []byte(strconv.Itoa(len(value)))})
+		headers = append(headers, kgo.RecordHeader{Key: headerTruncated, Value: []byte(strconv.Itoa(len(value)))})
 		value = value[:maxLetterValue]
 	}
 	room := maxLetterHeaders
 	for _, h := range r.Record.Headers {
 		if room -= len(h.Key) + len(h.Value); room < 0 {
-			headers = append(headers, kgo.RecordHeader{Key: "onehop-headers-dropped", Value: []byte("true")})
+			headers = append(headers, kgo.RecordHeader{Key: headerDropped, Value: []byte("true")})
 			break
 		}
 		headers = append(headers, h)

@@ -48,7 +48,7 @@ func (p *protobufFormat) read(ctx context.Context, d *Decoder, value []byte) err
 	message := dynamicpb.NewMessage(kind)
 	options := proto.UnmarshalOptions{AllowPartial: true, DiscardUnknown: true, RecursionLimit: maxNesting}
 	if err := options.Unmarshal(value, message); err != nil {
-		return fmt.Errorf("the record is no message %s: %w", kind.FullName(), err)
+		return Malformed.because(fmt.Errorf("the record is no message %s: %w", kind.FullName(), err))
 	}
 	return p.fields(d, p.layout.root, message, &d.record)
 }
@@ -59,32 +59,32 @@ func (p *protobufFormat) registered(ctx context.Context, value []byte) (descript
 	var header sr.ConfluentHeader
 	id, rest, err := header.DecodeID(value)
 	if err != nil {
-		return nil, nil, errNoHeader
+		return nil, nil, BadSchema.because(errNoHeader)
 	}
 	index, body, err := header.DecodeIndex(rest, maxNesting)
 	if err != nil {
-		return nil, nil, errors.New("the record does not say which message of its schema it is")
+		return nil, nil, BadSchema.because(errors.New("the record does not say which message of its schema it is"))
 	}
 	written, err := p.schemas.get(ctx, id)
 	switch {
 	case err != nil:
 		return nil, nil, err
 	case written.err != nil:
-		return nil, nil, written.err
+		return nil, nil, BadSchema.because(written.err)
 	case written.file == nil:
-		return nil, nil, fmt.Errorf("schema %d is no protobuf schema", id)
+		return nil, nil, BadSchema.because(fmt.Errorf("schema %d is no protobuf schema", id))
 	}
 	var kind descriptor.Message
 	messages := written.file.Messages()
 	for _, i := range index {
 		if i < 0 || i >= messages.Len() {
-			return nil, nil, fmt.Errorf("the record is message %v of schema %d, which has none there", index, id)
+			return nil, nil, BadSchema.because(fmt.Errorf("the record is message %v of schema %d, which has none there", index, id))
 		}
 		kind = messages.Get(i)
 		messages = kind.Messages()
 	}
 	if kind == nil || string(kind.FullName()) != p.layout.Source.Message {
-		return nil, nil, fmt.Errorf("the record is another message of schema %d; the source declares %s", id, p.layout.Source.Message)
+		return nil, nil, BadSchema.because(fmt.Errorf("the record is another message of schema %d; the source declares %s", id, p.layout.Source.Message))
 	}
 	return kind, body, nil
 }

@@ -30,7 +30,11 @@ func (l *layout) readAside(r *kgo.Record, into *draft) error {
 			err = checkKey(value, t.field)
 		}
 		if err != nil {
-			return t.inField(l, err)
+			kind := BadHeader
+			if t.field.Key {
+				kind = BadKey
+			}
+			return kind.because(t.inField(l, err))
 		}
 		into.set(t, value)
 	}

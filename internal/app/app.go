@@ -37,10 +37,15 @@ type Base struct {
 	Redis    redis.UniversalClient
 	Store    *online.Store
 	Follower *registry.Follower
+
+	admin    *server.Server
+	stop     context.CancelFunc // ends the admin address
+	adminErr chan error         // why it ended
 }
 
 // Start connects a service. It waits for servers that do not answer, up to the
-// startup timeout, and then says which one and what to do.
+// startup timeout, and then says which one and what to do. The admin address answers from
+// the beginning: its /readyz says what is being waited for.
 func Start(ctx context.Context, service string, common config.Common, log io.Writer) (*Base, error) {
 	t, err := telemetry.New(ctx, telemetry.Options{
 		Service: service, Format: common.LogFormat, Level: common.LogLevel, Collector: common.Trace, Output: log,
@@ -49,6 +54,9 @@ func Start(ctx context.Context, service string, common config.Common, log io.Wri
 		return nil, err
 	}
 	b := &Base{Telemetry: t, Common: common, Health: server.NewHealth()}
+	if err := b.listen(ctx); err != nil {
+		return nil, errors.Join(err, b.Close(ctx))
+	}
 	// Each has the whole time, so that one that is away does not accuse the other.
 	within := func(connect func(context.Context) error) error {
 		ctx, cancel := context.WithTimeout(ctx, common.StartupTimeout)
@@ -63,14 +71,30 @@ func Start(ctx context.Context, service string, common config.Common, log io.Wri
 	if b.Follower, err = registry.Follow(ctx, registry.New(b.Pool, common.Namespace), common.Snapshot, t.Log); err != nil {
 		return nil, errors.Join(err, b.Close(ctx))
 	}
+	b.Health.NotReady("starting")
 	return b, nil
 }
 
-// Close closes the connections and flushes traces.
+// listen serves the admin address until Close.
+func (b *Base) listen(ctx context.Context) (err error) {
+	if b.admin, err = server.Listen(ctx, b.Common.AdminListen, server.Admin(b.Health, b.Metrics)); err != nil {
+		return fmt.Errorf("--admin-listen: %w", err)
+	}
+	ctx, b.stop = context.WithCancel(context.WithoutCancel(ctx)) // the last scrape may come after the signal
+	b.adminErr = make(chan error, 1)
+	go func() { b.adminErr <- b.admin.Serve(ctx, time.Second) }()
+	return nil
+}
+
+// Close ends the admin address, closes the connections and flushes traces.
 func (b *Base) Close(ctx context.Context) error {
 	var err error
+	if b.stop != nil {
+		b.stop()
+		err = <-b.adminErr
+	}
 	if b.Redis != nil {
-		err = b.Redis.Close()
+		err = errors.Join(err, b.Redis.Close())
 	}
 	if b.Pool != nil {
 		b.Pool.Close()
@@ -94,7 +118,7 @@ func (b *Base) connectPostgres(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	err = b.retry(ctx, "Postgres", func() error {
+	err = b.retry(ctx, "Postgres", b.Common.Postgres, func() error {
 		_, err := migrations.Up(ctx, pool)
 		return err
 	})
@@ -137,7 +161,7 @@ func (b *Base) connectRedis(ctx context.Context) error {
 			return fmt.Errorf("tracing Redis: %w", err)
 		}
 	}
-	err = b.retry(ctx, "Redis", func() error {
+	err = b.retry(ctx, "Redis", b.Common.Redis, func() error {
 		b.Store, err = online.Open(ctx, client)
 		return err
 	})
@@ -148,14 +172,16 @@ func (b *Base) connectRedis(ctx context.Context) error {
 }
 
 // retry calls f until it succeeds or the context ends, and returns f's last error. It
-// says once what it waits for: a start that hangs in silence tells nobody anything.
-func (b *Base) retry(ctx context.Context, server string, f func() error) error {
+// says once in the log, and on /readyz, what it waits for: a start that hangs in silence
+// tells nobody anything.
+func (b *Base) retry(ctx context.Context, server, url string, f func() error) error {
 	pause := 50 * time.Millisecond
 	for said := false; ; {
 		err := f()
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
+		b.Health.NotReady(fmt.Sprintf("waiting for %s at %s: %v", server, hostOf(url), err))
 		if !said && pause > 500*time.Millisecond {
 			b.Log.Warn("waiting for a server that cannot be used yet", "server", server, "error", err)
 			said = true
@@ -180,20 +206,24 @@ func hostOf(text string) string {
 	return u.Host
 }
 
-// Serve runs the admin address, the follower of definitions and the service's own
-// parts until the context ends or one of them fails. started, when not nil, is told
-// the admin address once it is bound.
+// Serve runs the follower of definitions and the service's own parts until the context ends
+// or one of them, or the admin address, fails. started, when not nil, is told the admin
+// address.
 func (b *Base) Serve(ctx context.Context, started func(admin string), parts ...func(context.Context) error) error {
-	admin, err := server.Listen(ctx, b.Common.AdminListen, server.Admin(b.Health, b.Metrics))
-	if err != nil {
-		return fmt.Errorf("--admin-listen: %w", err)
-	}
-	b.Log.Info("started", "admin", admin.Addr(), "namespace", b.Common.Namespace)
+	b.Log.Info("started", "admin", b.admin.Addr(), "namespace", b.Common.Namespace)
 	if started != nil {
-		started(admin.Addr())
+		started(b.admin.Addr())
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return admin.Serve(ctx, time.Second) })
+	group.Go(func() error {
+		select {
+		case err := <-b.adminErr:
+			b.adminErr <- nil // for Close
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	group.Go(func() error { return b.Follower.Run(ctx) })
 	group.Go(func() error {
 		<-ctx.Done()

@@ -1,11 +1,9 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/onehop/onehop/featurestore"
@@ -58,7 +56,7 @@ func (c *applyCommand) Run(ctx context.Context, s Streams) error {
 		if err := plan.write(s.Out); err != nil {
 			return err
 		}
-		if err := c.confirm(ctx, s); err != nil {
+		if err := confirm(ctx, s, c.Yes, "Apply?", "nothing was applied"); err != nil {
 			return err
 		}
 	}
@@ -82,26 +80,4 @@ func (c *applyCommand) Run(ctx context.Context, s Streams) error {
 func appliedText(version *featurestore.Catalog) string {
 	return fmt.Sprintf("Applied version %d of namespace %s; it takes effect for records from %s on.", version.Version,
 		version.Namespace, featurestore.FormatTime(version.EffectiveAt))
-}
-
-// confirm asks, where there is somebody to ask.
-func (c *applyCommand) confirm(ctx context.Context, s Streams) error {
-	if c.Yes || !terminal(s.In) {
-		return nil
-	}
-	fmt.Fprint(s.Out, "Apply? [y/N] ")
-	answer := make(chan string, 1)
-	go func() { // a read of a terminal cannot be cancelled; the program ends when nobody answers
-		line, _ := bufio.NewReader(s.In).ReadString('\n')
-		answer <- strings.ToLower(strings.TrimSpace(line))
-	}()
-	select {
-	case line := <-answer:
-		if line == "y" || line == "yes" {
-			return nil
-		}
-	case <-ctx.Done():
-		fmt.Fprintln(s.Out)
-	}
-	return errors.New("nothing was applied")
 }

@@ -10,7 +10,7 @@ import (
 )
 
 func TestHelpTeaches(t *testing.T) {
-	commands := []string{"dev", "plan", "apply", "inspect", "generate", "setup", "health", "version"}
+	commands := []string{"dev", "plan", "apply", "inspect", "dlq", "generate", "setup", "health", "version"}
 	overview := mustRun(t)
 	for _, command := range commands {
 		if !strings.Contains(overview, "\n  "+command+" ") {
@@ -19,6 +19,11 @@ func TestHelpTeaches(t *testing.T) {
 		help := mustRun(t, command, "--help")
 		if !strings.Contains(help, "Example") || !strings.Contains(help, "    onehop "+command) {
 			t.Errorf("onehop %s --help has no example:\n%s", command, help)
+		}
+	}
+	for _, command := range []string{"list", "show", "retry"} {
+		if help := mustRun(t, "dlq", command, "--help"); !strings.Contains(help, "    onehop dlq "+command) {
+			t.Errorf("onehop dlq %s --help has no example:\n%s", command, help)
 		}
 	}
 }
@@ -36,6 +41,11 @@ func TestWrongUse(t *testing.T) {
 		{"apply dir --postgres http://secret@localhost", []string{"must begin with postgres://"}},
 		{"inspect user 1", []string{"--postgres", "--redis"}},
 		{"inspect user", []string{"<key>"}},
+		{"dlq list ratings", []string{"--kafka", "--postgres"}},
+		{"dlq list ratings --since yesterday --limit=-1", []string{"neither a duration such as 24h nor a time", "--limit"}},
+		{"dlq show ratings", []string{"<place>"}},
+		{"dlq retry ratings", []string{"say which letters"}},
+		{"dlq retry ratings 0/1 --all", []string{"say which letters"}},
 		{"generate", []string{"give --file, or --kafka"}},
 		{"generate --kafka localhost --late 2 --users 0", []string{"host:port", "--late must be between 0 and 1", "--users and --items"}},
 		{"generate --file x --items-topic movies", []string{"need --kafka"}},

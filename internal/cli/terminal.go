@@ -1,10 +1,14 @@
 package cli
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -28,6 +32,29 @@ func writeJSON(w io.Writer, value any) error {
 		return fmt.Errorf("writing JSON: %w", err)
 	}
 	return nil
+}
+
+// confirm asks a question, where there is somebody to ask; refused is the error when the
+// answer is not yes.
+func confirm(ctx context.Context, s Streams, yes bool, question, refused string) error {
+	if yes || !terminal(s.In) {
+		return nil
+	}
+	fmt.Fprint(s.Out, question+" [y/N] ")
+	answer := make(chan string, 1)
+	go func() { // a read of a terminal cannot be cancelled; the program ends when nobody answers
+		line, _ := bufio.NewReader(s.In).ReadString('\n')
+		answer <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case line := <-answer:
+		if line == "y" || line == "yes" {
+			return nil
+		}
+	case <-ctx.Done():
+		fmt.Fprintln(s.Out)
+	}
+	return errors.New(refused)
 }
 
 // lineEvery is how often progress is told where there is no terminal.

@@ -17,6 +17,7 @@ import (
 type consumerPlan struct {
 	online, history []stream.Topic
 	tables          []*lazyTable
+	views           []*ingest.View
 	// keepsOld says that a generation is folded beside the one that will replace it.
 	keepsOld bool
 }
@@ -42,8 +43,9 @@ func (s *service) plan(ctx context.Context, versions []*featurestore.Catalog) (*
 			return nil, err
 		}
 		p.keepsOld = p.keepsOld || keepsOld
-		topic := stream.Topic{Name: source.Topic, Source: source.Name, Versions: sourceVersions(versions, source.Name)}
 		hot := ingest.NewHotRows(views, s.config.cacheBytes()/len(newest.Sources))
+		p.views = append(p.views, views...)
+		topic := stream.Topic{Name: source.Topic, Source: source.Name, Versions: stream.Versions(versions, source.Name)}
 		topic.NewWorker = func(id ingest.PartitionID) stream.Worker {
 			return &onlineWorker{service: s, source: source, id: id, views: views, partition: ingest.NewPartition(s.Store, id, hot)}
 		}
@@ -66,16 +68,6 @@ func (s *service) makeTopics(ctx context.Context, source *featurestore.Source) e
 		return fmt.Errorf("source %q: %w", source.Name, err)
 	}
 	return stream.EnsureTopic(ctx, s.kafka, stream.DeadLetterTopic(source), 1, keep)
-}
-
-// sourceVersions lists the definitions that a source has had, oldest first.
-func sourceVersions(versions []*featurestore.Catalog, name string) (list []stream.Version) {
-	for _, c := range versions {
-		if source := c.Source(name); source != nil {
-			list = append(list, stream.Version{From: c.EffectiveAt, Source: source})
-		}
-	}
-	return list
 }
 
 // views lists the generations to fold from a source: those of the newest definitions,

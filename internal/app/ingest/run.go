@@ -154,7 +154,7 @@ func (s *service) consume(ctx context.Context, versions []*featurestore.Catalog,
 	if err != nil {
 		return err
 	}
-	var consumers []*stream.Consumer
+	consumers := map[string]*stream.Consumer{}
 	for name, topics := range map[string][]stream.Topic{onlineGroup: plan.online, historyGroup: plan.history} {
 		if !slices.Contains(s.config.Groups, name) {
 			continue
@@ -166,8 +166,14 @@ func (s *service) consume(ctx context.Context, versions []*featurestore.Catalog,
 			}
 			return err
 		}
-		consumers = append(consumers, consumer)
+		consumers[name] = consumer
+		for _, topic := range topics {
+			s.metrics.follow(name, topic.Source)
+		}
 	}
+	s.metrics.keep(plan.views)
+	s.metrics.owned.follow(consumers)
+	defer s.metrics.owned.follow(nil)
 	s.Health.Ready()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -247,5 +253,6 @@ func (s *service) consumer(group string, topics []stream.Topic) stream.ConsumerC
 		Heartbeat:  s.config.Heartbeat,
 		Log:        s.Log,
 		Observe:    s.metrics.observer(group),
+		Assigned:   func(took time.Duration) { s.metrics.rebalance.WithLabelValues(group).Observe(took.Seconds()) },
 	}
 }

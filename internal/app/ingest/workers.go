@@ -23,7 +23,9 @@ type onlineWorker struct {
 
 // Open implements stream.Worker.
 func (w *onlineWorker) Open(ctx context.Context, logs map[int32]ingest.Offsets) (int64, error) {
-	return w.partition.Open(ctx, logs)
+	next, err := w.partition.Open(ctx, logs)
+	w.service.metrics.worked(w, err)
+	return next, err
 }
 
 // Process implements stream.Worker.
@@ -40,6 +42,7 @@ func (w *onlineWorker) Process(ctx context.Context, batch stream.Batch) error {
 	before := w.partition.Stats()
 	err := w.partition.Process(ctx, batch.Batch)
 	w.service.metrics.folded(w.views, before, w.partition.Stats())
+	w.service.metrics.worked(w, err)
 	if err == nil && len(batch.Events) > 0 {
 		w.service.metrics.visible(w.views, &batch.Events[len(batch.Events)-1])
 	}
@@ -47,7 +50,11 @@ func (w *onlineWorker) Process(ctx context.Context, batch stream.Batch) error {
 }
 
 // Heartbeat implements stream.Worker.
-func (w *onlineWorker) Heartbeat(ctx context.Context) error { return w.partition.Heartbeat(ctx) }
+func (w *onlineWorker) Heartbeat(ctx context.Context) error {
+	err := w.partition.Heartbeat(ctx)
+	w.service.metrics.worked(w, err)
+	return err
+}
 
 // historyWorker copies a partition to Postgres.
 type historyWorker struct {
