@@ -79,7 +79,7 @@ type ConsumerConfig struct {
 	Tracer trace.Tracer
 	// Observe, when set, is told of every batch processed.
 	Observe func(source string, batch *Batch, took time.Duration)
-	// Assigned, when set, is told of every partition that was assigned and is open now, and
+	// Assigned, when set, is told, by several goroutines at once, of every partition that was assigned and is open now, and
 	// how long that took.
 	Assigned func(took time.Duration)
 }
