@@ -25,7 +25,7 @@ test: setup ## unit, property and integration tests, with the race detector
 test-faults: setup ## every fault at its short size, with a checker of every row; see docs/exactly-once.md
 	ONEHOP_TEST_FAULTS=1 timeout 900 go test -count 1 -race -timeout 14m -v ./internal/chaos
 
-chaos: ## the same at full size, about forty minutes; FAULT=kill,flush runs some, TIMES=n of each, CHAOS_SEED=n again, OUT=dir keeps JSON
+chaos: ## the same at full size, about fifty minutes; FAULT=kill,flush runs some, TIMES=n of each, CHAOS_SEED=n again, OUT=dir keeps JSON
 	go run ./internal/chaos/run -fault '$(FAULT)' -times '$(or $(TIMES),0)' -seed '$(or $(CHAOS_SEED),0)' -out '$(OUT)'
 
 test-containers: ## the integration suite again, with everything in containers

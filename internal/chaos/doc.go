@@ -6,6 +6,8 @@
 //   - check*.go: the comparison with Redis, Postgres and the dead letters
 //   - world.go, stand.go, process.go, proxy.go, feed.go: servers, processes, the network
 //     between them, and the events
+//   - cluster.go, membership.go, watch.go: several brokers and masters, members that come
+//     and go, and how long events of each partition wait meanwhile
 //   - faults.go, fault_*.go: the table, and what each fault does
 //   - run.go, summary.go: one run of a fault, and the table that people read
 //

@@ -1,5 +1,5 @@
-// Package servers starts one real server as a child of this process: Apache Kafka, Redis or PostgreSQL, from binaries that
-// are installed or from a package registry. It serves the tests, `onehop dev` and the benches; nothing on the serving path
+// Package servers starts real servers as children of this process: Apache Kafka, Redis or PostgreSQL, one of a kind or a cluster
+// of them, from binaries that are installed or from a package registry. It serves the tests, `onehop dev` and the benches; nothing on the serving path
 // imports it. A server listens on 127.0.0.1 only, dies with this process, and can be killed, suspended and started again
 // on the same port and data, for fault tests.
 package servers
