@@ -250,7 +250,8 @@ func (p *Partition) advance(ctx context.Context) error {
 		switch {
 		case err != nil:
 			return fmt.Errorf("view %q: %w", v.Name, err)
-		case state == Lost:
+		case state == Lost, state == Behind && v.target == Missing:
+			// Behind without knowing: another partition found the loss first and began to fill.
 			return fmt.Errorf("view %q: %w", v.Name, ErrLost)
 		case state == Live || slices.Min(v.next) >= v.target:
 			v.target = Missing

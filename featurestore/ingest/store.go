@@ -60,6 +60,8 @@ type State uint8
 const (
 	// Lost generations have no marker: they are new, or the store lost everything.
 	Lost State = iota
+	// Behind generations are filling, and the partition that asks has not done its part.
+	Behind
 	// Filling generations lack events that were there before.
 	Filling
 	// Live generations hold everything up to their watermarks.
@@ -123,7 +125,7 @@ type Marker interface {
 	// Advance looks at a partition's watermarks in the store itself: when every
 	// bucket has reached the target, the partition has done its part of the fill,
 	// and the last partition to do so makes the buckets live. It returns the state
-	// after that.
+	// after that, as this partition sees it.
 	Advance(ctx context.Context, view *View, id PartitionID) (State, error)
 }
 

@@ -94,7 +94,7 @@ func TestClusterHeartbeatIsFewRoundTrips(t *testing.T) {
 	}
 	for range 2 { // the first time a script is loaded
 		hook.n.Store(0)
-		if state, err := store.Advance(t.Context(), view, id); err != nil || state != ingest.Filling {
+		if state, err := store.Advance(t.Context(), view, id); err != nil || state != ingest.Behind {
 			t.Fatalf("the state is %v, %v", state, err)
 		}
 	}

@@ -144,6 +144,8 @@ func stateOf(marker string) ingest.State {
 		return ingest.Live
 	case "filling":
 		return ingest.Filling
+	case "behind":
+		return ingest.Behind
 	default:
 		return ingest.Lost
 	}

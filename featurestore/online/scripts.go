@@ -51,18 +51,21 @@ return 0
 `)
 
 // advanceScript takes a partition off the fill when every bucket has reached its
-// target, and makes the marker live when no partition is left. It answers the marker.
+// target, and makes the marker live when no partition is left. It answers the marker, or
+// "behind" while the partition has to go on.
 //
 //	KEYS: live, fill, watermarks…      ARGV: field
 var advanceScript = redis.NewScript(`
 local live = redis.call('GET', KEYS[1]) or ''
 if live ~= 'filling' then return live end
-local target = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '0')
-for i = 3, #KEYS do
-  local mark = redis.call('HGET', KEYS[i], ARGV[1])
-  if not mark or tonumber(mark) < target then return live end
+local target = redis.call('HGET', KEYS[2], ARGV[1])
+if target then
+  for i = 3, #KEYS do
+    local mark = redis.call('HGET', KEYS[i], ARGV[1])
+    if not mark or tonumber(mark) < tonumber(target) then return 'behind' end
+  end
+  redis.call('HDEL', KEYS[2], ARGV[1])
 end
-redis.call('HDEL', KEYS[2], ARGV[1])
 if redis.call('EXISTS', KEYS[2]) == 1 then return live end
 redis.call('SET', KEYS[1], 'live')
 return 'live'

@@ -33,6 +33,7 @@ func startRedis(ctx context.Context, o Options, more ...string) (*Server, error)
 	appendOnly := "no"
 	if keep {
 		appendOnly = "yes"
+		more = append([]string{"--appendfsync", "always"}, more...) // what was answered is there after SIGKILL
 	}
 	args := []string{
 		"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--protected-mode", "yes", "--dir", dir, "--daemonize", "no",

@@ -119,9 +119,11 @@ func (m *Memory) Advance(_ context.Context, _ *ingest.View, id ingest.PartitionI
 		}
 		return ingest.Lost, nil
 	}
-	for b := range featurestore.Buckets {
-		if next, ok := m.marks[b][id]; !ok || next < m.filling[id] {
-			return ingest.Filling, nil
+	if target, pending := m.filling[id]; pending {
+		for b := range featurestore.Buckets {
+			if next, ok := m.marks[b][id]; !ok || next < target {
+				return ingest.Behind, nil
+			}
 		}
 	}
 	delete(m.filling, id)

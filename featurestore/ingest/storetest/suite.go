@@ -61,6 +61,31 @@ func Run(t *testing.T, open func(t *testing.T) (store ingest.Store, view *ingest
 		}
 		foldAll(t, store, view, l)
 	})
+	t.Run("lost, and found by another first", func(t *testing.T) {
+		store, view, flush := open(t)
+		l := NewLog(2, 300)
+		var idle, other *ingest.Partition
+		for i, p := range []**ingest.Partition{&idle, &other} {
+			*p = ingest.NewPartition(store, ingest.PartitionID{Topic: Topic, Partition: int32(i)}, ingest.NewHotRows([]*ingest.View{view}, 1<<16))
+			if _, err := (*p).Open(t.Context(), l.Offsets()); err != nil {
+				t.Fatal(err)
+			}
+			if err := (*p).Process(t.Context(), l.Batch(i, 0, int64(len(l[i])))); err != nil {
+				t.Fatal(err)
+			}
+			if err := (*p).Heartbeat(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		flush()
+		if _, err := other.Open(t.Context(), l.Offsets()); err != nil { // it begins a fill
+			t.Fatal(err)
+		}
+		if err := idle.Heartbeat(t.Context()); !errors.Is(err, ingest.ErrLost) {
+			t.Fatalf("a heartbeat of a partition without new events: %v", err)
+		}
+		foldAll(t, store, view, l)
+	})
 	t.Run("filling until every partition is there", func(t *testing.T) {
 		store, view, _ := open(t)
 		l := NewLog(2, 100)
