@@ -119,7 +119,7 @@ func (s *ingestStack) metric(ctx context.Context, label string) (sum int64, err 
 func (s *ingestStack) wait(ctx context.Context, done func(context.Context) (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	ticker := time.NewTicker(5 * time.Millisecond)
+	ticker := time.NewTicker(20 * time.Millisecond) // asking costs the servers too
 	defer ticker.Stop()
 	for {
 		ok, err := done(ctx)

@@ -250,7 +250,7 @@ func (s *ingestStack) startService(ctx context.Context, groups []string) error {
 				Namespace: s.catalog.Namespace, Redis: s.redisURL, Postgres: s.postgresURL, AdminListen: "127.0.0.1:0",
 				StartupTimeout: 30 * time.Second, DrainTimeout: 5 * time.Second, LogLevel: "warn",
 			},
-			Kafka: config.Kafka{Kafka: s.brokers}, MemoryMB: 512, Groups: groups, Heartbeat: 3 * time.Second, MaxRecords: 50_000,
+			Kafka: config.Kafka{Kafka: s.brokers}, MemoryMB: 1024, Groups: groups, Heartbeat: 3 * time.Second, MaxRecords: 50_000,
 			Partitions: ingestPartitions, Log: io.Discard, Started: func(admin string) { started <- admin },
 		})
 	}()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/errgroup"
 )
 
 // The indexes by which rows are looked up cost more than the rows: kept row by row, each
@@ -97,11 +98,11 @@ func indexName(table string, key []string) string {
 
 func (t *Table) makeStatement(ix index, table, how string) string {
 	return fmt.Sprintf("CREATE INDEX %s IF NOT EXISTS %s ON %s %s", how, pgx.Identifier{ix.name}.Sanitize(),
-		pgx.Identifier{"onehop_" + t.namespace, table}.Sanitize(), ix.how)
+		t.qualified(table), ix.how)
 }
 
-// Index makes the indexes that months lack, without holding up those who write. One process
-// does it at a time; another one's call returns at once.
+// Index makes the indexes that months lack. One process does it at a time; another one's
+// call returns at once.
 func (t *Table) Index(ctx context.Context) error {
 	conn, err := t.pool.Acquire(ctx)
 	if err != nil {
@@ -126,28 +127,54 @@ func (t *Table) Index(ctx context.Context) error {
 	return nil
 }
 
+// smallMonth is the size in bytes up to which a month's indexes are made the fast way, side
+// by side, which holds up those who write to it for some seconds. Larger ones are made
+// without.
+const smallMonth = 512 << 20
+
 func (t *Table) index(ctx context.Context, conn *pgxpool.Conn) error {
 	months, err := t.leaves(ctx, conn)
 	if err != nil {
 		return err
 	}
 	for table, valid := range months {
+		size, missing := int64(0), []index{}
 		for _, ix := range t.indexesOf(table) {
-			ok, there := valid[ix.name]
-			if ok {
-				continue
+			if !valid[ix.name] {
+				missing = append(missing, ix)
 			}
-			if there { // somebody was stopped while making it
-				if _, err := conn.Exec(ctx, "DROP INDEX IF EXISTS "+pgx.Identifier{"onehop_" + t.namespace, ix.name}.Sanitize()); err != nil {
-					return fmt.Errorf("dropping index %s: %w", ix.name, err)
-				}
-			}
-			if _, err := conn.Exec(ctx, t.makeStatement(ix, table, "CONCURRENTLY")); err != nil {
-				return fmt.Errorf("making index %s: %w", ix.name, err)
-			}
+		}
+		if err := conn.QueryRow(ctx, "SELECT pg_relation_size($1::regclass)", t.qualified(table)).Scan(&size); err != nil {
+			return fmt.Errorf("the size of %s: %w", table, err)
+		}
+		how, group := "", errgroup.Group{}
+		if size > smallMonth {
+			how = "CONCURRENTLY" // of which Postgres makes one at a time
+			group.SetLimit(1)
+		}
+		for _, ix := range missing {
+			group.Go(func() error { return t.makeIndex(ctx, ix, table, how) })
+		}
+		if err := group.Wait(); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// makeIndex makes an index, anew where somebody was stopped while making it.
+func (t *Table) makeIndex(ctx context.Context, ix index, table, how string) error {
+	for _, statement := range []string{"DROP INDEX IF EXISTS " + t.qualified(ix.name), t.makeStatement(ix, table, how)} {
+		if _, err := t.pool.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("making index %s: %w", ix.name, err)
+		}
+	}
+	return nil
+}
+
+// qualified is a name in the schema of the namespace.
+func (t *Table) qualified(name string) string {
+	return pgx.Identifier{"onehop_" + t.namespace, name}.Sanitize()
 }
 
 // Indexed says whether every month has its indexes.

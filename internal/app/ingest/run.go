@@ -30,7 +30,7 @@ type Config struct {
 	config.Kafka          `embed:""`
 	config.SchemaRegistry `embed:""`
 
-	MemoryMB   int           `env:"ONEHOP_MEMORY_MB" default:"512" name:"memory-mb" help:"Memory that this process may use, in MiB; a quarter of it holds hot rows. What does not fit stays in Kafka."`
+	MemoryMB   int           `env:"ONEHOP_MEMORY_MB" default:"1024" name:"memory-mb" help:"Memory that this process may use, in MiB; a quarter of it holds hot rows. What does not fit stays in Kafka."`
 	Groups     []string      `env:"ONEHOP_GROUPS" default:"online,history" enum:"online,history" help:"What this process does: online folds events into Redis, history copies them to Postgres. Each can run in processes of its own."`
 	Heartbeat  time.Duration `env:"ONEHOP_HEARTBEAT" default:"3s" help:"How often the watermarks of idle buckets are moved."`
 	MaxRecords int           `env:"ONEHOP_MAX_RECORDS" default:"50000" help:"Most records in one batch of a partition."`
@@ -212,7 +212,7 @@ func (s *service) index(ctx context.Context, tables []*lazyTable) {
 }
 
 // indexPause is how often to look whether history needs indexes.
-const indexPause = 250 * time.Millisecond
+const indexPause = 100 * time.Millisecond
 
 // wait waits for the end of the context or for the channel, and says whether one of
 // them came; with a limit it gives up after that. 0 is no limit.
