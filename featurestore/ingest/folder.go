@@ -31,6 +31,8 @@ type rowFold struct {
 // folder folds the rows of one view. All of it is used again for every batch.
 type folder struct {
 	state *fold.State
+	// warmed is there so that warming cannot be left out by the compiler.
+	warmed int
 	rows  map[string]*rowFold
 	key   []byte
 	join  []featurestore.Value
