@@ -36,7 +36,7 @@ type IngestResult struct {
 	FloorOnline  float64 `json:"floor_online_events_per_s"`
 	FloorHistory float64 `json:"floor_history_events_per_s"`
 	// A tenth of all events is of one user and one movie, written from every partition.
-	HotRatio     float64 `json:"hot_ratio"` // to Online
+	HotRatio     float64 `json:"hot_ratio"` // to the same without
 	HotConflicts int64   `json:"hot_conflicts"`
 	HotCommits   int64   `json:"hot_commits"`
 	// From producing an event to reading it by GetOnlineFeatures, while Rate events a
@@ -147,22 +147,28 @@ func (s *ingestStack) historyAlone(ctx context.Context, _ IngestOptions, r *Inge
 	return nil
 }
 
-// hotKey ingests as many events into a namespace of their own.
+// hotKey ingests the events, spread over the partitions whatever their keys, with and without
+// a hot key.
 func (s *ingestStack) hotKey(ctx context.Context, o IngestOptions, r *IngestResult) error {
-	hot, err := s.inNamespace(ctx, "benchhot")
+	rate := func(namespace string, every int) (float64, error) {
+		spread, err := s.inNamespace(ctx, namespace)
+		if err != nil {
+			return 0, err
+		}
+		if err := spread.produceSpread(ctx, o.Events, every); err != nil {
+			return 0, err
+		}
+		ours, err := spread.ours(ctx, &IngestResult{Events: o.Events}, onlineGroup)
+		r.HotConflicts, r.HotCommits = spread.conflicts, spread.commits
+		return ours[onlineGroup], err
+	}
+	without, err := rate("benchspread", 0)
 	if err != nil {
 		return err
 	}
-	if err := hot.produceHot(ctx, o.Events); err != nil {
-		return err
-	}
-	ours, err := hot.ours(ctx, &IngestResult{Events: o.Events}, onlineGroup)
-	if err != nil {
-		return err
-	}
-	r.HotRatio = ours[onlineGroup] / r.Online
-	r.HotConflicts, r.HotCommits = hot.conflicts, hot.commits
-	return nil
+	with, err := rate("benchhot", 10)
+	r.HotRatio = with / without
+	return err
 }
 
 // Write prints the result for a person.

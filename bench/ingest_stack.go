@@ -201,9 +201,9 @@ func (s *ingestStack) topic(ctx context.Context) (string, error) {
 	return topic, stream.EnsureTopic(ctx, s.kafka, topic, ingestPartitions, map[string]string{"retention.ms": "-1"})
 }
 
-// produceHot fills the topic with the same events, but every tenth is of user 1 and movie 1,
-// and keys say nothing: what is hot is written from every partition.
-func (s *ingestStack) produceHot(ctx context.Context, events int) error {
+// produceSpread fills the topic with the same events, but keys say nothing, so that every row
+// is written from every partition; and with every > 0 one in so many is of user 1 and movie 1.
+func (s *ingestStack) produceSpread(ctx context.Context, events, every int) error {
 	topic, err := s.topic(ctx)
 	if err != nil {
 		return err
@@ -211,7 +211,7 @@ func (s *ingestStack) produceHot(ctx context.Context, events int) error {
 	g := aDay(events)
 	for i := range events {
 		e := g.Next()
-		if i%10 == 0 {
+		if every > 0 && i%every == 0 {
 			e.UserID, e.ItemID = 1, 1
 		}
 		s.kafka.Produce(ctx, &kgo.Record{
