@@ -11,6 +11,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -114,11 +116,14 @@ func newExpected(column string, node ast.Node) (expected, error) {
 		if err := yaml.NodeToValue(node, &explicit, yaml.Strict()); err != nil {
 			return e, fmt.Errorf("%s: %w", column, err)
 		}
-		e.status, e.value = featurestore.Null.String(), explicit.Value // NULL is null in YAML
-		if explicit.Status != nil {
+		e.value = explicit.Value
+		switch {
+		case explicit.Status != nil:
 			e.status = *explicit.Status
+		case e.value == nil: // status: NULL, which is null in YAML
+			e.status = featurestore.Null.String()
 		}
-		return e, nil
+		return e, knownStatus(column, e.status)
 	}
 	if err := yaml.NodeToValue(node, &e.value); err != nil {
 		return e, fmt.Errorf("%s: %w", column, err)
@@ -127,6 +132,17 @@ func newExpected(column string, node ast.Node) (expected, error) {
 		e.status = featurestore.Null.String()
 	}
 	return e, nil
+}
+
+func knownStatus(column, status string) error {
+	var names []string
+	for s := featurestore.Present; s <= featurestore.Overflow; s++ {
+		names = append(names, s.String())
+	}
+	if !slices.Contains(names, status) {
+		return fmt.Errorf("%s: unknown status %q; there are %s", column, status, strings.Join(names, ", "))
+	}
+	return nil
 }
 
 // moment is a time in microseconds, written as RFC 3339; 0 is none.
@@ -168,8 +184,12 @@ func parse(name string, text []byte) (*Suite, error) {
 		Definitions ast.Node `yaml:"definitions"`
 		Cases       []Case   `yaml:"cases"`
 	}
-	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&file); err != nil {
+	decoder := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict())
+	if err := decoder.Decode(&file); err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%s: %s", name, yaml.FormatError(err, false, true))
+	}
+	if err := decoder.Decode(new(any)); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s has more than one YAML document: remove what begins with ---", name)
 	}
 	if len(file.Cases) == 0 {
 		return nil, fmt.Errorf("%s has no cases", name)

@@ -42,6 +42,9 @@ func (s *Suite) Run(ctx context.Context, c *Case) ([]Failure, error) {
 			rejected[i+1] = reason
 		}
 	}
+	if len(c.Reads)+len(c.Rejected)+len(c.Counts) == 0 {
+		return nil, errors.New("it checks nothing: it needs reads, rejected or counts")
+	}
 	failures := checkRejected(c, rejected)
 	counted, err := w.checkCounts(c)
 	if err != nil {

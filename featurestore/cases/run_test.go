@@ -65,7 +65,7 @@ cases:
         of: {user_id: 7}
         expect:
           v.n_1h: 2
-          v.x: {status: NULL, value: 2.5}
+          v.x: {status: "NULL", value: 2.5}
       - {at: 2026-01-01T10:00:01Z, of: {user_id: 8}, expect: {v.x: 2}}
       - {at: 2026-01-01T10:00:01Z, of: {user_id: 7}, expect: {v.x: null}}
       - {at: 2026-01-01T10:00:01Z, of: {user_id: 7}, expect: {v.x: 2.5000001}}
@@ -100,6 +100,9 @@ func TestCasesThatAreWrong(t *testing.T) {
 		shop:                                   "has no cases",
 		shop + "cases: [{name: a, event: []}]": "event",
 		"definitions: [nowhere]\ncases: [{name: a}]":                                                         "nowhere",
+		shop + "cases: [{name: a}]":                                                                          "checks nothing",
+		shop + "cases: [{name: a, reads: [{expect: {v.x: {status: PRESNT}}}]}]":                              "unknown status",
+		shop + "cases: [{name: a}]\n---\ncases: [{name: b}]":                                                 "more than one YAML document",
 		"definitions: []\ncases: [{name: a}]":                                                                "names no file",
 		shop + "cases: [{name: a, events: [{value: {}}]}]":                                                   "neither \"time\"",
 		shop + "cases: [{name: a, events: [{time: noon}]}]":                                                  "is no time",

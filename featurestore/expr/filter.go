@@ -97,7 +97,8 @@ type Evaluation struct {
 func (f *Filter) Evaluate() *Evaluation { return &Evaluation{filter: f} }
 
 // Passes says whether the condition is true of an event's values, which stand in the
-// order of the source's fields. As in SQL, a condition that cannot be evaluated, for a
+// order of the source's fields. Null is a value that equals only null; a condition that
+// cannot be evaluated, for an order or a function of a
 // field that is null or a division by zero, is not true.
 func (e *Evaluation) Passes(values []featurestore.Value) bool {
 	e.values = values

@@ -37,6 +37,9 @@ func TestFilter(t *testing.T) {
 		{"rating >= 4.0", true, false},
 		{"rating < 4.0", false, false},
 		{"rating == null", false, true},
+		{"title != 'Ran'", true, true}, // null is another value
+		{"!(title == 'Ran')", true, true},
+		{"!(rating > 5.0)", true, false}, // null has no order
 		{"rating == null || rating > 4.0", true, true},
 		{"user_id % 2 == 1", true, true},
 		{"title.startsWith('He') && seen", true, false},

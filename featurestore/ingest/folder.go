@@ -33,9 +33,9 @@ type folder struct {
 	state *fold.State
 	// warmed is there so that warming cannot be left out by the compiler.
 	warmed int
-	rows  map[string]*rowFold
-	key   []byte
-	join  []featurestore.Value
+	rows   map[string]*rowFold
+	key    []byte
+	join   []featurestore.Value
 }
 
 func (f *folder) reset() {

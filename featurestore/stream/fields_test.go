@@ -191,3 +191,17 @@ func TestTombstones(t *testing.T) {
 		}
 	}
 }
+
+// TestNumbersInKeysHaveOneForm: 7 and 007 would be one entity with two keys.
+func TestNumbersInKeysHaveOneForm(t *testing.T) {
+	for text, want := range map[string]bool{"7": true, "-7": true, "0": true, "007": false, "+7": false, "-0": false, " 7": false} {
+		if _, err := textValue([]byte(text), featurestore.Int64); (err == nil) != want {
+			t.Errorf("%q as an int64: %v", text, err)
+		}
+	}
+	for text, want := range map[string]bool{"1.5": true, "-1e3": true, "0x1p4": false, "1_000": false, "inf": false} {
+		if _, err := textValue([]byte(text), featurestore.Float64); (err == nil) != want {
+			t.Errorf("%q as a float64: %v", text, err)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -60,11 +61,13 @@ func textValue(raw []byte, t featurestore.Type) (featurestore.Value, error) {
 	case featurestore.Bytes:
 		return featurestore.BytesValue(bytes.Clone(raw)), nil
 	case featurestore.Int64:
-		if v, err := strconv.ParseInt(string(raw), 10, 64); err == nil {
+		// Only the shortest form: 7 and 007 would be one entity and two keys, in two partitions.
+		if v, err := strconv.ParseInt(string(raw), 10, 64); err == nil && strconv.FormatInt(v, 10) == string(raw) {
 			return featurestore.IntValue(v), nil
 		}
 	case featurestore.Float64:
-		if v, err := strconv.ParseFloat(string(raw), 64); err == nil {
+		// The digits, signs and exponents of decimals: ParseFloat also takes hexadecimals.
+		if v, err := strconv.ParseFloat(string(raw), 64); err == nil && strings.Trim(string(raw), "0123456789+-.eE") == "" {
 			return floatValue(v)
 		}
 	case featurestore.Bool:
