@@ -184,17 +184,16 @@ func parse(name string, text []byte) (*Suite, error) {
 		Definitions ast.Node `yaml:"definitions"`
 		Cases       []Case   `yaml:"cases"`
 	}
-	decoder := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict())
-	if err := decoder.Decode(&file); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: %s", name, yaml.FormatError(err, false, true))
+	if err := definition.CheckYAML(name, text); err != nil {
+		return nil, err
 	}
-	if err := decoder.Decode(new(any)); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s has more than one YAML document: remove what begins with ---", name)
+	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&file); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s: %s", name, yaml.FormatError(err, false, true))
 	}
 	if len(file.Cases) == 0 {
 		return nil, fmt.Errorf("%s has no cases", name)
 	}
-	catalog, err := definitions(name, file.Definitions)
+	catalog, err := definitions(name, text, file.Definitions)
 	if err != nil {
 		return nil, err
 	}
@@ -202,13 +201,13 @@ func parse(name string, text []byte) (*Suite, error) {
 }
 
 // definitions loads the paths that are named, or checks what is written there itself.
-func definitions(name string, node ast.Node) (*featurestore.Catalog, error) {
+func definitions(name string, text []byte, node ast.Node) (*featurestore.Catalog, error) {
 	var paths []string
 	switch n := node.(type) {
 	case nil:
 		return nil, fmt.Errorf("%s: \"definitions\" is missing: name the files, or write the definitions there", name)
 	case ast.MapNode:
-		return definition.Parse([]definition.File{{Name: name, Text: []byte(node.String())}})
+		return definition.Parse([]definition.File{{Name: name, Text: written(text, node)}})
 	case *ast.SequenceNode:
 		if err := yaml.NodeToValue(n, &paths); err != nil {
 			return nil, fmt.Errorf("%s: definitions: %w", name, err)
@@ -228,4 +227,25 @@ func definitions(name string, node ast.Node) (*featurestore.Catalog, error) {
 		return nil, errors.New(name + ": \"definitions\" names no file")
 	}
 	return definition.Load(paths...)
+}
+
+// written is the text of definitions that stand in a file of cases, on the lines on which they
+// stand, so that mistakes are told where they are.
+func written(text []byte, node ast.Node) []byte {
+	lines := bytes.Split(text, []byte("\n"))
+	inside, found := false, false
+	for i, line := range lines {
+		if top := len(line) > 0 && !strings.ContainsRune(" \t#\r", rune(line[0])); top {
+			inside = bytes.Equal(bytes.TrimSpace(line), []byte("definitions:"))
+			found = found || inside
+			lines[i] = nil
+		}
+		if !inside {
+			lines[i] = nil
+		}
+	}
+	if !found { // on one line, in braces
+		return []byte(node.String())
+	}
+	return bytes.Join(lines, []byte("\n"))
 }

@@ -2,6 +2,7 @@ package definition
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/lexer"
@@ -54,6 +55,28 @@ func parseYAML(file File, r *report) (tree *ast.File) {
 		return nil
 	}
 	return tree
+}
+
+// CheckYAML says what keeps a YAML text of another kind than definitions from being parsed
+// safely: nesting too deep, more than one document, or aliases, by which a small text can
+// become a large one. The text's size is the caller's to bound.
+func CheckYAML(name string, text []byte) error {
+	tokens := lexer.Tokenize(string(text))
+	say := func(t *token.Token, what string) error {
+		return fmt.Errorf("%s:%d:%d: %s", name, t.Position.Line, t.Position.Column, what)
+	}
+	if t := tooDeep(tokens); t != nil {
+		return say(t, fmt.Sprintf("this is nested too deeply; at most %d levels are allowed", maxDepth))
+	}
+	if t := secondDocument(tokens); t != nil {
+		return say(t, "a file is one YAML document: write what follows to a file of its own")
+	}
+	for _, t := range tokens {
+		if t.Type == token.AliasType {
+			return say(t, "aliases are not taken: write the value again")
+		}
+	}
+	return nil
 }
 
 func tooDeep(tokens token.Tokens) *token.Token {
