@@ -91,7 +91,7 @@ func TestWholeOrNot(t *testing.T) {
 		{"key no number", order, `field "buyer" (the record's key) is "4x"; int64 as text`, func(r *kgo.Record) { r.Key = []byte("4x") }},
 		{"header not UTF-8", order, `field "tenant" (header "tenant") is not valid UTF-8`, func(r *kgo.Record) { r.Headers[1].Value = []byte{255} }},
 		{"header no bool", order, `field "retry" (header "retry") is "1"; bool`, func(r *kgo.Record) { r.Headers[2].Value = []byte("1") }},
-		{"header infinite", order, `finite`, func(r *kgo.Record) { r.Headers[3].Value = []byte("Inf") }},
+		{"header infinite", order, `float64 as text`, func(r *kgo.Record) { r.Headers[3].Value = []byte("Inf") }},
 		{"too many elements", `{"order":{"items":[` + strings.Repeat(`{},`, featurestore.MaxElements) + `{}]}}`, `more than 10000 elements`, nil},
 	} {
 		r := orderRecord(c.value)
