@@ -98,8 +98,8 @@ func (f *Filter) Evaluate() *Evaluation { return &Evaluation{filter: f} }
 
 // Passes says whether the condition is true of an event's values, which stand in the
 // order of the source's fields. Null is a value that equals only null; a condition that
-// cannot be evaluated, for an order or a function of a
-// field that is null or a division by zero, is not true.
+// cannot be evaluated, for an order or a function of a null or a division by zero, is not
+// true.
 func (e *Evaluation) Passes(values []featurestore.Value) bool {
 	e.values = values
 	out, _, err := e.filter.program.Eval(e)
