@@ -3,7 +3,6 @@ package cases
 import (
 	"errors"
 	"fmt"
-	"iter"
 	"maps"
 	"math"
 	"slices"
@@ -94,8 +93,6 @@ func joinKey(key featurestore.JoinKey, given any) (featurestore.Value, error) {
 }
 
 func (m moment) time() time.Time { return time.UnixMicro(int64(m)) }
-
-func keysOf[K comparable, V any](m map[K]V) iter.Seq[K] { return maps.Keys(m) }
 
 func keyText(of map[string]any) string {
 	var parts []string

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -155,7 +156,7 @@ func (s *source) record(e *Event) (*kgo.Record, error) {
 	if e.Key != "" {
 		r.Key = []byte(e.Key)
 	}
-	for _, name := range slices.Sorted(keysOf(e.Headers)) {
+	for _, name := range slices.Sorted(maps.Keys(e.Headers)) {
 		r.Headers = append(r.Headers, kgo.RecordHeader{Key: name, Value: []byte(e.Headers[name])})
 	}
 	if e.Value == nil {
@@ -240,19 +241,19 @@ func checkRejected(c *Case, rejected map[int]error) (failures []Failure) {
 			failures = append(failures, Failure{Message: fmt.Sprintf("event %d was rejected because: %v; the reason was to say %q", want.Event, reason, want.Reason)})
 		}
 	}
-	for _, n := range slices.Sorted(keysOf(rejected)) {
+	for _, n := range slices.Sorted(maps.Keys(rejected)) {
 		failures = append(failures, Failure{Message: fmt.Sprintf("event %d was rejected: %v", n, rejected[n])})
 	}
 	return failures
 }
 
 func (w *world) checkCounts(c *Case) (failures []Failure, err error) {
-	for _, name := range slices.Sorted(keysOf(c.Counts)) {
+	for _, name := range slices.Sorted(maps.Keys(c.Counts)) {
 		v, ok := w.views[name]
 		if !ok {
 			return nil, fmt.Errorf("counts: there is no view %q", name)
 		}
-		for _, outcome := range slices.Sorted(keysOf(c.Counts[name])) {
+		for _, outcome := range slices.Sorted(maps.Keys(c.Counts[name])) {
 			want, got := c.Counts[name][outcome], v.counts[outcome]
 			if !slices.Contains([]string{"folded", "late", "duplicate"}, outcome) {
 				return nil, fmt.Errorf("counts: view %q: %q is none of folded, late and duplicate", name, outcome)
