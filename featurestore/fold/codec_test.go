@@ -137,7 +137,7 @@ func TestFloatsAreExact(t *testing.T) {
 			rapid.Map(rapid.Int32(), func(i int32) float64 { return float64(i) / 100 }),
 		).Draw(t, "float")
 		packed := appendOneFloat(nil, f)
-		got, rest, err := nextFloat(packed)
+		got, rest, err := readOneFloat(packed)
 		if err != nil || len(rest) != 0 || math.Float64bits(got) != math.Float64bits(f) {
 			t.Fatalf("%v was packed as %x and read as %v, %v", f, packed, got, err)
 		}

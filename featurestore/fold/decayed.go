@@ -125,13 +125,13 @@ func openDecayed(src []byte) (landmark int64, sum compensated, err error) {
 		return 0, sum, errTruncated
 	}
 	rest := src[n:]
-	if sum.sum, rest, err = nextFloat(rest); err != nil {
+	if sum.sum, rest, err = readOneFloat(rest); err != nil {
 		return 0, sum, err
 	}
 	if len(rest) == 0 {
 		return 0, sum, errTruncated
 	}
-	sum.lost, _, err = nextFloat(rest)
+	sum.lost, _, err = readOneFloat(rest)
 	return landmark, sum, err
 }
 

@@ -26,5 +26,5 @@
 // a few contiguous bytes: uvarint number of tiles, uvarint index of the newest tile,
 // the distance of each tile from the newest (1 or 2 bytes, oldest first), then one
 // column for each partial aggregate, each in the narrowest encoding that is exact.
-// Tiles without events are not there.
+// Tiles without events are not there. Values of events stand in runs: see values.go.
 package fold

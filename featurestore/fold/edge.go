@@ -64,10 +64,7 @@ func (l *edge) append(dst []byte) []byte {
 	if !l.spec.isNewest() {
 		dst = appendPosition(dst, l.at)
 	}
-	for _, v := range l.values {
-		dst = appendValue(dst, v)
-	}
-	return dst
+	return appendRun(dst, l.values)
 }
 
 // decode leaves the position of the row's newest event to the caller.
@@ -77,8 +74,12 @@ func (l *edge) decode(src []byte) (err error) {
 			return err
 		}
 	}
+	tags, src, err := openRun(src, len(l.values))
+	if err != nil {
+		return err
+	}
 	for i, v := range l.spec.values {
-		if l.values[i], src, err = readValue(src, v.typ); err != nil {
+		if l.values[i], src, err = readBody(src, v.typ, tags.tag(i)); err != nil {
 			return err
 		}
 	}
@@ -98,65 +99,49 @@ func (s *edgeSpec) read(packed []byte, places []int, newest, expired int64, cell
 		}
 		at, packed = position.Time, rest
 	}
+	tags, packed, err := openRun(packed, len(s.values))
+	if err != nil {
+		return err
+	}
 	for i, place := range places {
 		if place < 0 {
-			rest, err := skipValue(packed, s.values[i].typ)
-			if err != nil {
+			if packed, err = skipBody(packed, s.values[i].typ, tags.tag(i)); err != nil {
 				return err
 			}
-			packed = rest
 			continue
 		}
 		cell := &cells[place]
-		rest, err := readInto(packed, s.values[i].typ, cell)
-		if err != nil {
+		if packed, err = readInto(packed, s.values[i].typ, tags.tag(i), cell); err != nil {
 			return err
 		}
 		if at < expired && at != 0 && !s.oldest {
 			setNull(cell, featurestore.Expired)
 		}
-		cell.EventTime, packed = at, rest
+		cell.EventTime = at
 	}
 	return nil
 }
 
-// skipValue passes over a packed value.
-func skipValue(packed []byte, t featurestore.Type) (rest []byte, err error) {
-	if !t.IsList() || len(packed) == 0 || packed[0] == tagNull {
-		_, rest, err = readValue(packed, t)
-		return rest, err
-	}
-	n, rest, err := uvarint(packed[1:])
-	for i := uint64(0); err == nil && i < n; i++ {
-		rest, err = skipValue(rest, t.Elem())
-	}
-	return rest, err
-}
-
-// readInto reads a packed value into a cell; numbers without a detour.
-func readInto(packed []byte, t featurestore.Type, cell *featurestore.Cell) (rest []byte, err error) {
-	if len(packed) == 0 {
-		return nil, errTruncated
-	}
-	if packed[0] == tagNull {
+// readInto reads the body of a value into a cell; numbers without a detour.
+func readInto(src []byte, t featurestore.Type, tag tag, cell *featurestore.Cell) (rest []byte, err error) {
+	switch {
+	case tag == tagNull:
 		setNull(cell, featurestore.Null)
-		return packed[1:], nil
-	}
-	switch t {
-	case featurestore.Float64:
-		f, rest, err := nextFloat(packed)
+		return src, nil
+	case t == featurestore.Float64:
+		f, rest, err := readFloat(src, tag)
 		if err == nil {
 			setFloat(cell, f)
 		}
 		return rest, err
-	case featurestore.Int64:
-		c, rest, err := nextColumn(packed, 1)
+	case t == featurestore.Int64:
+		n, rest, err := readInt(src, tag)
 		if err == nil {
-			setInt(cell, c.int(0))
+			setInt(cell, n)
 		}
 		return rest, err
 	}
-	cell.Value, rest, err = readValue(packed, t)
+	cell.Value, rest, err = readBody(src, t, tag)
 	cell.Status = featurestore.Present
 	return rest, err
 }

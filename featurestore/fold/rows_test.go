@@ -25,34 +25,8 @@ func compile(t *testing.T, source *featurestore.Source, features []featurestore.
 	return p
 }
 
-// TestRowsOfFiftyLatestValues: counts, stars in halves, prices in cents and ids, as rows of
-// profiles have them, and half as many shares with all digits of a float.
 func TestRowsOfFiftyLatestValues(t *testing.T) {
-	source := &featurestore.Source{}
-	event := featurestore.Event{Position: featurestore.Position{Time: 1_700_000_000_000_000, Partition: 3, Offset: 1_000_000}}
-	var features []featurestore.Feature
-	for i := range 50 {
-		name, typ := fmt.Sprintf("f%d", i), featurestore.Float64
-		var value featurestore.Value
-		switch i % 5 {
-		case 0:
-			typ, value = featurestore.Int64, featurestore.IntValue(int64(i*i))
-		case 1:
-			value = featurestore.FloatValue(float64(i%10) / 2)
-		case 2:
-			value = featurestore.FloatValue(float64(1999+i*37) / 100)
-		case 3:
-			typ, value = featurestore.Int64, featurestore.IntValue(int64(1_000_000+i))
-		default:
-			value = featurestore.FloatValue(float64(i) / 100)
-			if i%2 == 0 {
-				value = featurestore.FloatValue(1 / float64(i+3))
-			}
-		}
-		source.Fields = append(source.Fields, featurestore.Field{Name: name, Type: typ})
-		features = append(features, featurestore.Feature{Name: name, Aggregate: "latest", Field: name})
-		event.Values = append(event.Values, value)
-	}
+	source, features, event := generate.Profile()
 	s := compile(t, source, features).NewState()
 	s.Fold(&event)
 	n := len(s.AppendRow(nil))

@@ -35,8 +35,9 @@ func (p *Program) MaxRowBytes() int {
 		if !edge.isNewest() {
 			size += maxPositionBytes
 		}
+		size += runTagBytes(len(edge.values))
 		for _, v := range edge.values {
-			size += maxValueBytes(v.typ, v.text)
+			size += maxBodyBytes(v.typ, v.text)
 		}
 		total += sectionBytes(size)
 	}
@@ -95,18 +96,20 @@ func widest(kind partialKind) encoding {
 	}
 }
 
-// maxValueBytes is the most that a packed value takes; see appendValue.
-func maxValueBytes(t featurestore.Type, text int) int {
+// maxValueBytes is the most that a value that stands alone takes; see appendValue.
+func maxValueBytes(t featurestore.Type, text int) int { return 1 + maxBodyBytes(t, text) }
+
+func maxBodyBytes(t featurestore.Type, text int) int {
 	if t.IsList() {
-		return 1 + uvarintBytes(CountedElements) + CountedElements*maxValueBytes(t.Elem(), text)
+		return uvarintBytes(CountedElements) + runTagBytes(CountedElements) + CountedElements*maxBodyBytes(t.Elem(), text)
 	}
 	switch t {
 	case featurestore.String, featurestore.Bytes:
-		return 1 + uvarintBytes(text) + text
+		return uvarintBytes(text) + text
 	case featurestore.Bool:
-		return 1 + 1
+		return 1
 	default:
-		return 1 + 8
+		return 8
 	}
 }
 
