@@ -112,6 +112,8 @@ func TestRetention(t *testing.T) {
 		"longer TTL":         {View{TTL: 2 * time.Hour, Features: []Feature{{Windows: []Window{hour}}}}, 2*time.Hour + age},
 		"latest":             {View{Features: []Feature{{}}}, 0},
 		"latest with TTL":    {View{TTL: time.Hour, Features: []Feature{{}}}, time.Hour + age},
+		"first with TTL":     {View{TTL: time.Hour, Features: []Feature{{Aggregate: "first"}}}, 0},
+		"decayed with TTL":   {View{TTL: time.Hour, Features: []Feature{{Aggregate: "decayed_sum"}}}, 0},
 		"lifetime":           {View{Features: []Feature{{Windows: []Window{hour, {}}}}}, 0},
 		"lifetime, with TTL": {View{TTL: time.Hour, Features: []Feature{{Windows: []Window{{}}}}}, 0},
 	} {

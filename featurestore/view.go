@@ -120,13 +120,18 @@ func (v *View) Column(name string) (Column, bool) {
 	return columns[i], true
 }
 
+// unending are the aggregates to which an event counts for ever: what a row lost when it was
+// forgotten would be missed.
+var unending = map[string]bool{"first": true, "decayed_sum": true, "decayed_count": true}
+
 // Retention is how long after its newest event a row can still matter to a read
 // or be changed by an acceptable event of a source that accepts events as old as
-// maxAge. It is 0, meaning forever, when a feature covers a lifetime.
+// maxAge. It is 0, meaning forever, when a feature covers a lifetime, as a decayed one
+// does and the first event.
 func (v *View) Retention(maxAge time.Duration) time.Duration {
 	longest := v.TTL
 	for _, f := range v.Features {
-		if len(f.Windows) == 0 && v.TTL == 0 {
+		if len(f.Windows) == 0 && (v.TTL == 0 || unending[f.Aggregate]) {
 			return 0
 		}
 		for _, w := range f.Windows {

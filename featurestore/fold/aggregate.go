@@ -39,11 +39,14 @@ type aggregate struct {
 	readExact func(o *output, values []featurestore.Value, cell *featurestore.Cell)
 
 	// keep makes a kept aggregate: its state in a row; keptBytes is the most bytes of the
-	// packed state, and readKept its value at time t, written to a cell.
+	// packed state, and readKept its value over a span, written to a cell.
 	keep      func(k *keptSpec) kept
 	keptBytes func(k *keptSpec) int
-	readKept  func(packed []byte, o *output, t int64, cell *featurestore.Cell) error
+	readKept  func(packed []byte, o *output, over span, cell *featurestore.Cell) error
 }
+
+// span is a stretch of event time, [from, to) in µs.
+type span struct{ from, to int64 }
 
 type need uint8
 

@@ -24,12 +24,12 @@ var (
 		result:    numberOnly("decayed_sum", alwaysFloat),
 		keep:      keepDecayed,
 		keptBytes: decayedBytes,
-		readKept: func(packed []byte, o *output, t int64, cell *featurestore.Cell) error {
+		readKept: func(packed []byte, o *output, over span, cell *featurestore.Cell) error {
 			if len(packed) == 0 {
 				setNull(cell, featurestore.Null)
 				return nil
 			}
-			return readDecayed(packed, o, t, cell)
+			return readDecayed(packed, o, over, cell)
 		},
 	}
 	decayedCountAggregate = aggregate{
@@ -39,12 +39,12 @@ var (
 		result:    func(featurestore.Type) (featurestore.Type, error) { return featurestore.Float64, nil },
 		keep:      keepDecayed,
 		keptBytes: decayedBytes,
-		readKept: func(packed []byte, o *output, t int64, cell *featurestore.Cell) error {
+		readKept: func(packed []byte, o *output, over span, cell *featurestore.Cell) error {
 			if len(packed) == 0 {
 				setFloat(cell, 0)
 				return nil
 			}
-			return readDecayed(packed, o, t, cell)
+			return readDecayed(packed, o, over, cell)
 		},
 	}
 )
@@ -135,12 +135,12 @@ func openDecayed(src []byte) (landmark int64, sum compensated, err error) {
 	return landmark, sum, err
 }
 
-func readDecayed(packed []byte, o *output, t int64, cell *featurestore.Cell) error {
+func readDecayed(packed []byte, o *output, over span, cell *featurestore.Cell) error {
 	landmark, sum, err := openDecayed(packed)
 	if err != nil {
 		return err
 	}
-	lives, weight := split(t, o.feature.HalfLife.Microseconds())
+	lives, weight := split(over.to, o.feature.HalfLife.Microseconds())
 	setFinite(cell, math.Ldexp(sum.value()/weight, int(min(max(landmark-lives, math.MinInt32), math.MaxInt32))))
 	return nil
 }

@@ -88,9 +88,8 @@ func (l *edge) decode(src []byte) (err error) {
 
 // read reads the wanted ones of the packed values. places says, for each value of the
 // section up to the last wanted one, which cell it goes to, or −1. newest is the time of
-// the row's newest event; expired is the event time before which a newest event is older
-// than the TTL.
-func (s *edgeSpec) read(packed []byte, places []int, newest, expired int64, cells []featurestore.Cell) error {
+// the row's newest event, t the time of the read.
+func (s *edgeSpec) read(packed []byte, places []int, newest, t int64, p *Program, cells []featurestore.Cell) error {
 	at := newest
 	if !s.isNewest() {
 		position, rest, err := readPosition(packed)
@@ -103,6 +102,7 @@ func (s *edgeSpec) read(packed []byte, places []int, newest, expired int64, cell
 	if err != nil {
 		return err
 	}
+	expired, forgotten := p.expired(t), p.forgotten(t)
 	for i, place := range places {
 		if place < 0 {
 			if packed, err = skipBody(packed, s.values[i].typ, tags.tag(i)); err != nil {
@@ -114,10 +114,15 @@ func (s *edgeSpec) read(packed []byte, places []int, newest, expired int64, cell
 		if packed, err = readInto(packed, s.values[i].typ, tags.tag(i), cell); err != nil {
 			return err
 		}
-		if at < expired && at != 0 && !s.oldest {
+		cell.EventTime = at
+		switch {
+		case s.oldest || at == 0: // does not grow old, or is null already
+		case at < forgotten:
+			setNull(cell, featurestore.Null)
+			cell.EventTime = 0
+		case at < expired:
 			setNull(cell, featurestore.Expired)
 		}
-		cell.EventTime = at
 	}
 	return nil
 }

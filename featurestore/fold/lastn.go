@@ -99,10 +99,10 @@ func eachLast(src []byte, t featurestore.Type, yield func(lastEntry) bool) error
 	return nil
 }
 
-func readLastN(packed []byte, o *output, t int64, cell *featurestore.Cell) error {
-	list, start := []featurestore.Value{}, o.window.Start(t)
+func readLastN(packed []byte, o *output, over span, cell *featurestore.Cell) error {
+	list := []featurestore.Value{}
 	err := eachLast(packed, o.typ, func(e lastEntry) bool {
-		if e.at.Time < start {
+		if e.at.Time < over.from {
 			return false // they are in order of time
 		}
 		list = append(list, e.value)

@@ -119,10 +119,10 @@ func (r *Reader) Read(row []byte, t int64, cells []featurestore.Cell) error {
 		}
 		switch {
 		case len(want.edge) > 0:
-			err = r.program.edges[i].read(packed, want.edge, newest, r.program.expired(t), cells)
+			err = r.program.edges[i].read(packed, want.edge, newest, t, r.program, cells)
 		case len(want.targets) == 0:
 		case i < r.program.firstSet():
-			err = readKept(packed, t, newest, want.targets, cells)
+			err = readKept(packed, t, newest, r.program.forgotten(t), want.targets, cells)
 		default:
 			err = readTiles(r.program.sets[i-r.program.firstSet()], packed, t, newest, want, cells)
 		}
@@ -141,7 +141,16 @@ func (p *Program) expired(t int64) int64 {
 	return t - p.ttl
 }
 
-func readKept(packed []byte, t, newest int64, targets []target, cells []featurestore.Cell) error {
+// forgotten is the event time before which nothing counts at time t: Redis may have
+// forgotten a row of such events before it was folded into again, and a read must not tell.
+func (p *Program) forgotten(t int64) int64 {
+	if p.retention == 0 {
+		return 0
+	}
+	return t - p.retention
+}
+
+func readKept(packed []byte, t, newest, forgotten int64, targets []target, cells []featurestore.Cell) error {
 	for i := range targets {
 		o := &targets[i]
 		cell := &cells[o.cell]
@@ -149,7 +158,7 @@ func readKept(packed []byte, t, newest int64, targets []target, cells []features
 		if o.ring != nil {
 			read = o.ring.read
 		}
-		if err := read(packed, &o.output, t, cell); err != nil {
+		if err := read(packed, &o.output, span{from: max(forgotten, o.output.window.Start(t)), to: t}, cell); err != nil {
 			return err
 		}
 		cell.EventTime = newest

@@ -129,21 +129,20 @@ func newRingReader(spec *keptSpec, agg *aggregate) *ringReader {
 	return &ringReader{spec: spec, pool: sync.Pool{New: func() any { return &ringScratch{columns: newPartials(specs)} }}}
 }
 
-func (r *ringReader) read(packed []byte, o *output, t int64, cell *featurestore.Cell) error {
+func (r *ringReader) read(packed []byte, o *output, over span, cell *featurestore.Cell) error {
 	s := r.pool.Get().(*ringScratch)
 	defer r.pool.Put(s)
 	s.values = s.values[:0]
-	start := o.window.Start(t)
 	dropped, err := r.spec.eachEntry(packed, func(e lastEntry) bool {
-		if e.at.Time >= start {
+		if e.at.Time >= over.from {
 			s.values = append(s.values, e.value)
 		}
-		return e.at.Time >= start
+		return e.at.Time >= over.from
 	})
 	switch {
 	case err != nil:
 		return err
-	case dropped >= start && dropped > 0:
+	case dropped >= over.from && dropped > 0:
 		setNull(cell, featurestore.Overflow)
 		return nil
 	case o.agg.readExact != nil:
