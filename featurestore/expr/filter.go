@@ -7,6 +7,7 @@ package expr
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
@@ -29,7 +30,12 @@ const (
 type Filter struct {
 	program cel.Program
 	fields  map[string]int
+	used    []string
 }
+
+// Fields are the names of the fields that the condition looks at, sorted. The caller must
+// not change them.
+func (f *Filter) Fields() []string { return f.used }
 
 // NewFilter compiles a condition over a source's fields, each a variable by its name. The
 // error names what is wrong in it and where.
@@ -54,6 +60,12 @@ func NewFilter(text string, source *featurestore.Source) (*Filter, error) {
 	if !ast.OutputType().IsExactType(cel.BoolType) {
 		return nil, fmt.Errorf("the expression gives %s; a condition gives bool", ast.OutputType())
 	}
+	for _, r := range ast.NativeRep().ReferenceMap() {
+		if _, ok := f.fields[r.Name]; ok && !slices.Contains(f.used, r.Name) {
+			f.used = append(f.used, r.Name)
+		}
+	}
+	slices.Sort(f.used)
 	f.program, err = env.Program(ast, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(maxCost))
 	if err != nil {
 		return nil, fmt.Errorf("the expression cannot be evaluated: %w", err)
