@@ -75,7 +75,7 @@ func (v *viewJoin) choose(ctx context.Context, history History) error {
 		return fmt.Errorf("estimating: %w", err)
 	}
 	wanted := 0.0 // entities of the spine
-	for at := 0; at < len(v.order); at++ {
+	for at := range v.order {
 		if at == 0 || v.query.Keys.compare(v.order[at-1], v.order[at]) != 0 {
 			wanted++
 		}
