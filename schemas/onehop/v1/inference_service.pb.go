@@ -40,7 +40,9 @@ type GetFeaturesAndPredictRequest struct {
 	TopK uint32 `protobuf:"varint,6,opt,name=top_k,json=topK,proto3" json:"top_k,omitempty"`
 	// Return the columns that went into the model, for the returned candidates.
 	ReturnFeatures bool `protobuf:"varint,7,opt,name=return_features,json=returnFeatures,proto3" json:"return_features,omitempty"`
-	// Answer from a store that is being refilled too, with status STALE.
+	// Answer from a store that is being refilled too. Values then have status STALE, and
+	// what has none yet FILLING; the model gets its default for it, or the call fails with
+	// UNAVAILABLE.
 	AllowStale    bool `protobuf:"varint,8,opt,name=allow_stale,json=allowStale,proto3" json:"allow_stale,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
