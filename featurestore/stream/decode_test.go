@@ -93,7 +93,7 @@ func TestBadRecordsSayWhy(t *testing.T) {
 		{"NUL", strings.Replace(good, `"a"`, "\"\\u0000\"", 1), "NUL"},
 		{"int with a fraction", strings.Replace(good, `"n":3`, `"n":3.5`, 1), `field "n" is 3.5`},
 		{"int out of range", strings.Replace(good, `"n":3`, `"n":9223372036854775808`, 1), `field "n"`},
-		{"long int", strings.Replace(good, `"n":3`, `"n":`+strings.Repeat("9", 1000), 1), `field "n" is `+strings.Repeat("9", 60)+`…; an int64 is needed`},
+		{"long int", strings.Replace(good, `"n":3`, `"n":`+strings.Repeat("9", 1000), 1), `field "n" is ` + strings.Repeat("9", 60) + `…; an int64 is needed`},
 		{"number in quotes", strings.Replace(good, `"n":3`, `"n":"3"`, 1), `field "n" is a string`},
 		{"NaN", strings.Replace(good, `2.5`, `NaN`, 1), "not valid JSON"},
 		{"infinite", strings.Replace(good, `2.5`, `1e999`, 1), `field "price"`},
