@@ -41,38 +41,37 @@ func located(name string, err error) error {
 // lineOf is the line on which a node begins.
 func lineOf(node ast.Node) int { return node.GetToken().Position.Line }
 
-// The UnmarshalYAML methods implement yaml.NodeUnmarshaler; they keep the lines.
+// placed reads a struct and the line on which it begins, which is a field of it.
+func placed(node ast.Node, into any, line *int) error {
+	err := yaml.NodeToValue(node, into, yaml.Strict())
+	*line = lineOf(node)
+	return err
+}
+
+// The UnmarshalYAML methods implement yaml.NodeUnmarshaler.
 
 // UnmarshalYAML reads a case.
 func (c *Case) UnmarshalYAML(node ast.Node) error {
 	type plain Case
-	err := yaml.NodeToValue(node, (*plain)(c), yaml.Strict())
-	c.line = lineOf(node)
-	return err
+	return placed(node, (*plain)(c), &c.line)
 }
 
 // UnmarshalYAML reads an event.
 func (e *Event) UnmarshalYAML(node ast.Node) error {
 	type plain Event
-	err := yaml.NodeToValue(node, (*plain)(e), yaml.Strict())
-	e.line = lineOf(node)
-	return err
+	return placed(node, (*plain)(e), &e.line)
 }
 
 // UnmarshalYAML reads a read.
 func (r *Read) UnmarshalYAML(node ast.Node) error {
 	type plain Read
-	err := yaml.NodeToValue(node, (*plain)(r), yaml.Strict())
-	r.line = lineOf(node)
-	return err
+	return placed(node, (*plain)(r), &r.line)
 }
 
 // UnmarshalYAML reads a rejection.
 func (r *Rejected) UnmarshalYAML(node ast.Node) error {
 	type plain Rejected
-	err := yaml.NodeToValue(node, (*plain)(r), yaml.Strict())
-	r.line = lineOf(node)
-	return err
+	return placed(node, (*plain)(r), &r.line)
 }
 
 // UnmarshalYAML reads the counts of views.
