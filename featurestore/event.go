@@ -18,7 +18,7 @@ type Position struct {
 	Time      int64
 	Partition int32
 	Offset    int64
-	Index     int32
+	Index     int32 // from 0
 }
 
 // Compare orders positions: negative when p is before q.

@@ -2,10 +2,8 @@ package history
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -57,7 +55,7 @@ func (w *Writer) Process(ctx context.Context, batch ingest.Batch, behind int64) 
 	if batch.To <= w.next {
 		return nil
 	}
-	if err := w.table.ensureMonths(ctx, batch.Events, behind <= farBehind); err != nil {
+	if err := w.table.ensurePartitions(ctx, batch.Events, behind <= farBehind); err != nil {
 		return err
 	}
 	err := pgx.BeginFunc(ctx, w.table.pool, func(tx pgx.Tx) error { return w.copy(ctx, tx, batch) })
@@ -108,40 +106,33 @@ func (w *Writer) copyEvents(ctx context.Context, conn *pgx.Conn, events []featur
 	return nil
 }
 
-// months remembers which partitions exist.
-type months struct {
-	mu    sync.Mutex
-	known map[time.Time]bool
+// made remembers which partitions exist, by the suffixes of their names.
+type made struct {
+	mu     sync.Mutex
+	suffix map[string]bool
 }
 
-// maxMonths bounds how many partitions a batch may make: a source whose times are all
-// over the place is a mistake in its definition.
-const maxMonths = 600
-
-// ensureMonths makes the partitions that events fall into.
-func (t *Table) ensureMonths(ctx context.Context, events []featurestore.Event, indexed bool) error {
-	t.months.mu.Lock()
-	defer t.months.mu.Unlock()
-	if t.months.known == nil {
-		t.months.known = map[time.Time]bool{}
+// ensurePartitions makes the partitions that events fall into.
+func (t *Table) ensurePartitions(ctx context.Context, events []featurestore.Event, indexed bool) error {
+	t.made.mu.Lock()
+	defer t.made.mu.Unlock()
+	if t.made.suffix == nil {
+		t.made.suffix = map[string]bool{}
 	}
-	var from, to int64 // the month of the last event
+	var from, to int64 // those of the last event
 	for i := range events {
 		if at := events[i].Time; from <= at && at < to {
 			continue
 		}
-		m := month(events[i].Time)
-		from, to = m.UnixMicro(), m.AddDate(0, 1, 0).UnixMicro()
-		if t.months.known[m] {
+		s := spanOf(events[i].Time)
+		from, to = s.from.UnixMicro(), s.to.UnixMicro()
+		if t.made.suffix[s.suffix] {
 			continue
 		}
-		if len(t.months.known) >= maxMonths {
-			return errors.New("the events of a source fall into more than 600 months")
-		}
-		if err := t.makeMonth(ctx, m, indexed); err != nil {
+		if err := t.makePartition(ctx, s, indexed); err != nil {
 			return err
 		}
-		t.months.known[m] = true
+		t.made.suffix[s.suffix] = true
 	}
 	return nil
 }
