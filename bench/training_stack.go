@@ -3,6 +3,7 @@ package bench
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -154,5 +155,5 @@ func peakRSS() (float64, error) {
 			return kb * 1024 / 1e6, err
 		}
 	}
-	return 0, fmt.Errorf("/proc/self/status does not say VmHWM")
+	return 0, errors.New("/proc/self/status does not say VmHWM")
 }
