@@ -23,7 +23,17 @@ type Table struct {
 	keys      [][]string
 	made      made
 	progress  progress
+	// patience is how long a batch may take, idle how long Postgres waits for the next word
+	// of a transaction.
+	patience, idle time.Duration
 }
+
+// How long a writer waits, and is waited for. A batch takes a fraction of a second, or
+// some seconds while a month gets its indexes.
+const (
+	writePatience = 20 * time.Second
+	idlePatience  = 2 * time.Second
+)
 
 var sqlTypes = map[featurestore.Type]string{
 	featurestore.Int64: "bigint", featurestore.Float64: "double precision", featurestore.String: "text",
@@ -40,7 +50,7 @@ func sqlType(t featurestore.Type) string {
 // Open makes the table of a source, or adds the columns that it lacks. keys are the
 // fields by which rows are looked up, one list for each view of the source.
 func Open(ctx context.Context, pool *pgxpool.Pool, namespace string, source *featurestore.Source, keys [][]string) (*Table, error) {
-	t := &Table{pool: pool, namespace: namespace, source: source, keys: keys, progress: progress{bare: true}}
+	t := &Table{pool: pool, namespace: namespace, source: source, keys: keys, progress: progress{bare: true}, patience: writePatience, idle: idlePatience}
 	t.columns = []string{"event_time", "record_time", "topic_id", "kafka_partition", "kafka_offset", "event_index", "deleted"}
 	for _, f := range source.Fields {
 		t.columns = append(t.columns, "f_"+f.Name)

@@ -3,7 +3,9 @@ package history
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -28,6 +30,8 @@ func (t *Table) NewWriter(id ingest.PartitionID) *Writer {
 // Open returns the offset after the last record that is in history. A partition that
 // history does not know begins where its log begins.
 func (w *Writer) Open(ctx context.Context, logs map[int32]ingest.Offsets) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, w.table.patience)
+	defer cancel()
 	log := logs[w.id.Partition]
 	const statement = `
 		INSERT INTO onehop.offsets (namespace, source, topic_id, partition, next) VALUES ($1, $2, $3, $4, $5)
@@ -55,6 +59,8 @@ func (w *Writer) Process(ctx context.Context, batch ingest.Batch, behind int64) 
 	if batch.To <= w.next {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, w.table.patience)
+	defer cancel()
 	if err := w.table.ensurePartitions(ctx, batch.Events, behind <= farBehind); err != nil {
 		return err
 	}
@@ -68,13 +74,16 @@ func (w *Writer) Process(ctx context.Context, batch ingest.Batch, behind int64) 
 
 func (w *Writer) copy(ctx context.Context, tx pgx.Tx, batch ingest.Batch) error {
 	// The commit does not wait for the disk: a server that crashes may lose the last
-	// transactions, and loses their offsets with them, which the next one finds out.
+	// transactions, and loses their offsets with them, which the next one finds out. And the
+	// transaction does not outlive its writer for long: a server does not notice that the
+	// network, or the machine at its other end, is gone, and the offset stays locked.
 	const statement = `
-		UPDATE onehop.offsets SET next = $5 FROM (SELECT set_config('synchronous_commit', 'off', true)) AS lazily
+		UPDATE onehop.offsets SET next = $5 FROM (SELECT set_config('synchronous_commit', 'off', true),
+			set_config('idle_in_transaction_session_timeout', $7, true), set_config('statement_timeout', $8, true)) AS settings
 		WHERE namespace = $1 AND source = $2 AND topic_id = $3 AND partition = $4 AND next = $6`
 	// First, so that a rival waits here and then finds the offset moved.
 	tag, err := tx.Exec(ctx, statement, w.table.namespace, w.table.source.Name,
-		[16]byte(w.id.Topic), w.id.Partition, batch.To, w.next)
+		[16]byte(w.id.Topic), w.id.Partition, batch.To, w.next, milliseconds(w.table.idle), milliseconds(w.table.patience))
 	switch {
 	case err != nil:
 		return fmt.Errorf("moving the offset in Postgres: %w", err)
@@ -88,6 +97,8 @@ func (w *Writer) copy(ctx context.Context, tx pgx.Tx, batch ingest.Batch) error 
 	return w.copyEvents(ctx, tx.Conn(), events)
 }
 
+func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
+
 // copyEvents copies events by COPY, and lets the connection's tracer see it.
 func (w *Writer) copyEvents(ctx context.Context, conn *pgx.Conn, events []featurestore.Event) error {
 	tracer, traced := conn.Config().Tracer.(pgx.CopyFromTracer)
@@ -96,7 +107,10 @@ func (w *Writer) copyEvents(ctx context.Context, conn *pgx.Conn, events []featur
 	}
 	data := newCopyReader(w.id.Topic, len(w.table.columns), events, w.buffer)
 	tag, err := conn.PgConn().CopyFrom(ctx, data, w.table.copy)
-	w.buffer = data.buffer
+	w.buffer = nil
+	if err == nil { // else somebody may be reading data still
+		w.buffer = data.buffer
+	}
 	if traced {
 		tracer.TraceCopyFromEnd(ctx, conn, pgx.TraceCopyFromEndData{CommandTag: tag, Err: err})
 	}

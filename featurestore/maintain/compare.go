@@ -2,7 +2,6 @@ package maintain
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -69,7 +68,7 @@ func (c *comparison) bucket(ctx context.Context, s *history.Snapshot, batch *ent
 		return err
 	}
 	for i := range rows {
-		slices.SortFunc(events[i], inLog)
+		slices.SortFunc(events[i], func(a, b featurestore.Event) int { return a.CompareLog(&b) })
 		if err := c.row(batch.keys[rows[i]], look.Rows[i], events[i], now); err != nil {
 			return err
 		}
@@ -93,11 +92,6 @@ func own(e *featurestore.Event) featurestore.Event {
 		kept.Values[i] = e.Values[i].Clone()
 	}
 	return kept
-}
-
-// inLog orders events as they stand in the log of each partition.
-func inLog(a, b featurestore.Event) int {
-	return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset), cmp.Compare(a.Index, b.Index))
 }
 
 // row compares one row.
