@@ -77,11 +77,11 @@ func isReal(cell string) bool {
 		return true
 	}
 	digits := strings.TrimPrefix(cell, "-")
-	if digits == "" || strings.Trim(digits, "0123456789.eE+-") != "" || len(digits) > 1 && digits[0] == '0' && digits[1] != '.' && digits[1] != 'e' && digits[1] != 'E' {
+	if digits == "" || digits[0] == '+' || strings.Trim(digits, "0123456789.eE+-") != "" || len(digits) > 1 && digits[0] == '0' && digits[1] != '.' && digits[1] != 'e' && digits[1] != 'E' {
 		return false
 	}
 	x, err := strconv.ParseFloat(cell, 64)
-	if whole := strings.Trim(digits, "0123456789") == ""; whole && math.Abs(x) > 1<<53 {
+	if whole := strings.Trim(digits, "0123456789") == ""; whole && math.Abs(x) >= 1<<53 {
 		return false
 	}
 	return err == nil

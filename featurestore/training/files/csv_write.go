@@ -11,9 +11,13 @@ import (
 
 func newCSV(w *output, schema *arrow.Schema) (batchWriter, error) {
 	writer := csvWriter{arrowcsv.NewWriter(w, schema, arrowcsv.WithHeader(true), arrowcsv.WithNullWriter(""), arrowcsv.WithCustomTypeConverter(texts))}
-	empty := array.NewRecordBuilder(memory.DefaultAllocator, schema)
-	defer empty.Release()
-	none := empty.NewRecordBatch()
+	var columns []arrow.Array
+	for _, f := range schema.Fields() {
+		column := array.MakeArrayOfNull(memory.DefaultAllocator, f.Type, 0)
+		defer column.Release()
+		columns = append(columns, column)
+	}
+	none := array.NewRecordBatch(schema, columns, 0)
 	defer none.Release()
 	return writer, writer.Write(none) // the header, which a table without rows has too
 }

@@ -18,7 +18,8 @@ const batchRows = 8192
 type Reader struct {
 	array.RecordReader
 	name   string
-	rows   int64
+	rows   int64 // that there are, -1 when that is not known
+	read   int64
 	err    error
 	closes []func() error // in order
 }
@@ -36,7 +37,7 @@ func Open(name string, stdin io.Reader, typed map[string]arrow.DataType) (*Reade
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{name: name, closes: []func() error{file.Close}}
+	r := &Reader{name: name, rows: -1, closes: []func() error{file.Close}}
 	if err := r.open(f, file, typed); err != nil {
 		return nil, errors.Join(fmt.Errorf("reading %s: %w", r.shown(), err), r.Close())
 	}
@@ -104,7 +105,7 @@ func (r *Reader) shown() string {
 }
 
 // Rows is how many rows there are, 0 when that is not known.
-func (r *Reader) Rows() int64 { return r.rows }
+func (r *Reader) Rows() int64 { return max(0, r.rows) }
 
 // Next implements [array.RecordReader].
 func (r *Reader) Next() (ok bool) {
@@ -122,12 +123,17 @@ func (r *Reader) Next() (ok bool) {
 func (r *Reader) next() (ok bool, err error) {
 	defer recovered(&err)
 	ok = r.RecordReader.Next()
-	if !ok {
-		if err := r.RecordReader.Err(); err != nil && !errors.Is(err, io.EOF) {
-			return false, err
-		}
+	if ok {
+		r.read += r.RecordReader.RecordBatch().NumRows()
+		return true, nil
 	}
-	return ok, nil
+	if err := r.RecordReader.Err(); err != nil && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	if r.rows >= 0 && r.read != r.rows {
+		return false, fmt.Errorf("the file is damaged: it has %d rows, and says that there are %d", r.read, r.rows)
+	}
+	return false, nil
 }
 
 // Err implements [array.RecordReader].

@@ -2,7 +2,6 @@ package table
 
 import (
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -91,6 +90,9 @@ func (c *Chunks) take(rows int64) (arrow.RecordBatch, error) {
 			}
 			return nil, io.EOF
 		}
+		if err := Check(c.spine.Schema(), c.spine.RecordBatch()); err != nil {
+			return nil, err
+		}
 		c.rest = c.spine.RecordBatch()
 		c.rest.Retain()
 	}
@@ -120,9 +122,6 @@ func (t *Table) convert(c *Chunk) error {
 	}
 	first := c.First
 	for _, batch := range c.batches {
-		if int(batch.NumCols()) != t.spineColumns() {
-			return fmt.Errorf("a batch of the spine has %d columns, its schema %d", batch.NumCols(), t.spineColumns())
-		}
 		var err error
 		if c.spine.Times, err = times(c.spine.Times, batch.Column(t.time.index), t.time.name, first); err != nil {
 			return err
@@ -136,5 +135,3 @@ func (t *Table) convert(c *Chunk) error {
 	}
 	return nil
 }
-
-func (t *Table) spineColumns() int { return t.schema.NumFields() - len(t.added()) }
