@@ -39,6 +39,13 @@ func TestCases(t *testing.T) {
 	}
 }
 
+func parsed(text []byte) (*Suite, error) {
+	s := &Suite{Name: "shop.yaml"}
+	var err error
+	s.Catalog, err = parse(s.Name, text, &s.Cases)
+	return s, err
+}
+
 const shop = `
 definitions:
   namespace: shop
@@ -51,7 +58,7 @@ definitions:
 
 // TestFailuresAreTold: whatever is not as expected is told, and where.
 func TestFailuresAreTold(t *testing.T) {
-	suite, err := parse("shop.yaml", []byte(shop+`
+	suite, err := parsed([]byte(shop + `
 cases:
   - name: wrong in every way
     events:
@@ -118,7 +125,7 @@ func TestCasesThatAreWrong(t *testing.T) {
 		shop + "cases: [{name: a, events: [{source: z, time: 2026-01-01T10:00:01Z}]}]":                       "no source \"z\"",
 		shop + "cases: [{name: a, events: [{time: 2026-01-01T10:00:01.5Z, value: {user_id: 1}}]}]":           "whole number of s",
 	} {
-		suite, err := parse("shop.yaml", []byte(text))
+		suite, err := parsed([]byte(text))
 		for i := 0; err == nil && i < len(suite.Cases); i++ {
 			_, err = suite.Run(t.Context(), &suite.Cases[i])
 		}
