@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -75,9 +76,14 @@ func flagError(flag string, err error) error {
 	return fmt.Errorf("%s: %w", flag, err)
 }
 
+// garbagePercent is how much garbage there may be, in percent of what is in use, which is
+// large arrays: twice their size would be most of the memory that the command takes.
+const garbagePercent = 25
+
 // Run makes the training set.
 func (c *trainingSetCommand) Run(ctx context.Context, s Streams) error {
 	began := time.Now()
+	defer debug.SetGCPercent(debug.SetGCPercent(garbagePercent))
 	pool, err := c.open(ctx)
 	if err != nil {
 		return err
@@ -139,7 +145,7 @@ func (c *trainingSetCommand) join(catalog *featurestore.Catalog) (*training.Join
 // are then joined, whatever happens to Postgres meanwhile.
 func (c *trainingSetCommand) spine(ctx context.Context, s Streams, pool *pgxpool.Pool, stay *patience, p *featureplan.Plan) (*files.Reader, error) {
 	if c.SQL == "" {
-		return files.Open(c.Spine, s.In, featuretable.Columns(p, c.TimeColumn))
+		return files.Open(ctx, c.Spine, s.In, featuretable.Columns(p, c.TimeColumn))
 	}
 	var spine *files.Reader
 	err := stay.try(ctx, func() error {

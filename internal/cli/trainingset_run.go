@@ -47,6 +47,9 @@ func (t *trainer) all(ctx context.Context, spine array.RecordReader, write func(
 	chunks := t.table.Chunks(spine)
 	defer chunks.Release()
 	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		chunk, err := chunks.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -129,11 +132,11 @@ func (p *patience) try(ctx context.Context, work func() error) error {
 			return err
 		}
 		if tries == patienceTries {
-			return fmt.Errorf("Postgres went away %d times at the same work: %w", tries, err)
+			return fmt.Errorf("at the same work Postgres went away %d times: %w", tries, err)
 		}
 		fmt.Fprintf(p.log, "Postgres went away (%v); waiting for it, up to %s\n", firstLine(err), patienceFor)
 		if !p.wait(ctx) {
-			return fmt.Errorf("Postgres went away and is not back: %w", err)
+			return fmt.Errorf("waited %s in vain for Postgres, which went away: %w", patienceFor, err)
 		}
 		fmt.Fprintln(p.log, "Postgres is back; going on where it was")
 	}

@@ -3,6 +3,7 @@ package files
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -16,7 +17,7 @@ import (
 
 // openCSV reads the file twice: once to find the types and every mistake, and once for its
 // values. An empty cell is null.
-func openCSV(file *os.File, typed map[string]arrow.DataType) (array.RecordReader, int64, error) {
+func openCSV(ctx context.Context, file *os.File, typed map[string]arrow.DataType) (array.RecordReader, int64, error) {
 	rows, header, err := newCSVReader(file)
 	if err != nil {
 		return nil, 0, err
@@ -31,7 +32,9 @@ func openCSV(file *os.File, typed map[string]arrow.DataType) (array.RecordReader
 		if err != nil {
 			return nil, 0, err
 		}
-		n++
+		if n++; n%batchRows == 0 && ctx.Err() != nil {
+			return nil, 0, context.Cause(ctx)
+		}
 		for i := range guesses {
 			if err := guesses[i].see(row[i]); err != nil {
 				return nil, 0, fmt.Errorf("row %d, column %q: %w", n, header[i], err)

@@ -2,6 +2,7 @@ package files_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -71,13 +72,14 @@ func write(t *testing.T, extension string, schema *arrow.Schema, batches ...arro
 
 // read reads a file: its schema and its rows as JSON.
 func read(name string, typed map[string]arrow.DataType) (schema string, rows []string, err error) {
-	r, err := files.Open(name, strings.NewReader(""), typed)
+	r, err := files.Open(context.Background(), name, strings.NewReader(""), typed)
 	if err != nil {
 		return "", nil, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
+	var fields strings.Builder
 	for _, f := range r.Schema().Fields() {
-		schema += f.Name + " " + f.Type.String() + "\n"
+		fields.WriteString(f.Name + " " + f.Type.String() + "\n")
 	}
 	for r.Next() {
 		if err := table.Check(r.Schema(), r.RecordBatch()); err != nil { // as whoever takes a spine does
@@ -91,7 +93,7 @@ func read(name string, typed map[string]arrow.DataType) (schema string, rows []s
 			rows = append(rows, strings.Trim(line, ",\n"))
 		}
 	}
-	return schema, rows, r.Err()
+	return fields.String(), rows, r.Err()
 }
 
 func shown(t *testing.T, schema *arrow.Schema, batches ...arrow.RecordBatch) (text string, rows []string) {
@@ -198,7 +200,7 @@ func TestMistakesInCSV(t *testing.T) {
 }
 
 func TestStandardInputAndOutput(t *testing.T) {
-	r, err := files.Open(files.Std, strings.NewReader("a,b\n1,x\n"), nil)
+	r, err := files.Open(t.Context(), files.Std, strings.NewReader("a,b\n1,x\n"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,7 +218,7 @@ func TestStandardInputAndOutput(t *testing.T) {
 	if err := errors.Join(r.Err(), w.Commit()); err != nil || out.String() != "a,b\n1,x\n" || r.Rows() != 1 {
 		t.Errorf("%v, %q, %d rows", err, out.String(), r.Rows())
 	}
-	if _, err := files.Open(files.Std, strings.NewReader(""), nil); err == nil || !strings.Contains(err.Error(), "reading the standard input: it is empty") {
+	if _, err := files.Open(t.Context(), files.Std, strings.NewReader(""), nil); err == nil || !strings.Contains(err.Error(), "reading the standard input: it is empty") {
 		t.Error(err)
 	}
 }

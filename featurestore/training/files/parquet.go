@@ -13,7 +13,7 @@ import (
 	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 )
 
-func openParquet(from *os.File, r *Reader) (array.RecordReader, int64, error) {
+func openParquet(ctx context.Context, from *os.File, r *Reader) (array.RecordReader, int64, error) {
 	props := parquet.NewReaderProperties(memory.DefaultAllocator)
 	props.BufferedStreamEnabled = true // a column's pages, not its whole chunk
 	reader, err := file.NewParquetReader(from, file.WithReadProps(props))
@@ -25,8 +25,7 @@ func openParquet(from *os.File, r *Reader) (array.RecordReader, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	//nolint:contextcheck // it holds settings only; a file on disk needs no deadline
-	records, err := arrows.GetRecordReader(context.Background(), nil, nil)
+	records, err := arrows.GetRecordReader(ctx, nil, nil)
 	if err != nil {
 		return nil, 0, err
 	}

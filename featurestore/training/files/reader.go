@@ -1,6 +1,7 @@
 package files
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -26,9 +27,9 @@ type Reader struct {
 
 // Open opens a table by its name, [Std] for CSV on stdin. typed are the types of columns
 // where the format has none: a value of a CSV that is not of its column's type is an error
-// that names row and column; the types of other columns are found by reading them all. The
-// caller closes the reader.
-func Open(name string, stdin io.Reader, typed map[string]arrow.DataType) (*Reader, error) {
+// that names row and column; the types of other columns are found by reading them all,
+// until ctx ends. The caller closes the reader.
+func Open(ctx context.Context, name string, stdin io.Reader, typed map[string]arrow.DataType) (*Reader, error) {
 	f, err := formatOf(name)
 	if err != nil {
 		return nil, err
@@ -38,7 +39,7 @@ func Open(name string, stdin io.Reader, typed map[string]arrow.DataType) (*Reade
 		return nil, err
 	}
 	r := &Reader{name: name, rows: -1, closes: []func() error{file.Close}}
-	if err := r.open(f, file, typed); err != nil {
+	if err := r.open(ctx, f, file, typed); err != nil {
 		return nil, errors.Join(fmt.Errorf("reading %s: %w", r.shown(), err), r.Close())
 	}
 	return r, nil
@@ -75,13 +76,13 @@ func temporary() (*os.File, error) {
 	return file, nil
 }
 
-func (r *Reader) open(f format, file *os.File, typed map[string]arrow.DataType) (err error) {
+func (r *Reader) open(ctx context.Context, f format, file *os.File, typed map[string]arrow.DataType) (err error) {
 	defer recovered(&err)
 	switch f {
 	case csvFormat:
-		r.RecordReader, r.rows, err = openCSV(file, typed)
+		r.RecordReader, r.rows, err = openCSV(ctx, file, typed)
 	case parquetFormat:
-		r.RecordReader, r.rows, err = openParquet(file, r)
+		r.RecordReader, r.rows, err = openParquet(ctx, file, r)
 	case arrowFormat:
 		r.RecordReader, err = openArrow(file, r)
 	case streamFormat:
@@ -142,7 +143,7 @@ func (r *Reader) Err() error { return r.err }
 // Close releases what is held and closes the file.
 func (r *Reader) Close() error {
 	if r.RecordReader != nil {
-		r.RecordReader.Release()
+		r.Release()
 		r.RecordReader = nil
 	}
 	var problems []error

@@ -110,7 +110,7 @@ func (r *Rows) Close(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	if r.RecordReader != nil {
-		r.RecordReader.Release()
+		r.Release()
 	}
 	if r.rows != nil {
 		// Rows that nobody will read are not waited for.

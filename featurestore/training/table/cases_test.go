@@ -134,7 +134,7 @@ func (c *trainingCase) join(t *testing.T, catalog *featurestore.Catalog, h train
 	if err != nil {
 		t.Fatal(err)
 	}
-	spine, err := files.Open(files.Std, strings.NewReader(c.Spine), table.Columns(p, ""))
+	spine, err := files.Open(t.Context(), files.Std, strings.NewReader(c.Spine), table.Columns(p, ""))
 	if err != nil {
 		t.Fatal(err)
 	}

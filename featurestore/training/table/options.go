@@ -12,7 +12,7 @@ const (
 	// TimeColumn is the name of the column of times where none is given.
 	TimeColumn = "event_time"
 	// Budget is the bytes that the answers of a chunk may take where none are given.
-	Budget = 128 << 20
+	Budget = 96 << 20
 	// MaxBatchRows is how many rows a batch of a training set has at most.
 	MaxBatchRows = 8192
 

@@ -181,8 +181,9 @@ func TestWideSpinesMakeSmallChunks(t *testing.T) {
 	var spine array.RecordReader
 	for part := range slices.Chunk(rows, 512) {
 		spine = spineOf(t, "["+strings.Join(part, ",")+"]", field("id", int64s), field("event_time", utc), field("text", texts))
-		spine.Next()
-		batches = append(batches, spine.RecordBatch())
+		for spine.Next() {
+			batches = append(batches, spine.RecordBatch())
+		}
 	}
 	all, err := array.NewRecordReader(spine.Schema(), batches)
 	if err != nil {

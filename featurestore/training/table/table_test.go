@@ -140,7 +140,7 @@ func (p *past) Newest(ctx context.Context, q *training.Query, yield func(r int, 
 	return nil
 }
 
-// spineOf makes a spine of JSON rows.
+// spineOf makes a spine of JSON rows, in two batches.
 func spineOf(t *testing.T, rows string, fields ...arrow.Field) array.RecordReader {
 	t.Helper()
 	schema := arrow.NewSchema(fields, nil)
@@ -149,7 +149,11 @@ func spineOf(t *testing.T, rows string, fields ...arrow.Field) array.RecordReade
 		t.Fatal(err)
 	}
 	defer batch.Release()
-	spine, err := array.NewRecordReader(schema, []arrow.RecordBatch{batch})
+	half := batch.NumRows() / 2
+	first, second := batch.NewSlice(0, half), batch.NewSlice(half, batch.NumRows())
+	defer first.Release()
+	defer second.Release()
+	spine, err := array.NewRecordReader(schema, []arrow.RecordBatch{first, second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,10 +239,13 @@ func TestKeysOfEveryType(t *testing.T) {
 
 // TestDictionariesOfLargeTexts: nothing builds them, so this one is made of its parts.
 func TestDictionariesOfLargeTexts(t *testing.T) {
-	spine := spineOf(t, `[{"index": 1, "text": "de", "hash": "AA==", "event_time": "2026-01-01T12:00:00Z"}, {"index": 0, "text": "it", "hash": "AA==", "event_time": "2026-01-01T12:00:00Z"}]`,
-		field("index", arrow.PrimitiveTypes.Int8), field("text", arrow.BinaryTypes.LargeString), field("hash", arrow.BinaryTypes.Binary), field("event_time", utc))
-	spine.Next()
-	parts := spine.RecordBatch()
+	parts, _, err := array.RecordFromJSON(memory.DefaultAllocator, arrow.NewSchema([]arrow.Field{
+		field("index", arrow.PrimitiveTypes.Int8), field("text", arrow.BinaryTypes.LargeString), field("hash", arrow.BinaryTypes.Binary), field("event_time", utc),
+	}, nil), strings.NewReader(`[{"index": 1, "text": "de", "hash": "AA==", "event_time": "2026-01-01T12:00:00Z"}, {"index": 0, "text": "it", "hash": "AA==", "event_time": "2026-01-01T12:00:00Z"}]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer parts.Release()
 	typ := &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int8, ValueType: arrow.BinaryTypes.LargeString}
 	countries := array.NewDictionaryArray(typ, parts.Column(0), parts.Column(1))
 	defer countries.Release()
