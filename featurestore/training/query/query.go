@@ -21,9 +21,10 @@ const batchRows = 8192
 // Rows are the rows of a query, an [array.RecordReader]. They hold a connection until Close.
 type Rows struct {
 	array.RecordReader
-	conn *pgxpool.Conn
-	tx   pgx.Tx
-	rows pgx.Rows
+	conn  *pgxpool.Conn
+	tx    pgx.Tx
+	rows  pgx.Rows
+	ended bool // there are no more rows
 }
 
 // Open begins a query: one statement that returns rows and writes nothing. Columns are
@@ -95,6 +96,7 @@ func (r *Rows) batches(schema *arrow.Schema, fields []pgconn.FieldDescription) i
 				return
 			}
 		}
+		r.ended = true
 		if err := r.rows.Err(); err != nil {
 			yield(nil, explain(err))
 			return
@@ -113,8 +115,7 @@ func (r *Rows) Close(ctx context.Context) {
 		r.Release()
 	}
 	if r.rows != nil {
-		// Rows that nobody will read are not waited for.
-		if !r.rows.CommandTag().Select() {
+		if !r.ended { // rows that nobody will read are not waited for
 			_ = r.conn.Conn().PgConn().CancelRequest(ctx)
 		}
 		r.rows.Close()

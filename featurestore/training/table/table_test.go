@@ -357,10 +357,12 @@ func TestMistakesOfCells(t *testing.T) {
 		}
 		good := strings.Repeat(row()+",", 1030)
 		rows[test.column] = test.cell
-		spine := spineOf(t, "["+good+row()+"]", fields...)
-		_, err := join(t, newJoin(t, "user.x", "place.n_lifetime"), &past{}, spine, table.Options{Budget: 1})
-		if want := `row 1031, column "` + test.column + `": `; err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), test.want) {
-			t.Errorf("%s of %s is %s: %v, want %s%s", test.column, test.typ, test.cell, err, want, test.want)
+		text := "[" + good + row() + "]"
+		for _, budget := range []int64{0, 1} {
+			_, err := join(t, newJoin(t, "user.x", "place.n_lifetime"), &past{}, spineOf(t, text, fields...), table.Options{Budget: budget})
+			if want := `row 1031, column "` + test.column + `": `; err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%s of %s is %s: %v, want %s%s", test.column, test.typ, test.cell, err, want, test.want)
+			}
 		}
 	}
 }
