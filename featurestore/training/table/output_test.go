@@ -182,6 +182,7 @@ func TestWideSpinesMakeSmallChunks(t *testing.T) {
 	for part := range slices.Chunk(rows, 512) {
 		spine = spineOf(t, "["+strings.Join(part, ",")+"]", field("id", int64s), field("event_time", utc), field("text", texts))
 		for spine.Next() {
+			spine.RecordBatch().Retain()
 			batches = append(batches, spine.RecordBatch())
 		}
 	}
@@ -190,6 +191,9 @@ func TestWideSpinesMakeSmallChunks(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer all.Release()
+	for _, batch := range batches {
+		batch.Release() // the reader holds them
+	}
 	tab, err := table.New(newJoin(t, "user.n"), all.Schema(), table.Options{Budget: 2 << 20})
 	if err != nil {
 		t.Fatal(err)
