@@ -103,6 +103,17 @@ type counts []count
 
 // Load reads a file of cases and the definitions that it names.
 func Load(name string) (*Suite, error) {
+	s := &Suite{Name: name}
+	var err error
+	if s.Catalog, err = LoadFile(name, &s.Cases); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// LoadFile reads a file of cases of any kind: the definitions, and the list "cases", into
+// what list points to.
+func LoadFile[Case any](name string, list *[]Case) (*featurestore.Catalog, error) {
 	file, err := os.Open(name) //nolint:gosec // the user names it
 	if err != nil {
 		return nil, err
@@ -115,10 +126,10 @@ func Load(name string) (*Suite, error) {
 	if len(text) > maxFileBytes {
 		return nil, fmt.Errorf("%s is larger than %d bytes", name, maxFileBytes)
 	}
-	return parse(name, text)
+	return parse(name, text, list)
 }
 
-func parse(name string, text []byte) (*Suite, error) {
+func parse[Case any](name string, text []byte, list *[]Case) (*featurestore.Catalog, error) {
 	var file struct {
 		Definitions ast.Node `yaml:"definitions"`
 		Cases       []Case   `yaml:"cases"`
@@ -134,11 +145,8 @@ func parse(name string, text []byte) (*Suite, error) {
 	case len(file.Cases) == 0:
 		return nil, fmt.Errorf("%s:1: the file has no cases: write them under \"cases\"", name)
 	}
-	catalog, err := definitions(name, text, file.Definitions)
-	if err != nil {
-		return nil, err
-	}
-	return &Suite{Name: name, Catalog: catalog, Cases: file.Cases}, nil
+	*list = file.Cases
+	return definitions(name, text, file.Definitions)
 }
 
 // definitions loads the paths that are named, or checks what is written there itself.

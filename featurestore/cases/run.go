@@ -112,17 +112,9 @@ func newWorld(catalog *featurestore.Catalog) (*world, error) {
 // take folds an event into every view of its source. It returns the reason when the event
 // is not accepted.
 func (w *world) take(ctx context.Context, e *Event) (reason, err error) {
-	src, err := w.source(e.Source)
-	if err != nil {
-		return nil, err
-	}
-	record, err := src.record(e)
-	if err != nil {
-		return nil, err
-	}
-	events, reason := src.decoder.Decode(ctx, record, nil)
-	if reason != nil {
-		return reason, nil
+	src, events, reason, err := w.decode(ctx, e)
+	if reason != nil || err != nil {
+		return reason, err
 	}
 	for _, v := range w.views {
 		if v.Source != src.Name {
@@ -135,6 +127,37 @@ func (w *world) take(ctx context.Context, e *Event) (reason, err error) {
 		}
 	}
 	return nil, nil
+}
+
+// decode makes the events of a record, or says why it is not accepted.
+func (w *world) decode(ctx context.Context, e *Event) (src *source, events []featurestore.Event, reason, err error) {
+	if src, err = w.source(e.Source); err != nil {
+		return nil, nil, nil, err
+	}
+	record, err := src.record(e)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	events, reason = src.decoder.Decode(ctx, record, nil)
+	return src, events, reason, nil
+}
+
+// Decode decodes records as the catalog's sources do, each the next of its partition, and
+// returns the events by source. All must be accepted.
+func Decode(ctx context.Context, catalog *featurestore.Catalog, records []Event) (map[string][]featurestore.Event, error) {
+	w, err := newWorld(catalog)
+	if err != nil {
+		return nil, err
+	}
+	decoded := map[string][]featurestore.Event{}
+	for i := range records {
+		src, events, reason, err := w.decode(ctx, &records[i])
+		if err := errors.Join(reason, err); err != nil {
+			return nil, fmt.Errorf("event %d: %w", i+1, err)
+		}
+		decoded[src.Name] = append(decoded[src.Name], events...)
+	}
+	return decoded, nil
 }
 
 func (w *world) source(name string) (*source, error) {

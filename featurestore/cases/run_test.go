@@ -39,6 +39,13 @@ func TestCases(t *testing.T) {
 	}
 }
 
+func parsed(text []byte) (*Suite, error) {
+	s := &Suite{Name: "shop.yaml"}
+	var err error
+	s.Catalog, err = parse(s.Name, text, &s.Cases)
+	return s, err
+}
+
 const shop = `
 definitions:
   namespace: shop
@@ -51,7 +58,7 @@ definitions:
 
 // TestFailuresAreTold: whatever is not as expected is told, and where.
 func TestFailuresAreTold(t *testing.T) {
-	suite, err := parse("shop.yaml", []byte(shop+`
+	suite, err := parsed([]byte(shop + `
 cases:
   - name: wrong in every way
     events:
@@ -144,7 +151,11 @@ func TestCasesThatAreWrong(t *testing.T) {
 		{shop + "cases: [{name: a, counts: {v:\n {late: x}}}]", `shop.yaml:10:9: "x" is not a whole number`},
 		{shop + "cases: [{name: a, rejected: [\n1]}]", `shop.yaml:10:1: int was used where mapping is expected`},
 	} {
+<<<<<<< HEAD
 		suite, err := parse("shop.yaml", []byte(c[0]))
+=======
+		suite, err := parsed([]byte(text))
+>>>>>>> tables
 		for i := 0; err == nil && i < len(suite.Cases); i++ {
 			_, err = suite.Run(t.Context(), &suite.Cases[i])
 		}

@@ -15,6 +15,8 @@ import (
 	"github.com/exaring/otelpgx"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/multitracer"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/extra/redisotel/v9"
 	"github.com/redis/go-redis/v9"
@@ -128,21 +130,32 @@ func (b *Base) connectPostgres(ctx context.Context) error {
 	return fmt.Errorf("no answer from Postgres at %s: start it, or set --postgres (ONEHOP_POSTGRES): %w", hostOf(b.Common.Postgres), err)
 }
 
+// CancelQueries is an option of OpenPool for queries that run long: when a query's context
+// ends, Postgres is told to stop it too. Else it goes on until it has something to send.
+func CancelQueries(c *pgxpool.Config) {
+	c.ConnConfig.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: 5 * time.Second}
+	}
+}
+
 // OpenPool makes a pool of connections; it connects when first used. t may be nil.
-func OpenPool(ctx context.Context, url string, t *telemetry.Telemetry) (*pgxpool.Pool, error) {
-	options, err := pgxpool.ParseConfig(url)
+func OpenPool(ctx context.Context, url string, t *telemetry.Telemetry, options ...func(*pgxpool.Config)) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, errors.New("--postgres: the URL is not valid")
 	}
-	options.ConnConfig.ConnectTimeout = 5 * time.Second
+	config.ConnConfig.ConnectTimeout = 5 * time.Second
 	if t != nil {
 		tracers := []pgx.QueryTracer{telemetry.NewPostgresTracer(t.Metrics)}
 		if t.Tracing {
 			tracers = append(tracers, otelpgx.NewTracer(otelpgx.WithTracerProvider(t.Tracer)))
 		}
-		options.ConnConfig.Tracer = multitracer.New(tracers...)
+		config.ConnConfig.Tracer = multitracer.New(tracers...)
 	}
-	pool, err := pgxpool.NewWithConfig(ctx, options)
+	for _, option := range options {
+		option(config)
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("the pool of Postgres connections: %w", err)
 	}

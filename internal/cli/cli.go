@@ -28,18 +28,19 @@ type Streams struct {
 
 // root lists the commands.
 type root struct {
-	Dev      devCommand      `cmd:"" help:"Run all of Onehop in this process, servers included."`
-	Plan     planCommand     `cmd:"" help:"Show what applying definitions would change."`
-	Apply    applyCommand    `cmd:"" help:"Apply definitions."`
-	Test     testCommand     `cmd:"" help:"Run cases of your definitions: events in, expected features out. No servers."`
-	Inspect  inspectCommand  `cmd:"" help:"Show what is stored of an entity, decoded."`
-	Verify   verifyCommand   `cmd:"" help:"Compare the rows in Redis with the events in history."`
-	DLQ      dlqCommand      `cmd:"" name:"dlq" help:"Look at the events that were refused, the dead letters, and put them back."`
-	Generate generateCommand `cmd:"" help:"Invent a stream of movie ratings."`
-	Bench    benchCommand    `cmd:"" help:"Measure Onehop beside its floor, with servers of its own."`
-	Setup    setupCommand    `cmd:"" help:"Fetch what Onehop uses but does not contain."`
-	Health   healthCommand   `cmd:"" help:"Ask a service whether it is well."`
-	Version  versionCommand  `cmd:"" help:"Print the version."`
+	Dev         devCommand         `cmd:"" help:"Run all of Onehop in this process, servers included."`
+	Plan        planCommand        `cmd:"" help:"Show what applying definitions would change."`
+	Apply       applyCommand       `cmd:"" help:"Apply definitions."`
+	Test        testCommand        `cmd:"" help:"Run cases of your definitions: events in, expected features out. No servers."`
+	Inspect     inspectCommand     `cmd:"" help:"Show what is stored of an entity, decoded."`
+	Verify      verifyCommand      `cmd:"" help:"Compare the rows in Redis with the events in history."`
+	TrainingSet trainingSetCommand `cmd:"" name:"training-set" help:"Add to rows of keys and times the values that features had then."`
+	DLQ         dlqCommand         `cmd:"" name:"dlq" help:"Look at the events that were refused, the dead letters, and put them back."`
+	Generate    generateCommand    `cmd:"" help:"Invent a stream of movie ratings."`
+	Bench       benchCommand       `cmd:"" help:"Measure Onehop beside its floor, with servers of its own."`
+	Setup       setupCommand       `cmd:"" help:"Fetch what Onehop uses but does not contain."`
+	Health      healthCommand      `cmd:"" help:"Ask a service whether it is well."`
+	Version     versionCommand     `cmd:"" help:"Print the version."`
 }
 
 const description = `The tool of Onehop, a real-time feature store: from a Kafka event to a prediction in one hop.

@@ -10,7 +10,7 @@ import (
 )
 
 func TestHelpTeaches(t *testing.T) {
-	commands := []string{"dev", "plan", "apply", "inspect", "dlq", "generate", "setup", "health", "version"}
+	commands := []string{"dev", "plan", "apply", "inspect", "training-set", "dlq", "generate", "setup", "health", "version"}
 	overview := mustRun(t)
 	for _, command := range commands {
 		if !strings.Contains(overview, "\n  "+command+" ") {
@@ -41,6 +41,10 @@ func TestWrongUse(t *testing.T) {
 		{"apply dir --postgres http://secret@localhost", []string{"must begin with postgres://"}},
 		{"inspect user 1", []string{"--postgres", "--redis"}},
 		{"inspect user", []string{"<key>"}},
+		{"training-set", []string{"--postgres", "give the spine: --spine or --sql", "say which features: --features or --service"}},
+		{"training-set --spine a.csv --sql x --features a.* --service b", []string{"give the spine", "say which features"}},
+		{"training-set --spine a.txt --service b --out b.zip", []string{"--spine: a.txt: the format is told by the extension", "--out: b.zip"}},
+		{"training-set --spine a.csv --service b --json", []string{"--json needs --out"}},
 		{"dlq list ratings", []string{"--kafka", "--postgres"}},
 		{"dlq list ratings --since yesterday --limit=-1", []string{"neither a duration such as 24h nor a time", "--limit"}},
 		{"dlq show ratings", []string{"<place>"}},

@@ -33,7 +33,7 @@ func (f *postgresFlags) Check() error {
 
 // open connects to Postgres and brings its schema up to date. The caller closes the pool.
 func (f *postgresFlags) open(ctx context.Context) (*pgxpool.Pool, error) {
-	pool, err := app.OpenPool(ctx, f.Postgres, nil)
+	pool, err := app.OpenPool(ctx, f.Postgres, nil, app.CancelQueries)
 	if err != nil {
 		return nil, err
 	}
