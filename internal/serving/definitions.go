@@ -14,6 +14,7 @@ import (
 	"github.com/onehop/onehop/featurestore/online"
 	"github.com/onehop/onehop/featurestore/plan"
 	"github.com/onehop/onehop/featurestore/registry"
+	"github.com/onehop/onehop/featurestore/training"
 )
 
 // Definitions is one version, compiled. It is immutable.
@@ -60,6 +61,9 @@ func (d *Definitions) Plan(refs []featurestore.Ref) (*Plan, error) {
 	}
 	return compiled, nil
 }
+
+// Join is a training set of a plan of these definitions.
+func (d *Definitions) Join(p *plan.Plan) *training.Join { return training.NewJoin(p, d.programs) }
 
 // Service is the plan of a feature service.
 func (d *Definitions) Service(name string) (*Plan, error) {

@@ -1,5 +1,5 @@
 // Package serve is the service that answers FeatureService: features of entities, as
-// of now, straight from the rows in Redis.
+// of now, straight from the rows in Redis, and as of any time, from history.
 package serve
 
 import (
@@ -25,6 +25,7 @@ type Config struct {
 	config.Common `embed:""`
 	config.Kafka  `embed:""`
 	config.Listen `embed:""`
+	SQLSpines     bool `name:"sql-spines" env:"ONEHOP_SQL_SPINES" help:"Let the spines of training sets be queries. Callers may then read all of the database that --postgres may read."`
 
 	// Log takes the log; Started is told the public and the admin address. Both are for
 	// programs that run the service within themselves.
@@ -67,11 +68,17 @@ func run(ctx context.Context, c Config, base *app.Base) error {
 		defer client.Close()
 		features.Producer = stream.NewProducer(client)
 	}
+	pool, err := app.OpenPool(ctx, c.Postgres, nil) // of its own: training sets keep connections
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	features.Training = rpc.NewTrainingSets(pool, c.SQLSpines)
 	options, err := rpc.Options(base.Telemetry)
 	if err != nil {
 		return fmt.Errorf("the RPC options: %w", err)
 	}
-	path, handler := onehopv1connect.NewFeatureServiceHandler(features, options...)
+	path, handler := onehopv1connect.NewFeatureServiceHandler(features, append(options, rpc.SpineOption())...)
 	public, err := server.Listen(ctx, c.Listen.Listen, rpc.Mux(base.Health, onehopv1connect.FeatureServiceName, path, handler))
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)
