@@ -18,7 +18,7 @@ type Position struct {
 	Time      int64
 	Partition int32
 	Offset    int64
-	Index     int32
+	Index     int32 // from 0
 }
 
 // Compare orders positions: negative when p is before q.
@@ -31,6 +31,16 @@ func (p Position) Compare(q Position) int {
 	)
 }
 
+// CompareLog orders events as they stand in the log: by partition, topic, offset and index.
+func (e *Event) CompareLog(f *Event) int {
+	return cmp.Or(
+		cmp.Compare(e.Partition, f.Partition),
+		cmp.Compare(e.Topic, f.Topic),
+		cmp.Compare(e.Offset, f.Offset),
+		cmp.Compare(e.Index, f.Index),
+	)
+}
+
 // Event is one accepted event of a source, decoded and typed: a record, or one element
 // of a record.
 type Event struct {
@@ -40,6 +50,9 @@ type Event struct {
 	Delete bool
 	// RecordTime is the Kafka record's timestamp, in microseconds.
 	RecordTime int64
+	// Topic counts, from 0, the topics of the source's name, of which each may have been
+	// deleted and made again: their offsets are apart. Only history sets it.
+	Topic int32
 	// Values holds the source's fields in declared order; a missing or null
 	// field is a null Value. Bytes in it may alias the record.
 	Values []Value

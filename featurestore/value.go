@@ -148,10 +148,15 @@ const (
 	Stale
 	// Overflow means that the true value does not fit its type or its bound.
 	Overflow
+	// Filling means that nothing is known yet: the store is being filled, and what it has
+	// gives no value.
+	Filling
+	// Statuses is how many there are.
+	Statuses = iota
 )
 
 var statusNames = [...]string{
-	"UNKNOWN", "PRESENT", "NULL", "NOT_FOUND", "EXPIRED", "DEFAULTED", "STALE", "OVERFLOW",
+	"UNKNOWN", "PRESENT", "NULL", "NOT_FOUND", "EXPIRED", "DEFAULTED", "STALE", "OVERFLOW", "FILLING",
 }
 
 // String is the status as the API spells it.
@@ -167,6 +172,18 @@ type Cell struct {
 	Value  Value
 	Status Status
 	// EventTime is the time of the newest event folded into the value, in
-	// microseconds; 0 when the status is NotFound.
+	// microseconds; 0 where there was no row.
 	EventTime int64
+}
+
+// MarkFilling marks cells that were read while the store was being filled: a value may lack
+// events, and what has none may get one.
+func MarkFilling(cells []Cell) {
+	for i := range cells {
+		if cells[i].Value.IsNull() {
+			cells[i].Status = Filling
+		} else {
+			cells[i].Status = Stale
+		}
+	}
 }

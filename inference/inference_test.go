@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -53,7 +54,12 @@ inputs:
 output: scores
 `
 
-var widths = []int{4, 8, 1}
+// The model, with values at which its scores are not all 0 or 1: the sigmoid at its end is
+// flat elsewhere.
+var (
+	widths = []int{4, 8, 1}
+	seed   = uint64(12)
+)
 
 // set makes a repository with one version of the ranker and compiles it.
 func newSet(t testing.TB, spec string) *Set {
@@ -61,7 +67,7 @@ func newSet(t testing.TB, spec string) *Set {
 	rt := onnxtest.Open(t)
 	dir := t.TempDir()
 	version := filepath.Join(dir, "ranker", "1")
-	err := errors.Join(os.MkdirAll(version, 0o750), os.WriteFile(filepath.Join(version, "model.onnx"), onnxtest.MLP(widths, 5), 0o600),
+	err := errors.Join(os.MkdirAll(version, 0o750), os.WriteFile(filepath.Join(version, "model.onnx"), onnxtest.MLP(widths, seed), 0o600),
 		os.WriteFile(filepath.Join(version, "model.yaml"), []byte(spec), 0o600))
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +103,7 @@ func (r rows) Row(i int) []byte { return r[i] }
 
 const now = int64(1_700_000_000_000_000)
 
-// request makes the rows of one user and n items; item i costs i, and every seventh item
+// request makes the rows of one user and n items; item i costs i/100, and every seventh item
 // is unknown.
 func request(t testing.TB, h *Hop, n int) *Request {
 	t.Helper()
@@ -109,7 +115,7 @@ func request(t testing.TB, h *Hop, n int) *Request {
 	for _, v := range h.Plan.Views {
 		s := programs[v.Name].NewState()
 		if v.Name == "u" {
-			s.Fold(&featurestore.Event{Position: featurestore.Position{Time: now - 5}, Values: []featurestore.Value{featurestore.IntValue(1), featurestore.IntValue(44), {}}})
+			s.Fold(&featurestore.Event{Position: featurestore.Position{Time: now - 5}, Values: []featurestore.Value{featurestore.IntValue(1), featurestore.IntValue(4), {}}})
 			list = append(list, s.AppendRow(nil))
 			continue
 		}
@@ -119,11 +125,11 @@ func request(t testing.TB, h *Hop, n int) *Request {
 				continue
 			}
 			s.Reset()
-			s.Fold(&featurestore.Event{Position: featurestore.Position{Time: now - 9}, Values: []featurestore.Value{featurestore.IntValue(int64(i)), featurestore.FloatValue(float64(i))}})
+			s.Fold(&featurestore.Event{Position: featurestore.Position{Time: now - 9}, Values: []featurestore.Value{featurestore.IntValue(int64(i)), featurestore.FloatValue(float64(i) / 100)}})
 			list = append(list, s.AppendRow(nil))
 		}
 	}
-	return &Request{Candidates: n, Fields: [][]float64{{8}}, Rows: list, Now: now}
+	return &Request{Candidates: n, Fields: [][]float64{{0.5}}, Rows: list, Now: now}
 }
 
 // TestScoresAreTheNetworks compares the scores of more candidates than fit one run with
@@ -141,13 +147,13 @@ func TestScoresAreTheNetworks(t *testing.T) {
 	}
 	var input []float32
 	for i := range n {
-		row := []float32{44, float32(i), 1, 8}
+		row := []float32{4, float32(i) / 100, 1, 0.5}
 		if i%7 == 6 {
-			row = []float32{44, -1, 0, 8}
+			row = []float32{4, -1, 0, 0.5}
 		}
 		input = append(input, row...)
 	}
-	for i, want := range onnxtest.EvaluateMLP(widths, 5, input) {
+	for i, want := range onnxtest.EvaluateMLP(widths, seed, input) {
 		if math.Abs(float64(res.Scores[i])-want) > 1e-4*max(1, math.Abs(want)) {
 			t.Fatalf("candidate %d scores %v, want %v", i, res.Scores[i], want)
 		}
@@ -189,6 +195,41 @@ func TestMissingWithoutDefaultIsRefused(t *testing.T) {
 	}
 	if _, err := h.Predict(t.Context(), 1, map[string][]float64{"u.age": {1}}); err == nil || !strings.Contains(err.Error(), `"i.price" is missing`) {
 		t.Errorf("a missing column without a default: %v", err)
+	}
+}
+
+// TestWhatIsNotThereYet reads rows of a store that is being filled: values are used as they
+// are, and what is missing is not known yet.
+func TestWhatIsNotThereYet(t *testing.T) {
+	h, err := newSet(t, strings.Replace(spec, "i.price,", "{from: i.price, default: -1},", 1)).Find("ranker", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var whole, res Result
+	const items, unknown = 70, 10
+	req := request(t, h, items)
+	err = h.Run(t.Context(), req, &whole)
+	req.Filling = true
+	if err := errors.Join(err, h.Run(t.Context(), req, &res)); err != nil {
+		t.Fatal(err)
+	}
+	want := [featurestore.Statuses]uint32{featurestore.Stale: 1 + 2*(items-unknown), featurestore.Filling: 2 * unknown, featurestore.Defaulted: 2 * unknown}
+	if res.Statuses != want || !slices.Equal(res.Scores, whole.Scores) || slices.Max(res.Scores) == slices.Min(res.Scores) {
+		t.Errorf("statuses %v, want %v; scores %v, want %v", res.Statuses, want, res.Scores, whole.Scores)
+	}
+}
+
+func TestMissingWithoutDefaultMayComeWhileFilling(t *testing.T) {
+	h, err := newSet(t, spec).Find("ranker", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := request(t, h, 10)
+	req.Filling = true
+	var known *featurestore.Error
+	err = h.Run(t.Context(), req, &Result{})
+	if !errors.As(err, &known) || known.Code != featurestore.Unavailable || !strings.Contains(err.Error(), `candidate 6: feature "i.price" is FILLING`) {
+		t.Errorf("an item that may come: %v", err)
 	}
 }
 

@@ -25,6 +25,8 @@ type Request struct {
 	Rows   Rows
 	// Now is the caller's clock in microseconds.
 	Now int64
+	// Filling says that the rows were read while the store was being filled.
+	Filling bool
 
 	cells []featurestore.Cell // room for the cells of one row
 }
@@ -37,7 +39,7 @@ type Result struct {
 	// rows that were found, 0 if none was; in microseconds.
 	ReadTime, Newest int64
 	// Statuses counts the values read by status.
-	Statuses [8]uint32
+	Statuses [featurestore.Statuses]uint32
 	// Assemble and Run are the times from rows to input, and of the model.
 	Assemble, Run time.Duration
 }
@@ -46,7 +48,8 @@ type Result struct {
 // newest event of the rows. It allocates nothing for a candidate.
 //
 // It fails with featurestore.Invalid when a value is missing for which the model has
-// no default.
+// no default, and with featurestore.Unavailable when it is missing while the store is
+// being filled.
 func (h *Hop) Run(ctx context.Context, req *Request, res *Result) error {
 	start := time.Now()
 	h.readTime(req, res)
@@ -120,7 +123,7 @@ func (h *Hop) assemble(req *Request, res *Result, slabs []slab, from, n int) err
 			continue
 		}
 		for c := range n {
-			if err := view.Reader.Read(req.Rows.Row(first+from+c), res.ReadTime, cells); err != nil {
+			if err := h.read(req, res, i, first+from+c, cells); err != nil {
 				return err
 			}
 			if err := h.count(res, h.features[i], cells, from+c, false); err != nil {
@@ -139,7 +142,7 @@ func (h *Hop) assemble(req *Request, res *Result, slabs []slab, from, n int) err
 // assembleShared reads the one row of a shared view and writes its values to all
 // candidates. Statuses are counted once, however many parts the candidates take.
 func (h *Hop) assembleShared(req *Request, res *Result, slabs []slab, view, row, from, n int, cells []featurestore.Cell) error {
-	if err := h.Plan.Views[view].Reader.Read(req.Rows.Row(row), res.ReadTime, cells); err != nil {
+	if err := h.read(req, res, view, row, cells); err != nil {
 		return err
 	}
 	if from == 0 {
@@ -154,9 +157,20 @@ func (h *Hop) assembleShared(req *Request, res *Result, slabs []slab, view, row,
 	return nil
 }
 
+// read reads a row of a view.
+func (h *Hop) read(req *Request, res *Result, view, row int, cells []featurestore.Cell) error {
+	if err := h.Plan.Views[view].Reader.Read(req.Rows.Row(row), res.ReadTime, cells); err != nil {
+		return err
+	}
+	if req.Filling {
+		featurestore.MarkFilling(cells)
+	}
+	return nil
+}
+
 // number is a cell as a model reads it.
 func number(cell *featurestore.Cell, def float64) float64 {
-	if cell.Status != featurestore.Present {
+	if cell.Value.IsNull() {
 		return def
 	}
 	if cell.Value.Type == featurestore.Float64 {
@@ -170,21 +184,30 @@ func number(cell *featurestore.Cell, def float64) float64 {
 func (h *Hop) count(res *Result, places []placement, cells []featurestore.Cell, candidate int, shared bool) error {
 	for p := range places {
 		at := &places[p]
-		status := cells[at.cell].Status
-		if status == featurestore.Present {
-			res.Statuses[featurestore.Present]++
+		cell := &cells[at.cell]
+		if !cell.Value.IsNull() {
+			res.Statuses[cell.Status]++
 			continue
 		}
 		if !at.hasDefault {
-			if shared {
-				return featurestore.Errorf(featurestore.Invalid, "feature %q of the shared entity is %s, and the model has no default for it", at.name, status)
-			}
-			return featurestore.Errorf(featurestore.Invalid, "candidate %d: feature %q is %s, and the model has no default for it", candidate, at.name, status)
+			return missing(at.name, cell.Status, candidate, shared)
 		}
-		res.Statuses[status]++
+		res.Statuses[cell.Status]++
 		res.Statuses[featurestore.Defaulted]++
 	}
 	return nil
+}
+
+// missing says which value a model lacks. What is being filled may be there later.
+func missing(name string, status featurestore.Status, candidate int, shared bool) error {
+	code := featurestore.Invalid
+	if status == featurestore.Filling {
+		code = featurestore.Unavailable
+	}
+	if shared {
+		return featurestore.Errorf(code, "feature %q of the shared entity is %s, and the model has no default for it", name, status)
+	}
+	return featurestore.Errorf(code, "candidate %d: feature %q is %s, and the model has no default for it", candidate, name, status)
 }
 
 func (h *Hop) placeField(req *Request, slabs []slab, field int, places []placement, from, n int) error {

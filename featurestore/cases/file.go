@@ -11,9 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -35,17 +33,19 @@ type Suite struct {
 
 // Case is one example.
 type Case struct {
+	line   int
 	Name   string  `yaml:"name"`
 	Events []Event `yaml:"events"`
 	Reads  []Read  `yaml:"reads"`
 	// Rejected lists the events that go to the dead-letter topic: all of them.
 	Rejected []Rejected `yaml:"rejected"`
 	// Counts says, for views, what became of events: "folded", "late", "duplicate".
-	Counts map[string]map[string]int `yaml:"counts"`
+	Counts counts `yaml:"counts"`
 }
 
 // Event is one Kafka record.
 type Event struct {
+	line int
 	// Source may be left out where there is one.
 	Source string `yaml:"source"`
 	// Time is put into the record where the source has its event time.
@@ -62,7 +62,8 @@ type Event struct {
 
 // Read is a read of one entity's features at a time.
 type Read struct {
-	At moment `yaml:"at"`
+	line int
+	At   moment `yaml:"at"`
 	// Of is the entity: its join keys by name.
 	Of map[string]any `yaml:"of"`
 	// Expect says what columns are, by their names: view.column.
@@ -71,6 +72,7 @@ type Read struct {
 
 // Rejected is an event that is not accepted.
 type Rejected struct {
+	line int
 	// Event counts from 1.
 	Event int `yaml:"event"`
 	// Reason is a part of what is said about it.
@@ -89,78 +91,15 @@ type expected struct {
 // expectations are in the order of the file.
 type expectations []expected
 
-// UnmarshalYAML implements yaml.NodeUnmarshaler. It goes over the nodes itself, because a
-// null has no place of its own otherwise.
-func (e *expectations) UnmarshalYAML(node ast.Node) error {
-	m, ok := node.(ast.MapNode)
-	if !ok {
-		return errors.New("expect must be a mapping from columns to values")
-	}
-	for entries := m.MapRange(); entries.Next(); {
-		one, err := newExpected(entries.Key().GetToken().Value, entries.Value())
-		if err != nil {
-			return err
-		}
-		*e = append(*e, one)
-	}
-	return nil
+// count is how many events of a view came to an outcome.
+type count struct {
+	line          int
+	view, outcome string
+	events        int
 }
 
-func newExpected(column string, node ast.Node) (expected, error) {
-	e := expected{column: column, line: node.GetToken().Position.Line, status: featurestore.Present.String()}
-	if _, ok := node.(ast.MapNode); ok {
-		var explicit struct {
-			Status *string `yaml:"status"`
-			Value  any     `yaml:"value"`
-		}
-		if err := yaml.NodeToValue(node, &explicit, yaml.Strict()); err != nil {
-			return e, fmt.Errorf("%s: %w", column, err)
-		}
-		e.value = explicit.Value
-		switch {
-		case explicit.Status != nil:
-			e.status = *explicit.Status
-		case e.value == nil: // status: NULL, which is null in YAML
-			e.status = featurestore.Null.String()
-		}
-		return e, knownStatus(column, e.status)
-	}
-	if err := yaml.NodeToValue(node, &e.value); err != nil {
-		return e, fmt.Errorf("%s: %w", column, err)
-	}
-	if e.value == nil {
-		e.status = featurestore.Null.String()
-	}
-	return e, nil
-}
-
-func knownStatus(column, status string) error {
-	var names []string
-	for s := featurestore.Present; s <= featurestore.Overflow; s++ {
-		names = append(names, s.String())
-	}
-	if !slices.Contains(names, status) {
-		return fmt.Errorf("%s: unknown status %q; there are %s", column, status, strings.Join(names, ", "))
-	}
-	return nil
-}
-
-// moment is a time in microseconds, written as RFC 3339; 0 is none.
-type moment int64
-
-// UnmarshalYAML implements yaml.InterfaceUnmarshaler.
-func (m *moment) UnmarshalYAML(decode func(any) error) error {
-	var text string
-	if err := decode(&text); err != nil {
-		return err
-	}
-	t, err := time.Parse(time.RFC3339Nano, text)
-	if err != nil {
-		return fmt.Errorf("%q is no time such as 2026-01-02T15:04:05Z", text)
-	}
-	*m = moment(t.UnixMicro())
-	return nil
-}
+// counts are in the order of the file.
+type counts []count
 
 // Load reads a file of cases and the definitions that it names.
 func Load(name string) (*Suite, error) {
@@ -187,11 +126,13 @@ func parse(name string, text []byte) (*Suite, error) {
 	if err := definition.CheckYAML(name, text); err != nil {
 		return nil, err
 	}
-	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&file); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: %s", name, yaml.FormatError(err, false, true))
-	}
-	if len(file.Cases) == 0 {
-		return nil, fmt.Errorf("%s has no cases", name)
+	switch err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&file); {
+	case errors.Is(err, io.EOF):
+		return nil, fmt.Errorf("%s:1: the file is empty; it must have \"definitions\" and \"cases\": onehop test --help shows how", name)
+	case err != nil:
+		return nil, located(name, err)
+	case len(file.Cases) == 0:
+		return nil, fmt.Errorf("%s:1: the file has no cases: write them under \"cases\"", name)
 	}
 	catalog, err := definitions(name, text, file.Definitions)
 	if err != nil {
@@ -205,17 +146,17 @@ func definitions(name string, text []byte, node ast.Node) (*featurestore.Catalog
 	var paths []string
 	switch n := node.(type) {
 	case nil:
-		return nil, fmt.Errorf("%s: \"definitions\" is missing: name the files, or write the definitions there", name)
+		return nil, fmt.Errorf("%s:1: \"definitions\" is missing: name the files, or write the definitions there", name)
 	case ast.MapNode:
-		return definition.Parse([]definition.File{{Name: name, Text: written(text, node)}})
+		return definition.Parse([]definition.File{{Name: name, Text: standalone(text, node)}})
 	case *ast.SequenceNode:
 		if err := yaml.NodeToValue(n, &paths); err != nil {
-			return nil, fmt.Errorf("%s: definitions: %w", name, err)
+			return nil, located(name, err)
 		}
 	default:
 		paths = make([]string, 1)
 		if err := yaml.NodeToValue(n, &paths[0]); err != nil {
-			return nil, fmt.Errorf("%s: definitions: %w", name, err)
+			return nil, located(name, err)
 		}
 	}
 	for i, path := range paths {
@@ -224,14 +165,19 @@ func definitions(name string, text []byte, node ast.Node) (*featurestore.Catalog
 		}
 	}
 	if len(paths) == 0 {
-		return nil, errors.New(name + ": \"definitions\" names no file")
+		return nil, located(name, mistake(node, "\"definitions\" names no file"))
 	}
-	return definition.Load(paths...)
+	catalog, err := definition.Load(paths...)
+	var inThem *definition.Errors
+	if err != nil && !errors.As(err, &inThem) {
+		err = located(name, mistake(node, "definitions: %v", err))
+	}
+	return catalog, err
 }
 
-// written is the text of definitions that stand in a file of cases, on the lines on which they
+// standalone is the text of definitions that stand in a file of cases, on the lines on which they
 // stand, so that mistakes are told where they are.
-func written(text []byte, node ast.Node) []byte {
+func standalone(text []byte, node ast.Node) []byte {
 	lines := bytes.Split(text, []byte("\n"))
 	inside, found := false, false
 	for i, line := range lines {

@@ -13,28 +13,28 @@ import (
 	"github.com/onehop/onehop/featurestore/fold"
 )
 
-// check reads an entity's columns and compares them.
-func (w *world) check(r *Read) (failures []Failure, err error) {
-	if r.At == 0 {
-		return nil, errors.New("\"at\", the time of the read, is missing")
+// check reads an entity's columns and compares them. With an error comes its line.
+func (w *world) check(r *Read) (failures []Failure, line int, err error) {
+	if !r.At.given {
+		return nil, r.line, errors.New("\"at\", the time of the read, is missing")
 	}
 	for i := range r.Expect {
 		want := &r.Expect[i]
 		name, column, _ := strings.Cut(want.column, ".")
 		v, ok := w.views[name]
 		if !ok {
-			return nil, fmt.Errorf("%q: there is no view %q", want.column, name)
+			return nil, want.line, fmt.Errorf("%q: there is no view %q", want.column, name)
 		}
 		cell, err := v.read(r, column)
 		if err != nil {
-			return nil, fmt.Errorf("%q: %w", want.column, err)
+			return nil, want.line, fmt.Errorf("%q: %w", want.column, err)
 		}
 		if !want.is(&cell) {
 			failures = append(failures, Failure{Line: want.line, Message: fmt.Sprintf("%s of %s at %s: got %s, want %s",
-				want.column, keyText(r.Of), featurestore.FormatTime(int64(r.At)), text(cell.Value, cell.Status), want.text())})
+				want.column, keyText(r.Of), featurestore.FormatTime(r.At.us), text(cell.Value, cell.Status), want.text())})
 		}
 	}
-	return failures, nil
+	return failures, 0, nil
 }
 
 // read is one column of the entity, read as the services read it.
@@ -52,7 +52,7 @@ func (v *view) read(r *Read, column string) (featurestore.Cell, error) {
 	if state, ok := v.rows[key]; ok {
 		row = state.AppendRow(nil)
 	}
-	err = reader.Read(row, fold.ReadTime(int64(r.At), reader.Newest(row)), cell[:])
+	err = reader.Read(row, fold.ReadTime(r.At.us, reader.Newest(row)), cell[:])
 	return cell[0], err
 }
 
@@ -81,23 +81,23 @@ func joinKey(key featurestore.JoinKey, given any) (featurestore.Value, error) {
 	if key.Type == featurestore.Int64 {
 		n, ok := wholeNumber(given)
 		if !ok {
-			return featurestore.Value{}, fmt.Errorf("join key %q must be a whole number; it is %v", key.Name, given)
+			return featurestore.Value{}, fmt.Errorf("join key %q must be a whole number; it is %s", key.Name, written(given))
 		}
 		return featurestore.IntValue(n), nil
 	}
 	s, ok := given.(string)
 	if !ok {
-		return featurestore.Value{}, fmt.Errorf("join key %q must be text; it is %v", key.Name, given)
+		return featurestore.Value{}, fmt.Errorf("join key %q must be text; it is %s", key.Name, written(given))
 	}
 	return featurestore.Value{Type: key.Type, Bytes: []byte(s)}, nil
 }
 
-func (m moment) time() time.Time { return time.UnixMicro(int64(m)) }
+func (m moment) time() time.Time { return time.UnixMicro(m.us) }
 
 func keyText(of map[string]any) string {
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(of)) {
-		parts = append(parts, fmt.Sprintf("%s %v", name, of[name]))
+		parts = append(parts, name+" "+written(of[name]))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -106,10 +106,15 @@ func text(v featurestore.Value, status featurestore.Status) string {
 	if v.IsNull() {
 		return status.String()
 	}
-	if status != featurestore.Present {
-		return v.String() + " " + status.String()
+	size := fmt.Sprintf("%d bytes", len(v.Bytes))
+	if v.Type.IsList() {
+		size = fmt.Sprintf("%d elements", len(v.List))
 	}
-	return v.String()
+	text := start(v.String(), size)
+	if status != featurestore.Present {
+		return text + " " + status.String()
+	}
+	return text
 }
 
 func (e *expected) text() string {
@@ -117,11 +122,35 @@ func (e *expected) text() string {
 	case e.value == nil:
 		return e.status
 	case e.status == featurestore.Present.String():
-		return fmt.Sprint(e.value)
+		return written(e.value)
 	default:
-		return fmt.Sprintf("%v %s", e.value, e.status)
+		return written(e.value) + " " + e.status
 	}
 }
+
+// written is a value of the file in a message.
+func written(v any) string {
+	text := fmt.Sprint(v)
+	size := fmt.Sprintf("%d bytes", len(text))
+	if list, ok := v.([]any); ok {
+		size = fmt.Sprintf("%d elements", len(list))
+	}
+	return start(text, size)
+}
+
+// maxShown is how many bytes of a value a message shows.
+const maxShown = 200
+
+// start is a text, or how it starts and its size.
+func start(text, size string) string {
+	if len(text) <= maxShown {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxShown], "") + "… (" + size + ")"
+}
+
+// shorten is a text that is no value in a message.
+func shorten(text string) string { return start(text, fmt.Sprintf("%d bytes", len(text))) }
 
 // is says whether a cell is what is expected.
 func (e *expected) is(cell *featurestore.Cell) bool {

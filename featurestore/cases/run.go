@@ -20,42 +20,48 @@ import (
 
 // Failure is one thing that is not as expected.
 type Failure struct {
-	// Line is where the expectation stands in the file, 0 where it is of the whole case.
-	Line int `json:"line,omitempty"`
+	// Line is where the expectation stands in the file, or the event that has none.
+	Line int `json:"line"`
 	// Message says what was got and what was wanted.
 	Message string `json:"message"`
 }
 
-// Run runs one case and returns what is not as expected, in the order of the file. An error
-// means that the case itself is wrong.
+// Run runs one case and returns what is not as expected: of events, counts and reads, in the
+// order of the file. An error means that the case itself is wrong; it says where.
 func (s *Suite) Run(ctx context.Context, c *Case) ([]Failure, error) {
 	w, err := newWorld(s.Catalog)
 	if err != nil {
 		return nil, err
 	}
+	wrong := func(line int, format string, args ...any) error {
+		line = cmp.Or(line, c.line, 1) // where nothing is written there is no line
+		return fmt.Errorf("%s:%d: case %q: %w", s.Name, line, c.Name, fmt.Errorf(format, args...))
+	}
 	rejected := map[int]error{}
 	for i := range c.Events {
 		reason, err := w.take(ctx, &c.Events[i])
 		if err != nil {
-			return nil, fmt.Errorf("event %d: %w", i+1, err)
+			return nil, wrong(c.Events[i].line, "event %d: %w", i+1, err)
 		}
 		if reason != nil {
 			rejected[i+1] = reason
 		}
 	}
 	if len(c.Reads)+len(c.Rejected)+len(c.Counts) == 0 {
-		return nil, errors.New("it checks nothing: it needs reads, rejected or counts")
+		return nil, wrong(c.line, "it checks nothing: it needs reads, rejected or counts")
 	}
 	failures := checkRejected(c, rejected)
-	counted, err := w.checkCounts(c)
-	if err != nil {
-		return nil, err
-	}
-	failures = append(failures, counted...)
-	for i := range c.Reads {
-		got, err := w.check(&c.Reads[i])
+	for i := range c.Counts {
+		got, err := w.checkCount(&c.Counts[i])
 		if err != nil {
-			return nil, fmt.Errorf("read %d: %w", i+1, err)
+			return nil, wrong(c.Counts[i].line, "counts: %w", err)
+		}
+		failures = append(failures, got...)
+	}
+	for i := range c.Reads {
+		got, line, err := w.check(&c.Reads[i])
+		if err != nil {
+			return nil, wrong(line, "read %d: %w", i+1, err)
 		}
 		failures = append(failures, got...)
 	}
@@ -148,7 +154,7 @@ func (w *world) source(name string) (*source, error) {
 // record makes the Kafka record of an event, the next of its partition.
 func (s *source) record(e *Event) (*kgo.Record, error) {
 	at := cmp.Or(e.At, e.Time)
-	if at == 0 {
+	if !at.given {
 		return nil, errors.New("it has neither \"time\", the event time, nor \"at\", the record's timestamp")
 	}
 	r := &kgo.Record{Topic: s.Topic, Partition: e.Partition, Offset: s.next[e.Partition], Timestamp: at.time()}
@@ -162,7 +168,7 @@ func (s *source) record(e *Event) (*kgo.Record, error) {
 	if e.Value == nil {
 		return r, nil
 	}
-	if e.Time != 0 && !s.TimeRecord {
+	if e.Time.given && !s.TimeRecord {
 		if err := s.putTime(e); err != nil {
 			return nil, err
 		}
@@ -190,7 +196,7 @@ func (s *source) putTime(e *Event) error {
 		}
 		at = below
 	}
-	us := int64(e.Time)
+	us := e.Time.us
 	scale := map[featurestore.TimeUnit]int64{featurestore.Seconds: 1e6, featurestore.Milliseconds: 1e3, featurestore.Microseconds: 1}[s.TimeUnit]
 	switch {
 	case s.TimeUnit == featurestore.RFC3339:
@@ -236,32 +242,27 @@ func checkRejected(c *Case, rejected map[int]error) (failures []Failure) {
 		delete(rejected, want.Event)
 		switch {
 		case !ok:
-			failures = append(failures, Failure{Message: fmt.Sprintf("event %d was accepted; it was to be rejected", want.Event)})
+			failures = append(failures, Failure{want.line, fmt.Sprintf("event %d was accepted; it was to be rejected", want.Event)})
 		case !strings.Contains(reason.Error(), want.Reason):
-			failures = append(failures, Failure{Message: fmt.Sprintf("event %d was rejected because: %v; the reason was to say %q", want.Event, reason, want.Reason)})
+			failures = append(failures, Failure{want.line, fmt.Sprintf("event %d was rejected because: %v; the reason was to say %q", want.Event, reason, shorten(want.Reason))})
 		}
 	}
 	for _, n := range slices.Sorted(maps.Keys(rejected)) {
-		failures = append(failures, Failure{Message: fmt.Sprintf("event %d was rejected: %v", n, rejected[n])})
+		failures = append(failures, Failure{c.Events[n-1].line, fmt.Sprintf("event %d was rejected: %v", n, rejected[n])})
 	}
 	return failures
 }
 
-func (w *world) checkCounts(c *Case) (failures []Failure, err error) {
-	for _, name := range slices.Sorted(maps.Keys(c.Counts)) {
-		v, ok := w.views[name]
-		if !ok {
-			return nil, fmt.Errorf("counts: there is no view %q", name)
-		}
-		for _, outcome := range slices.Sorted(maps.Keys(c.Counts[name])) {
-			want, got := c.Counts[name][outcome], v.counts[outcome]
-			if !slices.Contains([]string{"folded", "late", "duplicate"}, outcome) {
-				return nil, fmt.Errorf("counts: view %q: %q is none of folded, late and duplicate", name, outcome)
-			}
-			if got != want {
-				failures = append(failures, Failure{Message: fmt.Sprintf("view %s: %d events are %s, want %d", name, got, outcome, want)})
-			}
-		}
+func (w *world) checkCount(c *count) (failures []Failure, err error) {
+	v, ok := w.views[c.view]
+	if !ok {
+		return nil, fmt.Errorf("there is no view %q", c.view)
+	}
+	if !slices.Contains([]string{"folded", "late", "duplicate"}, c.outcome) {
+		return nil, fmt.Errorf("view %q: %q is none of folded, late and duplicate", c.view, c.outcome)
+	}
+	if got := v.counts[c.outcome]; got != c.events {
+		failures = append(failures, Failure{c.line, fmt.Sprintf("view %s: %d events are %s, want %d", c.view, got, c.outcome, c.events)})
 	}
 	return failures, nil
 }

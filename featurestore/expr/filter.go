@@ -7,6 +7,7 @@ package expr
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 
 	"cel.dev/cel-go/cel"
@@ -58,7 +59,7 @@ func NewFilter(text string, source *featurestore.Source) (*Filter, error) {
 		return nil, firstIssue(issues)
 	}
 	if !ast.OutputType().IsExactType(cel.BoolType) {
-		return nil, fmt.Errorf("the expression gives %s; a condition gives bool", ast.OutputType())
+		return nil, fmt.Errorf("the expression gives %s; a condition gives bool", fieldTypes(ast.OutputType().String()))
 	}
 	for _, r := range ast.NativeRep().ReferenceMap() {
 		if _, ok := f.fields[r.Name]; ok && !slices.Contains(f.used, r.Name) {
@@ -75,10 +76,33 @@ func NewFilter(text string, source *featurestore.Source) (*Filter, error) {
 
 func firstIssue(issues *cel.Issues) error {
 	if all := issues.Errors(); len(all) > 0 {
-		return fmt.Errorf("column %d: %s", all[0].Location.Column()+1, all[0].Message)
+		message := typesInMessage.ReplaceAllStringFunc(all[0].Message, fieldTypes)
+		return fmt.Errorf("column %d: %s", all[0].Location.Column()+1, message)
 	}
 	return issues.Err()
 }
+
+// typesInMessage finds what CEL says of types, as opposed to names that somebody wrote.
+var typesInMessage = regexp.MustCompile(`(applied to|type|found) '[^']*'`)
+
+// fieldTypes calls the types in CEL's text by their names in definitions. That a value may
+// be null is left out: it is never what is wrong.
+func fieldTypes(text string) string {
+	text = celNullable.ReplaceAllString(text, "$1")
+	text = celNumber.ReplaceAllStringFunc(text, func(name string) string {
+		if name == "int" {
+			return featurestore.Int64.String()
+		}
+		return featurestore.Float64.String()
+	})
+	return celList.ReplaceAllString(text, "list<$1>")
+}
+
+var (
+	celNullable = regexp.MustCompile(`wrapper\((\w+)\)`)
+	celNumber   = regexp.MustCompile(`\b(int|double)\b`)
+	celList     = regexp.MustCompile(`\blist\((\w+)\)`)
+)
 
 // celType is a field's type in expressions; one that is not required may be null.
 func celType(field *featurestore.Field) *cel.Type {

@@ -69,8 +69,14 @@ func TestFiltersThatAreWrong(t *testing.T) {
 	for text, want := range map[string]string{
 		"ratin > 4.0":             "undeclared reference to 'ratin'",
 		"rating > 4":              "", // CEL compares numbers of different types
-		"rating > 'four'":         "no matching overload",
-		"rating + 1.0":            "a condition gives bool",
+		"rating > 'four'":         "applied to '(float64, string)'",
+		"rating + 1.0":            "gives float64; a condition gives bool",
+		"title":                   "gives string; a condition gives bool",
+		"genres":                  "gives list<string>; a condition gives bool",
+		"1 in [genres]":           "applied to '(int64, list(list<string>))'",
+		"title.startsWith(1)":     "applied to 'string.(int64)'",
+		"title.x":                 "type 'string' does not support",
+		"true && title":           "expected type 'bool' but found 'string'",
 		"rating >":                "Syntax error",
 		"title.matches('(')":      "invalid matches argument",
 		strings.Repeat("a", 1025): "at most 1024",

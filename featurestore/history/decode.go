@@ -23,7 +23,7 @@ func newRowDecoder(q *training.Query) *rowDecoder {
 }
 
 // eventColumns is the number of columns before the fields: the range and where an event is.
-const eventColumns = 7
+const eventColumns = 8
 
 // decode reads a row. The event belongs to the caller until the next call, its texts alias
 // the row.
@@ -31,7 +31,7 @@ func (d *rowDecoder) decode(row [][]byte) (r int, e *featurestore.Event, err err
 	if len(row) != eventColumns+len(d.query.Fields) {
 		return 0, nil, errFormat
 	}
-	for i, n := range [eventColumns]int{8, 8, 8, 4, 8, 4, 1} {
+	for i, n := range [eventColumns]int{8, 8, 8, 4, 8, 4, 1, 4} {
 		if len(row[i]) != n {
 			return 0, nil, errFormat
 		}
@@ -39,7 +39,7 @@ func (d *rowDecoder) decode(row [][]byte) (r int, e *featurestore.Event, err err
 	e = &d.event
 	e.Time, e.RecordTime = int8Of(row[1])+postgresEpoch, int8Of(row[2])+postgresEpoch
 	e.Partition, e.Offset, e.Index = int4Of(row[3]), int8Of(row[4]), int4Of(row[5])
-	e.Delete = row[6][0] != 0
+	e.Delete, e.Topic = row[6][0] != 0, int4Of(row[7])
 	for i, f := range d.query.Fields {
 		if e.Values[f], err = valueOf(row[eventColumns+i], d.query.Source.Fields[f].Type); err != nil {
 			return 0, nil, fmt.Errorf("field %q: %w", d.query.Source.Fields[f].Name, err)

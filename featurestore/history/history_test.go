@@ -111,6 +111,47 @@ func TestRecordsAreKeptTypedAndOnce(t *testing.T) {
 
 // TestRivals lets two owners write the same partition: one of each batch wins, the other
 // learns of it, and every record is there once.
+// TestNonsensicalTimesAreKept copies events whose times are all over the place: nothing is
+// lost, nothing stops, and the number of tables is bounded.
+func TestNonsensicalTimesAreKept(t *testing.T) {
+	table, pool := open(t)
+	w := table.NewWriter(id)
+	if _, err := w.Open(t.Context(), logs); err != nil {
+		t.Fatal(err)
+	}
+	years := []int{1970, 1989, 1990, 2026, 2059, 2060, 2262, 9999, 10000, 146_000}
+	list := events(len(years) + 700)
+	for i := range list {
+		if i < len(years) {
+			list[i].Time = time.Date(years[i], 1, 1, 0, 0, 0, 1000, time.UTC).UnixMicro()
+		} else { // a month each
+			list[i].Time = time.Date(2100, time.Month(i), 1, 0, 0, 0, 0, time.UTC).UnixMicro()
+		}
+		list[i].RecordTime = list[i].Time
+	}
+	for range 2 { // the second writer finds the tables
+		if err := w.Process(t.Context(), ingest.Batch{From: w.next, To: w.next + int64(len(list)), Events: list}, 0); err != nil {
+			t.Fatal(err)
+		}
+		for i := range list {
+			list[i].Offset += int64(len(list))
+		}
+		table.made.suffix = nil
+	}
+	for where, want := range map[string]int{
+		"true": 2 * len(list), "tableoid::regclass::text LIKE '%events_before_1990'": 2 * 2, "tableoid::regclass::text LIKE '%events_1990_01'": 2,
+		"tableoid::regclass::text LIKE '%events_2059_01'": 2, "tableoid::regclass::text LIKE '%events_from_2060'": 2 * (5 + 700),
+		"event_time = '10000-01-01 00:00:00.000001+00'": 2,
+	} {
+		if got := count(t, pool, table, where); got != want {
+			t.Errorf("%s: %d rows, want %d", where, got, want)
+		}
+	}
+	if ready, err := table.Indexed(t.Context()); err != nil || !ready {
+		t.Errorf("every partition has its indexes: %v, %v", ready, err)
+	}
+}
+
 func TestRivals(t *testing.T) {
 	table, pool := open(t)
 	all := events(300)

@@ -102,7 +102,7 @@ func (s *Snapshot) statement(q *training.Query, columns map[string]bool, rest st
 		fmt.Fprintf(&names, ", k%d", i)
 		fmt.Fprintf(&where, "%s = k.k%d AND ", pgx.Identifier{"f_" + field.Name}.Sanitize(), i)
 	}
-	selected := []string{"event_time", "record_time", "kafka_partition", "kafka_offset", "event_index", "deleted"}
+	selected := []string{"event_time", "record_time", "kafka_partition", "kafka_offset", "event_index", "deleted", s.order(q.Source.Name) + " AS topic"}
 	for _, f := range q.Fields {
 		field := &q.Source.Fields[f]
 		column := pgx.Identifier{"f_" + field.Name}.Sanitize()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,7 +21,8 @@ type Snapshot struct {
 	tx        pgx.Tx
 	namespace string
 	offsets   Offsets
-	cut       bool // history holds more than the snapshot is to show
+	cut       bool                              // history holds more than the snapshot is to show
+	topics    map[string][]featurestore.TopicID // of each source, in the order in which they came
 	columns   map[string]map[string]bool
 }
 
@@ -48,7 +50,7 @@ func OpenSnapshot(ctx context.Context, pool *pgxpool.Pool, namespace string, at 
 		conn.Release()
 		return nil, fmt.Errorf("reading history: %w", err)
 	}
-	s := &Snapshot{conn: conn, tx: tx, namespace: namespace, columns: map[string]map[string]bool{}}
+	s := &Snapshot{conn: conn, tx: tx, namespace: namespace, columns: map[string]map[string]bool{}, topics: map[string][]featurestore.TopicID{}}
 	if err := s.open(ctx, at); err != nil {
 		s.Close(ctx)
 		return nil, err
@@ -62,7 +64,7 @@ func (s *Snapshot) open(ctx context.Context, at Offsets) error {
 		return fmt.Errorf("reading history: %w", err)
 	}
 	rows, err := s.tx.Query(ctx, `SELECT source, topic_id, partition, next FROM onehop.offsets WHERE namespace = $1
-		ORDER BY source, topic_id, partition`, s.namespace)
+		ORDER BY source, min(seen) OVER (PARTITION BY source, topic_id), topic_id, partition`, s.namespace)
 	if err != nil {
 		return fmt.Errorf("asking for the offsets of history: %w", err)
 	}
@@ -70,6 +72,9 @@ func (s *Snapshot) open(ctx context.Context, at Offsets) error {
 	var o Offset
 	_, err = pgx.ForEachRow(rows, []any{&o.Source, (*[16]byte)(&o.Topic), &o.Partition, &o.Next}, func() error {
 		now = append(now, o)
+		if !slices.Contains(s.topics[o.Source], o.Topic) {
+			s.topics[o.Source] = append(s.topics[o.Source], o.Topic)
+		}
 		return nil
 	})
 	if err != nil {
@@ -141,6 +146,20 @@ func (s *Snapshot) table(ctx context.Context, source string) (map[string]bool, e
 
 func (s *Snapshot) name(source string) string {
 	return pgx.Identifier{"onehop_" + s.namespace, source}.Sanitize()
+}
+
+// order is the number of an event's topic among those of its source.
+func (s *Snapshot) order(source string) string {
+	topics := s.topics[source]
+	if len(topics) < 2 {
+		return "0"
+	}
+	var b strings.Builder
+	b.WriteString("CASE topic_id")
+	for i, topic := range topics {
+		fmt.Fprintf(&b, " WHEN '%s' THEN %d", topic, i)
+	}
+	return b.String() + " ELSE 0 END"
 }
 
 // within is the condition that an event of the source is in the snapshot; empty for none.

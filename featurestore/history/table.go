@@ -3,6 +3,7 @@ package history
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -20,9 +21,19 @@ type Table struct {
 	columns   []string
 	copy      string // the statement that adds rows
 	keys      [][]string
-	months    months
+	made      made
 	progress  progress
+	// patience is how long a batch may take, idle how long Postgres waits for the next word
+	// of a transaction.
+	patience, idle time.Duration
 }
+
+// How long a writer waits, and is waited for. A batch takes a fraction of a second, or
+// some seconds while a month gets its indexes.
+const (
+	writePatience = 20 * time.Second
+	idlePatience  = 2 * time.Second
+)
 
 var sqlTypes = map[featurestore.Type]string{
 	featurestore.Int64: "bigint", featurestore.Float64: "double precision", featurestore.String: "text",
@@ -39,7 +50,7 @@ func sqlType(t featurestore.Type) string {
 // Open makes the table of a source, or adds the columns that it lacks. keys are the
 // fields by which rows are looked up, one list for each view of the source.
 func Open(ctx context.Context, pool *pgxpool.Pool, namespace string, source *featurestore.Source, keys [][]string) (*Table, error) {
-	t := &Table{pool: pool, namespace: namespace, source: source, keys: keys, progress: progress{bare: true}}
+	t := &Table{pool: pool, namespace: namespace, source: source, keys: keys, progress: progress{bare: true}, patience: writePatience, idle: idlePatience}
 	t.columns = []string{"event_time", "record_time", "topic_id", "kafka_partition", "kafka_offset", "event_index", "deleted"}
 	for _, f := range source.Fields {
 		t.columns = append(t.columns, "f_"+f.Name)
@@ -114,19 +125,51 @@ func firstLine(s string) string {
 	return line
 }
 
-// month is the partition that an event time falls into.
-func month(us int64) time.Time {
-	t := time.UnixMicro(us).UTC()
-	return time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC)
+// span is the event times of one partition, from one time to before another.
+type span struct {
+	suffix   string // of the partition's name
+	from, to time.Time
 }
 
-// makeMonth makes the partition of a month when it is not there, with its indexes or, for
+// Months have partitions of their own in these years, and what is before or after shares
+// one: a record whose timestamp is nonsense must not cost a table for each month that there
+// is, and be kept all the same. The years never change, so that no two partitions overlap.
+var (
+	firstMonth = time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC)
+	lastMonth  = time.Date(2060, 1, 1, 0, 0, 0, 0, time.UTC)
+)
+
+// spanOf is the partition that an event time falls into.
+func spanOf(us int64) span {
+	t := time.UnixMicro(us).UTC()
+	switch {
+	case t.Before(firstMonth):
+		return span{suffix: "_before_1990", from: time.UnixMicro(math.MinInt64), to: firstMonth}
+	case !t.Before(lastMonth):
+		return span{suffix: "_from_2060", from: lastMonth, to: time.UnixMicro(math.MaxInt64)}
+	}
+	m := time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC)
+	return span{suffix: m.Format("_2006_01"), from: m, to: m.AddDate(0, 1, 0)}
+}
+
+// bounds are those of the partition in SQL.
+func (s span) bounds() string {
+	const layout = "'2006-01-02+00'"
+	from, to := s.from.Format(layout), s.to.Format(layout)
+	switch {
+	case s.to.Equal(firstMonth):
+		from = "MINVALUE"
+	case s.from.Equal(lastMonth):
+		to = "MAXVALUE"
+	}
+	return "FROM (" + from + ") TO (" + to + ")"
+}
+
+// makePartition makes the partition of a span when it is not there, with its indexes or, for
 // history that is far behind, without.
-func (t *Table) makeMonth(ctx context.Context, m time.Time, indexed bool) error {
-	const layout = "2006-01-02"
-	table := t.source.Name + m.Format("_2006_01")
-	statements := []string{fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s PARTITION OF %s FOR VALUES FROM ('%s+00') TO ('%s+00')",
-		pgx.Identifier{"onehop_" + t.namespace, table}.Sanitize(), t.name(), m.Format(layout), m.AddDate(0, 1, 0).Format(layout))}
+func (t *Table) makePartition(ctx context.Context, s span, indexed bool) error {
+	table := t.source.Name + s.suffix
+	statements := []string{fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s PARTITION OF %s FOR VALUES %s", t.qualified(table), t.name(), s.bounds())}
 	for _, ix := range t.indexesOf(table) {
 		if indexed {
 			statements = append(statements, t.makeStatement(ix, table, ""))
@@ -140,7 +183,7 @@ func (t *Table) makeMonth(ctx context.Context, m time.Time, indexed bool) error 
 			return fmt.Errorf("locking: %w", err)
 		}
 		var there bool
-		if err := tx.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", pgx.Identifier{"onehop_" + t.namespace, table}.Sanitize()).Scan(&there); err != nil || there {
+		if err := tx.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", t.qualified(table)).Scan(&there); err != nil || there {
 			return err // its indexes are there, or will be made
 		}
 		for _, statement := range statements {

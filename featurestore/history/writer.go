@@ -2,8 +2,8 @@ package history
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -30,6 +30,8 @@ func (t *Table) NewWriter(id ingest.PartitionID) *Writer {
 // Open returns the offset after the last record that is in history. A partition that
 // history does not know begins where its log begins.
 func (w *Writer) Open(ctx context.Context, logs map[int32]ingest.Offsets) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, w.table.patience)
+	defer cancel()
 	log := logs[w.id.Partition]
 	const statement = `
 		INSERT INTO onehop.offsets (namespace, source, topic_id, partition, next) VALUES ($1, $2, $3, $4, $5)
@@ -57,7 +59,9 @@ func (w *Writer) Process(ctx context.Context, batch ingest.Batch, behind int64) 
 	if batch.To <= w.next {
 		return nil
 	}
-	if err := w.table.ensureMonths(ctx, batch.Events, behind <= farBehind); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, w.table.patience)
+	defer cancel()
+	if err := w.table.ensurePartitions(ctx, batch.Events, behind <= farBehind); err != nil {
 		return err
 	}
 	err := pgx.BeginFunc(ctx, w.table.pool, func(tx pgx.Tx) error { return w.copy(ctx, tx, batch) })
@@ -70,13 +74,16 @@ func (w *Writer) Process(ctx context.Context, batch ingest.Batch, behind int64) 
 
 func (w *Writer) copy(ctx context.Context, tx pgx.Tx, batch ingest.Batch) error {
 	// The commit does not wait for the disk: a server that crashes may lose the last
-	// transactions, and loses their offsets with them, which the next one finds out.
+	// transactions, and loses their offsets with them, which the next one finds out. And the
+	// transaction does not outlive its writer for long: a server does not notice that the
+	// network, or the machine at its other end, is gone, and the offset stays locked.
 	const statement = `
-		UPDATE onehop.offsets SET next = $5 FROM (SELECT set_config('synchronous_commit', 'off', true)) AS lazily
+		UPDATE onehop.offsets SET next = $5 FROM (SELECT set_config('synchronous_commit', 'off', true),
+			set_config('idle_in_transaction_session_timeout', $7, true), set_config('statement_timeout', $8, true)) AS settings
 		WHERE namespace = $1 AND source = $2 AND topic_id = $3 AND partition = $4 AND next = $6`
 	// First, so that a rival waits here and then finds the offset moved.
 	tag, err := tx.Exec(ctx, statement, w.table.namespace, w.table.source.Name,
-		[16]byte(w.id.Topic), w.id.Partition, batch.To, w.next)
+		[16]byte(w.id.Topic), w.id.Partition, batch.To, w.next, milliseconds(w.table.idle), milliseconds(w.table.patience))
 	switch {
 	case err != nil:
 		return fmt.Errorf("moving the offset in Postgres: %w", err)
@@ -90,6 +97,8 @@ func (w *Writer) copy(ctx context.Context, tx pgx.Tx, batch ingest.Batch) error 
 	return w.copyEvents(ctx, tx.Conn(), events)
 }
 
+func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
+
 // copyEvents copies events by COPY, and lets the connection's tracer see it.
 func (w *Writer) copyEvents(ctx context.Context, conn *pgx.Conn, events []featurestore.Event) error {
 	tracer, traced := conn.Config().Tracer.(pgx.CopyFromTracer)
@@ -98,7 +107,10 @@ func (w *Writer) copyEvents(ctx context.Context, conn *pgx.Conn, events []featur
 	}
 	data := newCopyReader(w.id.Topic, len(w.table.columns), events, w.buffer)
 	tag, err := conn.PgConn().CopyFrom(ctx, data, w.table.copy)
-	w.buffer = data.buffer
+	w.buffer = nil
+	if err == nil { // else somebody may be reading data still
+		w.buffer = data.buffer
+	}
 	if traced {
 		tracer.TraceCopyFromEnd(ctx, conn, pgx.TraceCopyFromEndData{CommandTag: tag, Err: err})
 	}
@@ -108,40 +120,33 @@ func (w *Writer) copyEvents(ctx context.Context, conn *pgx.Conn, events []featur
 	return nil
 }
 
-// months remembers which partitions exist.
-type months struct {
-	mu    sync.Mutex
-	known map[time.Time]bool
+// made remembers which partitions exist, by the suffixes of their names.
+type made struct {
+	mu     sync.Mutex
+	suffix map[string]bool
 }
 
-// maxMonths bounds how many partitions a batch may make: a source whose times are all
-// over the place is a mistake in its definition.
-const maxMonths = 600
-
-// ensureMonths makes the partitions that events fall into.
-func (t *Table) ensureMonths(ctx context.Context, events []featurestore.Event, indexed bool) error {
-	t.months.mu.Lock()
-	defer t.months.mu.Unlock()
-	if t.months.known == nil {
-		t.months.known = map[time.Time]bool{}
+// ensurePartitions makes the partitions that events fall into.
+func (t *Table) ensurePartitions(ctx context.Context, events []featurestore.Event, indexed bool) error {
+	t.made.mu.Lock()
+	defer t.made.mu.Unlock()
+	if t.made.suffix == nil {
+		t.made.suffix = map[string]bool{}
 	}
-	var from, to int64 // the month of the last event
+	var from, to int64 // those of the last event
 	for i := range events {
 		if at := events[i].Time; from <= at && at < to {
 			continue
 		}
-		m := month(events[i].Time)
-		from, to = m.UnixMicro(), m.AddDate(0, 1, 0).UnixMicro()
-		if t.months.known[m] {
+		s := spanOf(events[i].Time)
+		from, to = s.from.UnixMicro(), s.to.UnixMicro()
+		if t.made.suffix[s.suffix] {
 			continue
 		}
-		if len(t.months.known) >= maxMonths {
-			return errors.New("the events of a source fall into more than 600 months")
-		}
-		if err := t.makeMonth(ctx, m, indexed); err != nil {
+		if err := t.makePartition(ctx, s, indexed); err != nil {
 			return err
 		}
-		t.months.known[m] = true
+		t.made.suffix[s.suffix] = true
 	}
 	return nil
 }

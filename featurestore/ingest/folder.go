@@ -10,9 +10,9 @@ import (
 	"github.com/onehop/onehop/featurestore/fold"
 )
 
-// expirySlack is added to a row's retention before Redis may forget it: reads say
+// ExpirySlack is added to a row's retention before Redis may forget it: reads say
 // NOT_FOUND first, whatever the clocks of reader and store are.
-const expirySlack = time.Hour
+const ExpirySlack = time.Hour
 
 // rowFold is one row of a batch: where it is, what it was, and the events to fold.
 type rowFold struct {
@@ -133,7 +133,7 @@ func (f *folder) pack(v *View, row *rowFold) (RowWrite, error) {
 	}
 	write.Row = f.state.AppendRow(make([]byte, 0, len(row.row)+64))
 	if retention := v.Program.Retention(); retention > 0 {
-		write.Expire = f.state.Newest() + retention + expirySlack.Microseconds()
+		write.Expire = f.state.Newest() + retention + ExpirySlack.Microseconds()
 	}
 	return write, nil
 }

@@ -150,7 +150,7 @@ func TestAvroScalarElements(t *testing.T) {
 		t.Errorf("%v\n%s\nwant\n%s", err, show(events), want)
 	}
 	source.Fields[0].Required = true
-	if _, err := NewDecoder([]Version{{Source: source}}, schemas).Decode(t.Context(), record(value, 0), nil); err == nil || !strings.Contains(err.Error(), "element 1: required field") {
+	if _, err := NewDecoder([]Version{{Source: source}}, schemas).Decode(t.Context(), record(value, 0), nil); err == nil || !strings.Contains(err.Error(), "element 2: required field") {
 		t.Errorf("a required element that is null: %v", err)
 	}
 }
@@ -225,7 +225,7 @@ func TestBadAvroSaysWhy(t *testing.T) {
 		{"double for int", good, `field "amount" is a float or double; int64`, change(2, featurestore.Int64)},
 		{"enum for bytes", good, `field "state" is a string or an enum; bytes`, change(1, featurestore.Bytes)},
 		{"list for string", good, `field "tags" is an array; string`, change(9, featurestore.String)},
-		{"wrong elements", good, `field "tags" element 0 is a string or an enum; int64`, change(9, featurestore.ListOf(featurestore.Int64))},
+		{"wrong elements", good, `field "tags" element 1 is a string or an enum; int64`, change(9, featurestore.ListOf(featurestore.Int64))},
 		{"path through a value", good, `"state" is a string or an enum; a record`, path},
 		{"no unit", good, `field "buyer", the event time, is a number that does not say its unit`, unit},
 		{"late", encodeAvro(t, fake, avroOrder, late), "after the record's timestamp", avroSource()},

@@ -112,10 +112,10 @@ func avroList(v any, t featurestore.Type) (featurestore.Value, error) {
 	for i, element := range elements {
 		var err error
 		if element == nil {
-			return featurestore.Value{}, fmt.Errorf("element %d is null; lists hold no nulls", i)
+			return featurestore.Value{}, fmt.Errorf("element %d is null; lists hold no nulls", i+1)
 		}
 		if list[i], err = avroValue(element, t.Elem()); err != nil {
-			return featurestore.Value{}, fmt.Errorf("element %d %w", i, err)
+			return featurestore.Value{}, fmt.Errorf("element %d %w", i+1, err)
 		}
 	}
 	return featurestore.ListValue(t.Elem(), list), nil

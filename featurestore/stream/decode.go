@@ -202,8 +202,9 @@ func (l *layout) tombstone(r *kgo.Record, at int64, e *draft, events []featurest
 	}), nil
 }
 
-// inElement says which element of the array an error is about.
-func inElement(i int, err error) error { return fmt.Errorf("element %d: %w", i, err) }
+// inElement says which element of the array an error is about. People count from 1; i, as
+// [featurestore.Position.Index], from 0.
+func inElement(i int, err error) error { return fmt.Errorf("element %d: %w", i+1, err) }
 
 // inField says which field an error is about; err continues the sentence.
 func (t *target) inField(l *layout, err error) error {

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -78,10 +79,10 @@ func TestWholeOrNot(t *testing.T) {
 		name, value, want string
 		change            func(*kgo.Record)
 	}{
-		{"element without a required field", strings.Replace(order, `"sku":"cup"`, `"x":1`, 1), `element 1: required field "sku" (at order.items.sku) is missing`, nil},
-		{"element of a wrong type", strings.Replace(order, `250`, `"250"`, 1), `element 0: field "cents" (at order.items.price.cents) is a string`, nil},
-		{"element that is no object", strings.Replace(order, `{"sku":"cup","price":null}`, `7`, 1), `element 1: is a number; an object`, nil},
-		{"null element", strings.Replace(order, `{"sku":"cup","price":null}`, `null`, 1), `element 1: is null; an object`, nil},
+		{"element without a required field", strings.Replace(order, `"sku":"cup"`, `"x":1`, 1), `element 2: required field "sku" (at order.items.sku) is missing`, nil},
+		{"element of a wrong type", strings.Replace(order, `250`, `"250"`, 1), `element 1: field "cents" (at order.items.price.cents) is a string`, nil},
+		{"element that is no object", strings.Replace(order, `{"sku":"cup","price":null}`, `7`, 1), `element 2: is a number; an object`, nil},
+		{"null element", strings.Replace(order, `{"sku":"cup","price":null}`, `null`, 1), `element 2: is null; an object`, nil},
 		{"no array to explode", strings.Replace(order, `"items":[`, `"items":7,"more":[`, 1), `"order.items" is a number; an array`, nil},
 		{"no object on the way", `{"order":[],"meta":{"at":1700000000000}}`, `"order" is an array; an object`, nil},
 		{"time missing", strings.Replace(order, `"at"`, `"x"`, 1), `"meta.at", the event time, is missing`, nil},
@@ -105,6 +106,18 @@ func TestWholeOrNot(t *testing.T) {
 	}
 }
 
+// TestTextTimeOf1970: the epoch, and what is before it, is told as it is, not as missing.
+func TestTextTimeOf1970(t *testing.T) {
+	source := testSource()
+	source.TimeUnit = featurestore.RFC3339
+	for _, at := range []string{"1970-01-01T00:00:00Z", "1969-12-31T23:59:59Z"} {
+		_, err := one(t, NewDecoder([]Version{{Source: source}}, nil), record(strings.Replace(good, "1700000000000", strconv.Quote(at), 1), 0))
+		if err == nil || !strings.Contains(err.Error(), at+`", which is no time after 1970`) {
+			t.Errorf("%s: %v", at, err)
+		}
+	}
+}
+
 // TestScalarElements explodes an array of numbers, by the record's own time.
 func TestScalarElements(t *testing.T) {
 	source := &featurestore.Source{
@@ -118,7 +131,7 @@ func TestScalarElements(t *testing.T) {
 	if want := "3/7/0@5 [7 \"ann\"]\n3/7/1@5 [8 \"ann\"]"; err != nil || show(events) != want {
 		t.Errorf("%v\n%s\nwant\n%s", err, show(events), want)
 	}
-	if _, err := d.Decode(t.Context(), record(`{"ids":[7,null]}`, 0), nil); err == nil || !strings.Contains(err.Error(), "element 1: required field") {
+	if _, err := d.Decode(t.Context(), record(`{"ids":[7,null]}`, 0), nil); err == nil || !strings.Contains(err.Error(), "element 2: required field") {
 		t.Errorf("null for a required scalar: %v", err)
 	}
 }

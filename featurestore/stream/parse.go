@@ -35,13 +35,13 @@ func (r *values) value(raw jsontext.Value, t featurestore.Type) (featurestore.Va
 	case t == featurestore.Int64 && kind == '0':
 		v, err := strconv.ParseInt(string(raw), 10, 64)
 		if err != nil {
-			return featurestore.Value{}, fmt.Errorf("is %s; an int64 is needed", raw)
+			return featurestore.Value{}, fmt.Errorf("is %s; an int64 is needed", shorten(string(raw), 60))
 		}
 		return featurestore.IntValue(v), nil
 	case t == featurestore.Float64 && kind == '0':
 		v, err := strconv.ParseFloat(string(raw), 64)
 		if err != nil || math.IsInf(v, 0) {
-			return featurestore.Value{}, fmt.Errorf("is %s, which no float64 can hold", raw)
+			return featurestore.Value{}, fmt.Errorf("is %s, which no float64 can hold", shorten(string(raw), 60))
 		}
 		return featurestore.FloatValue(v), nil
 	case t == featurestore.Bool && (kind == 't' || kind == 'f'):
@@ -89,10 +89,10 @@ func (r *values) list(raw jsontext.Value, t featurestore.Type) (featurestore.Val
 		}
 		v, err := r.value(element, t.Elem())
 		if err != nil {
-			return featurestore.Value{}, fmt.Errorf("element %d %w", len(list), err)
+			return featurestore.Value{}, fmt.Errorf("element %d %w", len(list)+1, err)
 		}
 		if v.IsNull() {
-			return featurestore.Value{}, fmt.Errorf("element %d is null; lists hold no nulls", len(list))
+			return featurestore.Value{}, fmt.Errorf("element %d is null; lists hold no nulls", len(list)+1)
 		}
 		list = append(list, v)
 	}

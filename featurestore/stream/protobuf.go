@@ -155,7 +155,7 @@ func (p *protobufFormat) value(n *node, field protoreflect.FieldDescriptor, valu
 		for k := range list {
 			var err error
 			if list[k], err = protobufValue(field, elements.Get(k), t.field.Type.Elem()); err != nil {
-				return t.inField(p.layout, fmt.Errorf("element %d %w", k, err))
+				return t.inField(p.layout, fmt.Errorf("element %d %w", k+1, err))
 			}
 		}
 		into.set(t, featurestore.ListValue(t.field.Type.Elem(), list))

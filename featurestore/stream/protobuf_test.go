@@ -236,6 +236,7 @@ func TestBadProtobufSaysWhy(t *testing.T) {
 		{"too big", good + "\x58\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", `field "big" is 18446744073709551615, which no int64`, field(8, featurestore.Int64, "")},
 		{"not the same float", good + "\x58\xff\xff\xff\xff\xff\xff\xff\x7f", `field "big" is the whole number`, change(nil)},
 		{"string for int", good, `field "tags" is a list of string; a single value`, field(6, featurestore.String, "")},
+		{"wrong elements", good, `field "tags" element 1 is`, field(6, featurestore.ListOf(featurestore.Int64), "")},
 		{"list for scalar", good, `field "count" is the whole number 3; list<int64>`, field(3, featurestore.ListOf(featurestore.Int64), "")},
 		{"message for string", good, `is a message shop.Money; string`, field(7, featurestore.String, "price")},
 		{"map", good, `is a map`, field(7, featurestore.String, "notes")},

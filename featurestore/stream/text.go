@@ -128,7 +128,10 @@ func textTime(text string, unit featurestore.TimeUnit) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("is %q; a time such as \"2026-01-02T15:04:05Z\" is needed", shorten(text, 60))
 	}
-	return t.UnixMicro(), nil
+	if us := t.UnixMicro(); us > 0 {
+		return us, nil
+	}
+	return 0, fmt.Errorf("is %q, which is no time after 1970", shorten(text, 60))
 }
 
 func unitName(unit featurestore.TimeUnit) string {

@@ -71,9 +71,7 @@ func (r *replayer) event(e *featurestore.Event) error {
 }
 
 func (r *replayer) end() error {
-	slices.SortFunc(r.events, func(a, b featurestore.Event) int {
-		return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset), cmp.Compare(a.Index, b.Index))
-	})
+	slices.SortFunc(r.events, func(a, b featurestore.Event) int { return a.CompareLog(&b) })
 	if r.inSight() {
 		slices.SortStableFunc(r.events, func(a, b featurestore.Event) int {
 			return cmp.Compare(sight(&a, r.options.Available), sight(&b, r.options.Available))

@@ -44,12 +44,15 @@ type Report struct {
 	Lost    int `json:"lost"`
 	Doubled int `json:"doubled"`
 	Wrong   int `json:"wrong"`
+	// Points counts the values that onehop verify compared, Skewed the rows that differed.
+	Points int `json:"points"`
+	Skewed int `json:"skewed"`
 	// Problems describes the first of them.
 	Problems []string `json:"problems,omitempty"`
 }
 
 // OK says that everything is as it must be.
-func (r *Report) OK() bool { return r.Lost == 0 && r.Doubled == 0 && r.Wrong == 0 }
+func (r *Report) OK() bool { return r.Lost == 0 && r.Doubled == 0 && r.Wrong == 0 && r.Skewed == 0 }
 
 // maxProblems bounds the problems that a report describes.
 const maxProblems = 20
@@ -119,6 +122,9 @@ func (c *Checker) Check(ctx context.Context, before []*Log, parts ...Part) (*Rep
 	}
 	if err == nil && (all || slices.Contains(parts, Letters)) {
 		err = c.checkLetters(ctx, t, report)
+	}
+	if err == nil && all {
+		err = c.checkVerify(ctx, views, report)
 	}
 	return report, err
 }

@@ -15,6 +15,8 @@ type position struct {
 	online, history             int64
 	onlineBehind, historyBehind int64
 	live                        bool
+	// next are the same by partition: of history, and summed over views and buckets.
+	next, nextOnline map[int32]int64
 }
 
 // position looks at Redis and Postgres themselves.
@@ -29,7 +31,7 @@ func (s *Stand) position(ctx context.Context) (p position, err error) {
 	if err != nil {
 		return p, err
 	}
-	p.live = true
+	p.live, p.nextOnline = true, map[int32]int64{}
 	for _, v := range views {
 		marks, err := s.checker.watermarks(ctx, v)
 		if err != nil {
@@ -39,17 +41,28 @@ func (s *Stand) position(ctx context.Context) (p position, err error) {
 			for _, bucket := range marks {
 				next := bucket[partitionID{topic, partition}]
 				p.online += next
+				p.nextOnline[partition] += next
 				p.onlineBehind += o.End - next
 			}
 		}
 		p.live = p.live && s.checker.live(ctx, v)
 	}
-	next, err := s.checker.historyOffsets(ctx, topic)
+	p.next, err = s.checker.historyOffsets(ctx, topic)
 	for partition, o := range logs {
-		p.history += next[partition]
-		p.historyBehind += o.End - next[partition]
+		p.history += p.next[partition]
+		p.historyBehind += o.End - p.next[partition]
 	}
 	return p, err
+}
+
+// standing is a partition that is where it was, if there is one.
+func (p *position) standing(was *position) (partition int32, stands bool) {
+	for partition, next := range was.next {
+		if p.next[partition] <= next || p.nextOnline[partition] <= was.nextOnline[partition] {
+			return partition, true
+		}
+	}
+	return 0, false
 }
 
 // Drain waits until every record of the topic is in every view and in history.
@@ -68,8 +81,8 @@ func (s *Stand) Drain(ctx context.Context) error {
 // maxResume is how soon the service must go on when what it needs is back.
 const maxResume = 5 * time.Second
 
-// Resumed measures from now how long it takes until both Redis and history have more than
-// they have now, new events included.
+// Resumed measures from now how long it takes until both Redis and history have more of
+// every partition than they have now, new events included.
 func (s *Stand) Resumed(ctx context.Context) error {
 	start := time.Now()
 	var first position
@@ -85,10 +98,13 @@ func (s *Stand) Resumed(ctx context.Context) error {
 	}
 	err = eventually(ctx, time.Minute, "the service goes on", func(ctx context.Context) error {
 		p, err := s.position(ctx)
-		if err == nil && (p.online <= first.online || p.history <= first.history) {
-			err = fmt.Errorf("it stands at %+v", p)
+		if err != nil {
+			return err
 		}
-		return err
+		if partition, stands := p.standing(&first); stands {
+			return fmt.Errorf("partition %d stands at %+v", partition, p)
+		}
+		return nil
 	})
 	took := time.Since(start)
 	s.worst = max(s.worst, took)

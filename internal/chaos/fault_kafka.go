@@ -17,6 +17,21 @@ func (s *Stand) half(ctx context.Context, instance string) (*Process, error) {
 	return p, s.Feed.Send(ctx, s.Size.Events/2)
 }
 
+// followed sends the next step to a topic that has changed, and notes how long it took until
+// all of it was processed.
+func (s *Stand) followed(ctx context.Context) error {
+	s.Feed.forget()
+	if err := s.Feed.Send(ctx, s.Size.Events/2/s.Size.Times); err != nil {
+		return err
+	}
+	start := time.Now()
+	if err := s.Drain(ctx); err != nil {
+		return err
+	}
+	s.noteWorst("drained_seconds", time.Since(start).Seconds())
+	return nil
+}
+
 // topicAgain deletes the topic and makes it again, under ingest.
 func topicAgain(ctx context.Context, s *Stand) error {
 	if _, err := s.half(ctx, "one"); err != nil {
@@ -40,15 +55,9 @@ func topicAgain(ctx context.Context, s *Stand) error {
 		if err := eventually(ctx, 20*time.Second, "the topic can be made again", s.makeTopic); err != nil {
 			return err
 		}
-		s.Feed.forget()
-		if err := s.Feed.Send(ctx, s.Size.Events/2/s.Size.Times); err != nil {
+		if err := s.followed(ctx); err != nil {
 			return err
 		}
-		start := time.Now()
-		if err := s.Drain(ctx); err != nil {
-			return err
-		}
-		s.noteWorst("drained_seconds", time.Since(start).Seconds())
 		s.Say("topic %d of %d", i+1, s.Size.Times)
 	}
 	return nil
@@ -67,15 +76,9 @@ func partitionsAdded(ctx context.Context, s *Stand) error {
 		if err != nil {
 			return errorf("adding a partition: %w", err)
 		}
-		s.Feed.forget()
-		if err := s.Feed.Send(ctx, s.Size.Events/2/s.Size.Times); err != nil {
+		if err := s.followed(ctx); err != nil {
 			return err
 		}
-		start := time.Now()
-		if err := s.Drain(ctx); err != nil {
-			return err
-		}
-		s.noteWorst("drained_seconds", time.Since(start).Seconds())
 		s.Say("partition %d of %d", i+1, s.Size.Times)
 	}
 	return nil

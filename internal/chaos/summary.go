@@ -12,7 +12,7 @@ import (
 // WriteTable prints results for people.
 func WriteTable(out io.Writer, results []*Result) {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "fault\trepeats\tevents\trows\thistory\tletters\tlost\tdoubled\twrong\tworst resume\twall\t")
+	fmt.Fprintln(w, "fault\trepeats\tevents\trows\thistory\tletters\tlost\tdoubled\twrong\tverified\tskewed\tworst resume\twall\t")
 	for _, r := range results {
 		resume := "–"
 		if r.WorstResume > 0 {
@@ -22,8 +22,8 @@ func WriteTable(out io.Writer, results []*Result) {
 		if !r.OK() {
 			failed = " FAILED"
 		}
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%.0f s\t%s\n", r.Fault, r.Times, r.Events, r.Rows, r.History,
-			r.Letters, r.Lost, r.Doubled, r.Wrong, resume, r.Wall, failed)
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%.0f s\t%s\n", r.Fault, r.Times, r.Events, r.Rows, r.History,
+			r.Letters, r.Lost, r.Doubled, r.Wrong, r.Points, r.Skewed, resume, r.Wall, failed)
 	}
 	_ = w.Flush() // to a terminal
 }

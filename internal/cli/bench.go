@@ -12,8 +12,9 @@ import (
 
 // benchCommand measures.
 type benchCommand struct {
-	Hop    benchHopCommand    `cmd:"" help:"GetFeaturesAndPredict: 1 user, 100 items, 64 columns, beside its floor."`
-	Ingest benchIngestCommand `cmd:"" help:"The ingest service: two views of three windows, beside its floor."`
+	Hop      benchHopCommand      `cmd:"" help:"GetFeaturesAndPredict: 1 user, 100 items, 64 columns, beside its floor."`
+	Ingest   benchIngestCommand   `cmd:"" help:"The ingest service: two views of three windows, beside its floor."`
+	Training benchTrainingCommand `cmd:"" help:"Training sets over 10 million events in Postgres, beside their floors."`
 }
 
 type benchHopCommand struct {
@@ -41,6 +42,21 @@ type benchIngestCommand struct {
 // Run runs the command.
 func (c *benchIngestCommand) Run(ctx context.Context, s Streams) error {
 	r, err := bench.Ingest(ctx, bench.IngestOptions{Events: c.Events, Probes: c.Probes, Rate: c.Rate, Progress: s.Err})
+	if err != nil {
+		return err
+	}
+	return writeResult(s.Out, c.JSON, r)
+}
+
+type benchTrainingCommand struct {
+	Events int  `default:"10000000" help:"How many events history holds."`
+	Rows   int  `default:"200000" help:"How many rows the spine has."`
+	JSON   bool `help:"Print one JSON object."`
+}
+
+// Run runs the command.
+func (c *benchTrainingCommand) Run(ctx context.Context, s Streams) error {
+	r, err := bench.Training(ctx, bench.TrainingOptions{Events: c.Events, Rows: c.Rows, Progress: s.Err})
 	if err != nil {
 		return err
 	}

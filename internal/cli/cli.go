@@ -33,6 +33,7 @@ type root struct {
 	Apply       applyCommand       `cmd:"" help:"Apply definitions."`
 	Test        testCommand        `cmd:"" help:"Run cases of your definitions: events in, expected features out. No servers."`
 	Inspect     inspectCommand     `cmd:"" help:"Show what is stored of an entity, decoded."`
+	Verify      verifyCommand      `cmd:"" help:"Compare the rows in Redis with the events in history."`
 	TrainingSet trainingSetCommand `cmd:"" name:"training-set" help:"Add to rows of keys and times the values that features had then."`
 	DLQ         dlqCommand         `cmd:"" name:"dlq" help:"Look at the events that were refused, the dead letters, and put them back."`
 	Generate    generateCommand    `cmd:"" help:"Invent a stream of movie ratings."`

@@ -94,7 +94,7 @@ func testFile(ctx context.Context, name string) (testedFile, error) {
 		one := &suite.Cases[i]
 		failures, err := suite.Run(ctx, one)
 		if err != nil {
-			return file, fmt.Errorf("%s: case %q: %w", name, one.Name, err)
+			return file, err
 		}
 		file.Cases = append(file.Cases, testedCase{Name: one.Name, Failures: failures})
 	}
@@ -110,12 +110,7 @@ func (f *testedFile) write(w io.Writer) {
 		}
 		fmt.Fprintln(w, "  FAIL ", c.Name)
 		for _, failure := range c.Failures {
-			if failure.Line > 0 {
-				fmt.Fprintf(w, "          line %d: ", failure.Line)
-			} else {
-				fmt.Fprint(w, "          ")
-			}
-			fmt.Fprintln(w, failure.Message)
+			fmt.Fprintf(w, "          line %d: %s\n", failure.Line, failure.Message)
 		}
 	}
 }

@@ -10,7 +10,6 @@ import (
 
 	"connectrpc.com/connect"
 	"github.com/jackc/pgx/v5"
-	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -176,25 +175,12 @@ func TestPostgresAway(t *testing.T) {
 // truth, never a missing user, and everything comes back.
 func TestRedisFlushed(t *testing.T) {
 	s := newStack(t)
-	server, err := servers.Redis(t.Context(), servers.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Stop() })
-	s.redis = server.URL()
+	s.ownRedis(t)
 	s.start(t, countDefinitions)
 	const n = 5000
 	s.onehop.Produce(t, "ratings", ratings(0, n)...)
 	s.expectTotals(t, n)
-	options, err := redis.ParseURL(s.redis)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := redis.NewClient(options)
-	defer func() { _ = client.Close() }()
-	if err := client.FlushAll(t.Context()).Err(); err != nil {
-		t.Fatal(err)
-	}
+	s.flushRedis(t)
 	unavailable := 0
 	eventually(t, 30*time.Second, "the rows are back", func() error {
 		count, _, err := s.totals(t.Context())

@@ -7,10 +7,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/redis/go-redis/v9"
-
-	"github.com/onehop/onehop/internal/servers"
 )
 
 // scrape sums the series of a metric of which every label is there, and counts them.
@@ -59,12 +55,7 @@ const online, history = `group="online"`, `group="history"`
 // the lag grows all the same, of the online group alone. Without events there is none.
 func TestLagGrowsWhileRedisIsAway(t *testing.T) {
 	s := newStack(t)
-	server, err := servers.Redis(t.Context(), servers.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Stop() })
-	s.redis = server.URL()
+	server := s.ownRedis(t)
 	s.start(t, countDefinitions)
 	address := freeAddress(t)
 	admin := "http://" + address
@@ -134,12 +125,8 @@ func TestReadinessSaysWhatIsWaitedFor(t *testing.T) {
 // TestLostWritesAreCounted empties Redis: the loss and the fill after it are counted.
 func TestLostWritesAreCounted(t *testing.T) {
 	s := newStack(t)
-	server, err := servers.Redis(t.Context(), servers.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Stop() })
-	s.redis, s.instance = server.URL(), "one"
+	s.ownRedis(t)
+	s.instance = "one"
 	s.start(t, countDefinitions).stop(t)
 	address := freeAddress(t)
 	admin := "http://" + address
@@ -148,15 +135,7 @@ func TestLostWritesAreCounted(t *testing.T) {
 	s.expectTotals(t, 500)
 	filled, _ := scrape(t, admin, "onehop_ingest_view_filled_partitions_total", `view="user_ratings"`)
 	waitMetric(t, admin, 0, 0, "onehop_ingest_watermark_regressions_total", `source="ratings"`)
-	options, err := redis.ParseURL(s.redis)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := redis.NewClient(options)
-	defer func() { _ = client.Close() }()
-	if err := client.FlushAll(t.Context()).Err(); err != nil {
-		t.Fatal(err)
-	}
+	s.flushRedis(t)
 	waitMetric(t, admin, 1, 99, "onehop_ingest_watermark_regressions_total", `source="ratings"`)
 	s.expectTotals(t, 500)
 	waitMetric(t, admin, filled+1, filled+99, "onehop_ingest_view_filled_partitions_total", `view="user_ratings"`)

@@ -17,6 +17,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
+	"github.com/onehop/onehop/internal/servers"
 	"github.com/onehop/onehop/internal/testenv"
 	"github.com/onehop/onehop/onehoptest"
 )
@@ -82,6 +85,33 @@ func newStack(t *testing.T) *stack {
 	return &stack{
 		kafka: testenv.Kafka(t), redis: testenv.Redis(t), postgres: testenv.Postgres(t),
 		namespace: testenv.Namespace(t), startup: "20s", snapshot: filepath.Join(t.TempDir(), "definitions.json"),
+	}
+}
+
+// ownRedis gives the stack a Redis that no other test uses, so that it may be stopped and
+// emptied.
+func (s *stack) ownRedis(t *testing.T) *servers.Server {
+	t.Helper()
+	server, err := servers.Redis(t.Context(), servers.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Stop() })
+	s.redis = server.URL()
+	return server
+}
+
+// flushRedis empties the stack's own Redis.
+func (s *stack) flushRedis(t *testing.T) {
+	t.Helper()
+	options, err := redis.ParseURL(s.redis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(options)
+	defer func() { _ = client.Close() }()
+	if err := client.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
 	}
 }
 

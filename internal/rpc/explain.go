@@ -29,7 +29,9 @@ func (c *hopCall) features(hop *inference.Hop, read *online.Read, indexes []uint
 			if err := view.Reader.Read(read.Row(first+min(int(at), n-1)), c.result.ReadTime, cells); err != nil {
 				return nil, err
 			}
-			markStale(cells, read.Filling())
+			if read.Filling() {
+				featurestore.MarkFilling(cells)
+			}
 			for cell, column := range view.Columns {
 				builders[column].add(&cells[cell])
 			}

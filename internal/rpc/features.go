@@ -138,7 +138,9 @@ func answer(p *plan.Plan, keys []plan.Keys, rows int, read *online.Read, now tim
 				if err := v.Reader.Read(read.Row(first+row), t, cells); err != nil {
 					return 0, nil, err
 				}
-				markStale(cells, read.Filling())
+				if read.Filling() {
+					featurestore.MarkFilling(cells)
+				}
 			}
 			for cell, column := range v.Columns {
 				builders[column].add(&cells[cell])
@@ -163,16 +165,6 @@ func textBytes(v *featurestore.Value) int {
 		n += len(v.List[i].Bytes)
 	}
 	return n
-}
-
-// markStale marks what was read while rows were missing: a value may be old, and what
-// was not found may exist.
-func markStale(cells []featurestore.Cell, filling bool) {
-	for i := range cells {
-		if filling {
-			cells[i].Status = featurestore.Stale
-		}
-	}
 }
 
 // ListFeatureViews lists the views that are served.

@@ -81,12 +81,12 @@ func (s *Inference) GetFeaturesAndPredict(ctx context.Context, req *onehopv1.Get
 		return nil, errFilling()
 	}
 	done := s.Now()
-	call.request.Rows, call.request.Now = read, done.UnixMicro()
+	call.request.Rows, call.request.Now, call.request.Filling = read, done.UnixMicro(), read.Filling()
 	call.result = inference.Result{Scores: call.result.Scores}
 	if err := s.run(ctx, hop, call); err != nil {
 		return nil, err
 	}
-	res := call.respond(hop, req, read.Filling())
+	res := call.respond(hop, req)
 	res.Timings = &onehopv1.Timings{
 		ReadUs: done.Sub(start).Microseconds(), AssembleUs: call.result.Assemble.Microseconds(), RunUs: call.result.Run.Microseconds(),
 	}
@@ -207,7 +207,7 @@ func (c *hopCall) fields(hop *inference.Hop, given map[string]*onehopv1.Values, 
 
 // respond orders the candidates by score, best first; equal scores keep the request's
 // order, and what has no score comes last.
-func (c *hopCall) respond(hop *inference.Hop, req *onehopv1.GetFeaturesAndPredictRequest, stale bool) *onehopv1.GetFeaturesAndPredictResponse {
+func (c *hopCall) respond(hop *inference.Hop, req *onehopv1.GetFeaturesAndPredictRequest) *onehopv1.GetFeaturesAndPredictResponse {
 	scores := c.result.Scores
 	c.order = c.order[:0]
 	for i := range scores {
@@ -234,9 +234,6 @@ func (c *hopCall) respond(hop *inference.Hop, req *onehopv1.GetFeaturesAndPredic
 		if n > 0 {
 			res.StatusCounts[featurestore.Status(status).String()] = n
 		}
-	}
-	if stale {
-		res.StatusCounts[featurestore.Stale.String()] = c.result.Statuses[featurestore.Present]
 	}
 	for name, values := range req.GetCandidates() {
 		res.Candidates[name] = pick(values, res.GetIndexes())

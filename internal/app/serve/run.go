@@ -79,7 +79,7 @@ func run(ctx context.Context, c Config, base *app.Base) error {
 		return fmt.Errorf("the RPC options: %w", err)
 	}
 	path, handler := onehopv1connect.NewFeatureServiceHandler(features, append(options, rpc.SpineOption())...)
-	public, err := server.Listen(ctx, c.Listen.Listen, rpc.Mux(base.Health, onehopv1connect.FeatureServiceName, path, handler))
+	public, err := server.Listen(ctx, c.Listen.Listen, rpc.Mux(base.Health, onehopv1connect.FeatureServiceName, path, rpc.Patient(handler)))
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)
 	}

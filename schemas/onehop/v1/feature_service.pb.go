@@ -32,8 +32,8 @@ type GetOnlineFeaturesRequest struct {
 	// The join keys: for each join key's name as many values as there are rows.
 	// A join key with one value holds for every row.
 	Entities map[string]*Values `protobuf:"bytes,3,rep,name=entities,proto3" json:"entities,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// Answer from a store that is being refilled too, with status STALE, instead of
-	// failing with UNAVAILABLE.
+	// Answer from a store that is being refilled too, instead of failing with
+	// UNAVAILABLE. Values then have status STALE, and what has none yet FILLING.
 	AllowStale    bool `protobuf:"varint,4,opt,name=allow_stale,json=allowStale,proto3" json:"allow_stale,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

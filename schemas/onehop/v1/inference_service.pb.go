@@ -40,7 +40,9 @@ type GetFeaturesAndPredictRequest struct {
 	TopK uint32 `protobuf:"varint,6,opt,name=top_k,json=topK,proto3" json:"top_k,omitempty"`
 	// Return the columns that went into the model, for the returned candidates.
 	ReturnFeatures bool `protobuf:"varint,7,opt,name=return_features,json=returnFeatures,proto3" json:"return_features,omitempty"`
-	// Answer from a store that is being refilled too, with status STALE.
+	// Answer from a store that is being refilled too. Values then have status STALE, and
+	// what has none yet FILLING; the model gets its default for it, or the call fails with
+	// UNAVAILABLE.
 	AllowStale    bool `protobuf:"varint,8,opt,name=allow_stale,json=allowStale,proto3" json:"allow_stale,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -139,7 +141,8 @@ type GetFeaturesAndPredictResponse struct {
 	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
 	// Its version.
 	ModelVersion int64 `protobuf:"varint,2,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"`
-	// For each returned candidate, best first, its position in the request.
+	// For each returned candidate, best first, its position in the request, from 0, as in
+	// errors.
 	Indexes []uint32 `protobuf:"varint,3,rep,packed,name=indexes,proto3" json:"indexes,omitempty"`
 	// The scores in the same order.
 	Scores []float32 `protobuf:"fixed32,4,rep,packed,name=scores,proto3" json:"scores,omitempty"`

@@ -37,10 +37,12 @@ const (
 	Status_STATUS_EXPIRED Status = 4
 	// Missing, and replaced by the model's default.
 	Status_STATUS_DEFAULTED Status = 5
-	// From a store that may lack recent events.
+	// A value, from a store that is being refilled and may lack recent events.
 	Status_STATUS_STALE Status = 6
 	// The true value does not fit its type.
 	Status_STATUS_OVERFLOW Status = 7
+	// Null: not known yet. The store is being refilled, and what it has gives no value.
+	Status_STATUS_FILLING Status = 8
 )
 
 // Enum value maps for Status.
@@ -54,6 +56,7 @@ var (
 		5: "STATUS_DEFAULTED",
 		6: "STATUS_STALE",
 		7: "STATUS_OVERFLOW",
+		8: "STATUS_FILLING",
 	}
 	Status_value = map[string]int32{
 		"STATUS_UNSPECIFIED": 0,
@@ -64,6 +67,7 @@ var (
 		"STATUS_DEFAULTED":   5,
 		"STATUS_STALE":       6,
 		"STATUS_OVERFLOW":    7,
+		"STATUS_FILLING":     8,
 	}
 )
 
@@ -278,7 +282,7 @@ const file_onehop_v1_values_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x06values\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x06values\x12-\n" +
 	"\bstatuses\x18\x03 \x03(\x0e2\x11.onehop.v1.StatusR\bstatuses\x12$\n" +
-	"\x0eevent_times_us\x18\x04 \x03(\x03R\feventTimesUs*\xac\x01\n" +
+	"\x0eevent_times_us\x18\x04 \x03(\x03R\feventTimesUs*\xc0\x01\n" +
 	"\x06Status\x12\x16\n" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSTATUS_PRESENT\x10\x01\x12\x0f\n" +
@@ -287,7 +291,8 @@ const file_onehop_v1_values_proto_rawDesc = "" +
 	"\x0eSTATUS_EXPIRED\x10\x04\x12\x14\n" +
 	"\x10STATUS_DEFAULTED\x10\x05\x12\x10\n" +
 	"\fSTATUS_STALE\x10\x06\x12\x13\n" +
-	"\x0fSTATUS_OVERFLOW\x10\aB5Z3github.com/onehop/onehop/schemas/onehop/v1;onehopv1b\x06proto3"
+	"\x0fSTATUS_OVERFLOW\x10\a\x12\x12\n" +
+	"\x0eSTATUS_FILLING\x10\bB5Z3github.com/onehop/onehop/schemas/onehop/v1;onehopv1b\x06proto3"
 
 var (
 	file_onehop_v1_values_proto_rawDescOnce sync.Once

@@ -1,0 +1,90 @@
+package history
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/onehop/onehop/featurestore"
+)
+
+// Keys calls yield for the join keys of entities with events in the source: of all of them,
+// or of about n that random events are of. fields are the indexes of the fields that hold
+// the keys. The values belong to yield until it returns.
+func (s *Snapshot) Keys(ctx context.Context, source *featurestore.Source, fields []int, n int, yield func(key []featurestore.Value) error) error {
+	columns, err := s.table(ctx, source.Name)
+	if err != nil || len(columns) == 0 {
+		return err
+	}
+	var names, there []string
+	for _, f := range fields {
+		name := pgx.Identifier{"f_" + source.Fields[f].Name}.Sanitize()
+		if !columns["f_"+source.Fields[f].Name] {
+			return nil
+		}
+		names, there = append(names, name), append(there, name+" IS NOT NULL")
+	}
+	list, where := strings.Join(names, ", "), strings.Join(there, " AND ")
+	query := fmt.Sprintf("SELECT DISTINCT %s FROM %s WHERE %s ORDER BY %s", list, s.name(source.Name), where, list)
+	if n > 0 {
+		// Pages of the table are chosen, ten times as many events as entities are wanted.
+		share, err := s.share(ctx, source, 10*n)
+		if err != nil {
+			return err
+		}
+		query = fmt.Sprintf("SELECT * FROM (SELECT DISTINCT %s FROM %s TABLESAMPLE SYSTEM (%g) WHERE %s) AS sampled ORDER BY random() LIMIT %d",
+			list, s.name(source.Name), share, where, n)
+	}
+	rows, err := s.tx.Query(ctx, query)
+	if err != nil {
+		return fmt.Errorf("listing the entities of source %q: %w", source.Name, err)
+	}
+	defer rows.Close()
+	key := make([]featurestore.Value, len(fields))
+	for rows.Next() {
+		for i, raw := range rows.RawValues() {
+			if key[i], err = valueOf(raw, source.Fields[fields[i]].Type); err != nil {
+				return fmt.Errorf("listing the entities of source %q: %w", source.Name, err)
+			}
+		}
+		if err := yield(key); err != nil {
+			return err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("listing the entities of source %q: %w", source.Name, err)
+	}
+	return nil
+}
+
+// fewEvents is how many are looked at all: pages are too large a unit to choose among few.
+const fewEvents = 100_000
+
+// share is the percentage of a source's events that is about n of them.
+func (s *Snapshot) share(ctx context.Context, source *featurestore.Source, n int) (float64, error) {
+	const query = `
+		SELECT coalesce(sum(CASE WHEN c.reltuples < 0 THEN pg_relation_size(c.oid) / 100.0 ELSE c.reltuples END), 0)
+		FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass($1)`
+	var events float64
+	if err := s.tx.QueryRow(ctx, query, s.name(source.Name)).Scan(&events); err != nil {
+		return 0, fmt.Errorf("counting the events of source %q: %w", source.Name, err)
+	}
+	if events < fewEvents {
+		return 100, nil
+	}
+	return min(100, max(0.01, 100*float64(n)/max(events, 1))), nil
+}
+
+// Until is the same snapshot, up to other offsets: of partitions that are not named it has
+// nothing. It shares the transaction, and is not closed. It fails with
+// [featurestore.Unavailable] when history does not go that far.
+func (s *Snapshot) Until(offsets Offsets) (*Snapshot, error) {
+	if err := s.offsets.reach(offsets); err != nil {
+		return nil, err
+	}
+	other := *s
+	other.offsets, other.cut = offsets, true
+	return &other, nil
+}

@@ -1,0 +1,3 @@
+// Package maintain looks after what is stored: it verifies that the rows in Redis are what
+// history says they should be.
+package maintain
