@@ -5,10 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"connectrpc.com/connect"
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/onehop/onehop/featurestore"
@@ -130,10 +132,26 @@ func (t *TrainingSets) spine(ctx context.Context, req *onehopv1.GetTrainingSetRe
 	}
 	rows, err := query.Open(ctx, t.Pool, req.GetSql())
 	if err != nil {
-		return nil, featurestore.Errorf(featurestore.Invalid, "the spine: %v", err)
+		return nil, notAnswered(err)
 	}
 	defer rows.Close(ctx)
-	return files.Spool(rows, func(int) {})
+	r, err := files.Spool(rows, func(int) {})
+	return r, notAnswered(err)
+}
+
+// notAnswered says why there are no rows of a query: what Postgres says of it, or that it
+// does not answer.
+func notAnswered(err error) error {
+	var said *pgconn.PgError
+	var lost *pgconn.ConnectError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &lost), errors.As(err, &said) && slices.Contains([]string{"08", "57"}, said.Code[:2]): // Postgres's classes of connections and operators
+		return unavailable(err)
+	default:
+		return featurestore.Errorf(featurestore.Invalid, "the spine: %v", err)
+	}
 }
 
 // unavailable says that Postgres does not answer, where the error does not say better.
@@ -184,6 +202,9 @@ func (s *trainingStream) send(ctx context.Context, t *table.Table, snapshot *his
 		s.add(c.Views)
 		return nil
 	})
+	if err != nil && spine.Err() != nil {
+		return featurestore.Errorf(featurestore.Invalid, "%v", spine.Err())
+	}
 	if err != nil {
 		return unavailable(err)
 	}
@@ -238,4 +259,3 @@ func (s *trainingStream) add(views []training.Report) {
 		s.views[i].Events += v.Events
 	}
 }
-

@@ -87,6 +87,13 @@ func NewCurrent(store *online.Store, log *slog.Logger, changed func(*Definitions
 	return &Current{store: store, log: log, changed: changed}
 }
 
+// Always serves one version, which never changes.
+func Always(d *Definitions) *Current {
+	c := &Current{}
+	c.now.Store(d)
+	return c
+}
+
 // Get is the version that is served.
 func (c *Current) Get() (*Definitions, error) {
 	if d := c.now.Load(); d != nil {
