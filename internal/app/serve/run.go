@@ -25,7 +25,9 @@ type Config struct {
 	config.Common `embed:""`
 	config.Kafka  `embed:""`
 	config.Listen `embed:""`
-	SQLSpines     bool `name:"sql-spines" env:"ONEHOP_SQL_SPINES" help:"Let the spines of training sets be queries. Callers may then read all of the database that --postgres may read."`
+	VerifyEvery   time.Duration `env:"ONEHOP_VERIFY_EVERY" default:"10m" help:"How often to compare rows in Redis with history; 0 is never. One service of a namespace does it."`
+	VerifySample  int           `env:"ONEHOP_VERIFY_SAMPLE" default:"1000" help:"About how many entities of each view to compare."`
+	SQLSpines     bool          `name:"sql-spines" env:"ONEHOP_SQL_SPINES" help:"Let the spines of training sets be queries. Callers may then read all of the database that --postgres may read."`
 
 	// Log takes the log; Started is told the public and the admin address. Both are for
 	// programs that run the service within themselves.
@@ -74,6 +76,8 @@ func run(ctx context.Context, c Config, base *app.Base) error {
 	}
 	defer pool.Close()
 	features.Training = rpc.NewTrainingSets(pool, c.SQLSpines)
+	verify := &verification{every: c.VerifyEvery, sample: max(1, c.VerifySample), pool: pool, store: base.Store, served: current, log: base.Log}
+	verify.register(base.Metrics)
 	options, err := rpc.Options(base.Telemetry)
 	if err != nil {
 		return fmt.Errorf("the RPC options: %w", err)
@@ -91,5 +95,6 @@ func run(ctx context.Context, c Config, base *app.Base) error {
 	},
 		func(ctx context.Context) error { return public.Serve(ctx, c.DrainTimeout) },
 		func(ctx context.Context) error { return current.Run(ctx, base.Follower) },
+		verify.run,
 	)
 }
