@@ -74,5 +74,15 @@ func (i errorInterceptor) WrapStreamingClient(next connect.StreamingClientFunc) 
 }
 
 func (i errorInterceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
-	return next
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			}
+			if err != nil {
+				err = toConnect(ctx, i.log, conn.Spec().Procedure, err)
+			}
+		}()
+		return next(ctx, conn)
+	}
 }

@@ -11,13 +11,10 @@ import (
 	"testing"
 
 	"connectrpc.com/connect"
-	"go.uber.org/goleak"
 
 	"github.com/onehop/onehop/featurestore"
 	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // TestErrorsTellNothingInternal maps errors to the wire: what a caller may know is said,
 // causes and unknown errors are in the log only, under an id.

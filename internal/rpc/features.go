@@ -23,6 +23,8 @@ type Features struct {
 	Store       *online.Store
 	// Producer writes pushed events; nil when the service has no Kafka.
 	Producer *stream.Producer
+	// Training makes training sets; nil when the service makes none.
+	Training *TrainingSets
 	// Now is the clock.
 	Now func() time.Time
 }

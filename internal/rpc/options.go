@@ -93,13 +93,17 @@ func (m *measure) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
 		start := time.Now()
 		res, err := next(ctx, req)
-		code := "ok"
-		if err != nil {
-			code = connect.CodeOf(err).String()
-		}
-		m.seconds.WithLabelValues(req.Spec().Procedure, code).Observe(time.Since(start).Seconds())
+		m.observe(req.Spec(), start, err)
 		return res, err
 	}
+}
+
+func (m *measure) observe(spec connect.Spec, start time.Time, err error) {
+	code := "ok"
+	if err != nil {
+		code = connect.CodeOf(err).String()
+	}
+	m.seconds.WithLabelValues(spec.Procedure, code).Observe(time.Since(start).Seconds())
 }
 
 // WrapStreamingClient implements connect.Interceptor.
@@ -109,5 +113,10 @@ func (m *measure) WrapStreamingClient(next connect.StreamingClientFunc) connect.
 
 // WrapStreamingHandler implements connect.Interceptor.
 func (m *measure) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
-	return next
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
+		start := time.Now()
+		err := next(ctx, conn)
+		m.observe(conn.Spec(), start, err)
+		return err
+	}
 }

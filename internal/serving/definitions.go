@@ -14,6 +14,7 @@ import (
 	"github.com/onehop/onehop/featurestore/online"
 	"github.com/onehop/onehop/featurestore/plan"
 	"github.com/onehop/onehop/featurestore/registry"
+	"github.com/onehop/onehop/featurestore/training"
 )
 
 // Definitions is one version, compiled. It is immutable.
@@ -61,6 +62,9 @@ func (d *Definitions) Plan(refs []featurestore.Ref) (*Plan, error) {
 	return compiled, nil
 }
 
+// Join is a training set of a plan of these definitions.
+func (d *Definitions) Join(p *plan.Plan) *training.Join { return training.NewJoin(p, d.programs) }
+
 // Service is the plan of a feature service.
 func (d *Definitions) Service(name string) (*Plan, error) {
 	if p, ok := d.services[name]; ok {
@@ -81,6 +85,13 @@ type Current struct {
 // comes into service, before it does.
 func NewCurrent(store *online.Store, log *slog.Logger, changed func(*Definitions)) *Current {
 	return &Current{store: store, log: log, changed: changed}
+}
+
+// Always serves one version, which never changes.
+func Always(d *Definitions) *Current {
+	c := &Current{}
+	c.now.Store(d)
+	return c
 }
 
 // Get is the version that is served.

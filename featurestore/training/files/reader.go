@@ -45,6 +45,20 @@ func Open(ctx context.Context, name string, stdin io.Reader, typed map[string]ar
 	return r, nil
 }
 
+// Stream reads an Arrow IPC stream, which must have its end; name is what errors call it.
+func Stream(name string, from io.Reader) (*Reader, error) {
+	r := &Reader{name: name, rows: -1}
+	err := func() (err error) {
+		defer recovered(&err)
+		r.RecordReader, err = openStream(from)
+		return err
+	}()
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	return r, nil
+}
+
 // source is a file that can be read twice.
 func source(name string, stdin io.Reader) (*os.File, error) {
 	if name != Std {

@@ -1,5 +1,5 @@
 // Package serve is the service that answers FeatureService: features of entities, as
-// of now, straight from the rows in Redis.
+// of now, straight from the rows in Redis, and as of any time, from history.
 package serve
 
 import (
@@ -25,6 +25,9 @@ type Config struct {
 	config.Common `embed:""`
 	config.Kafka  `embed:""`
 	config.Listen `embed:""`
+	VerifyEvery   time.Duration `env:"ONEHOP_VERIFY_EVERY" default:"10m" help:"How often to compare rows in Redis with history; 0 is never. One service of a namespace does it."`
+	VerifySample  int           `env:"ONEHOP_VERIFY_SAMPLE" default:"1000" help:"About how many entities of each view to compare."`
+	SQLSpines     bool          `name:"sql-spines" env:"ONEHOP_SQL_SPINES" help:"Let the spines of training sets be queries. Callers may then read all of the database that --postgres may read."`
 
 	// Log takes the log; Started is told the public and the admin address. Both are for
 	// programs that run the service within themselves.
@@ -67,12 +70,20 @@ func run(ctx context.Context, c Config, base *app.Base) error {
 		defer client.Close()
 		features.Producer = stream.NewProducer(client)
 	}
+	pool, err := app.OpenPool(ctx, c.Postgres, nil) // of its own: training sets keep connections
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	features.Training = rpc.NewTrainingSets(pool, c.SQLSpines)
+	verify := &verification{every: c.VerifyEvery, sample: max(1, c.VerifySample), pool: pool, store: base.Store, served: current, log: base.Log}
+	verify.register(base.Metrics)
 	options, err := rpc.Options(base.Telemetry)
 	if err != nil {
 		return fmt.Errorf("the RPC options: %w", err)
 	}
-	path, handler := onehopv1connect.NewFeatureServiceHandler(features, options...)
-	public, err := server.Listen(ctx, c.Listen.Listen, rpc.Mux(base.Health, onehopv1connect.FeatureServiceName, path, handler))
+	path, handler := onehopv1connect.NewFeatureServiceHandler(features, append(options, rpc.SpineOption())...)
+	public, err := server.Listen(ctx, c.Listen.Listen, rpc.Mux(base.Health, onehopv1connect.FeatureServiceName, path, rpc.Patient(handler)))
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)
 	}
@@ -84,5 +95,6 @@ func run(ctx context.Context, c Config, base *app.Base) error {
 	},
 		func(ctx context.Context) error { return public.Serve(ctx, c.DrainTimeout) },
 		func(ctx context.Context) error { return current.Run(ctx, base.Follower) },
+		verify.run,
 	)
 }

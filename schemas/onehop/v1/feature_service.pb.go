@@ -756,6 +756,318 @@ func (x *EventPosition) GetOffset() int64 {
 	return 0
 }
 
+// GetTrainingSetRequest brings a spine and says which features to join to it.
+type GetTrainingSetRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of a feature service.
+	FeatureService string `protobuf:"bytes,1,opt,name=feature_service,json=featureService,proto3" json:"feature_service,omitempty"`
+	// Or features by name: "view.feature", "view.*".
+	Features []string `protobuf:"bytes,2,rep,name=features,proto3" json:"features,omitempty"`
+	// The rows: a column for each join key, named like it, a column of times, and any others,
+	// which come back as they are.
+	//
+	// Types that are valid to be assigned to Spine:
+	//
+	//	*GetTrainingSetRequest_Arrow
+	//	*GetTrainingSetRequest_Sql
+	Spine isGetTrainingSetRequest_Spine `protobuf_oneof:"spine"`
+	// The name of the column of times; empty for event_time.
+	TimeColumn string `protobuf:"bytes,5,opt,name=time_column,json=timeColumn,proto3" json:"time_column,omitempty"`
+	// Count only events that had arrived at each row's time: whose record has a timestamp not
+	// after it.
+	Available bool `protobuf:"varint,6,opt,name=available,proto3" json:"available,omitempty"`
+	// Add a column "view.feature.status" for each feature.
+	Statuses bool `protobuf:"varint,7,opt,name=statuses,proto3" json:"statuses,omitempty"`
+	// Add a column "view.feature.event_time" for each feature: the time of the newest event
+	// behind the value.
+	EventTimes bool `protobuf:"varint,8,opt,name=event_times,json=eventTimes,proto3" json:"event_times,omitempty"`
+	// What an answer said: join with history as it was then, as when a spine comes in parts or
+	// an answer broke off.
+	HistoryToken []byte `protobuf:"bytes,9,opt,name=history_token,json=historyToken,proto3" json:"history_token,omitempty"`
+	// How many rows at the start of the spine to leave out, because an answer that broke off
+	// had them.
+	SkipRows      uint64 `protobuf:"varint,10,opt,name=skip_rows,json=skipRows,proto3" json:"skip_rows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTrainingSetRequest) Reset() {
+	*x = GetTrainingSetRequest{}
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTrainingSetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTrainingSetRequest) ProtoMessage() {}
+
+func (x *GetTrainingSetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTrainingSetRequest.ProtoReflect.Descriptor instead.
+func (*GetTrainingSetRequest) Descriptor() ([]byte, []int) {
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *GetTrainingSetRequest) GetFeatureService() string {
+	if x != nil {
+		return x.FeatureService
+	}
+	return ""
+}
+
+func (x *GetTrainingSetRequest) GetFeatures() []string {
+	if x != nil {
+		return x.Features
+	}
+	return nil
+}
+
+func (x *GetTrainingSetRequest) GetSpine() isGetTrainingSetRequest_Spine {
+	if x != nil {
+		return x.Spine
+	}
+	return nil
+}
+
+func (x *GetTrainingSetRequest) GetArrow() []byte {
+	if x != nil {
+		if x, ok := x.Spine.(*GetTrainingSetRequest_Arrow); ok {
+			return x.Arrow
+		}
+	}
+	return nil
+}
+
+func (x *GetTrainingSetRequest) GetSql() string {
+	if x != nil {
+		if x, ok := x.Spine.(*GetTrainingSetRequest_Sql); ok {
+			return x.Sql
+		}
+	}
+	return ""
+}
+
+func (x *GetTrainingSetRequest) GetTimeColumn() string {
+	if x != nil {
+		return x.TimeColumn
+	}
+	return ""
+}
+
+func (x *GetTrainingSetRequest) GetAvailable() bool {
+	if x != nil {
+		return x.Available
+	}
+	return false
+}
+
+func (x *GetTrainingSetRequest) GetStatuses() bool {
+	if x != nil {
+		return x.Statuses
+	}
+	return false
+}
+
+func (x *GetTrainingSetRequest) GetEventTimes() bool {
+	if x != nil {
+		return x.EventTimes
+	}
+	return false
+}
+
+func (x *GetTrainingSetRequest) GetHistoryToken() []byte {
+	if x != nil {
+		return x.HistoryToken
+	}
+	return nil
+}
+
+func (x *GetTrainingSetRequest) GetSkipRows() uint64 {
+	if x != nil {
+		return x.SkipRows
+	}
+	return 0
+}
+
+type isGetTrainingSetRequest_Spine interface {
+	isGetTrainingSetRequest_Spine()
+}
+
+type GetTrainingSetRequest_Arrow struct {
+	// An Arrow IPC stream of at most 64 MiB; send a larger spine in parts.
+	Arrow []byte `protobuf:"bytes,3,opt,name=arrow,proto3,oneof"`
+}
+
+type GetTrainingSetRequest_Sql struct {
+	// A query that Postgres answers, where the service allows that. To be resumed it must
+	// have an ORDER BY.
+	Sql string `protobuf:"bytes,4,opt,name=sql,proto3,oneof"`
+}
+
+func (*GetTrainingSetRequest_Arrow) isGetTrainingSetRequest_Spine() {}
+
+func (*GetTrainingSetRequest_Sql) isGetTrainingSetRequest_Spine() {}
+
+// GetTrainingSetResponse is a piece of the answer.
+type GetTrainingSetResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next bytes of an Arrow IPC stream.
+	Arrow []byte `protobuf:"bytes,1,opt,name=arrow,proto3" json:"arrow,omitempty"`
+	// How many rows of the spine are in what was sent up to here, those left out included.
+	Rows uint64 `protobuf:"varint,2,opt,name=rows,proto3" json:"rows,omitempty"`
+	// What history the rows are joined with; in the first message.
+	HistoryToken []byte `protobuf:"bytes,3,opt,name=history_token,json=historyToken,proto3" json:"history_token,omitempty"`
+	// The version of the definitions; in the first message.
+	DefinitionsVersion int64 `protobuf:"varint,4,opt,name=definitions_version,json=definitionsVersion,proto3" json:"definitions_version,omitempty"`
+	// How the views were joined; in the last message.
+	Views         []*ViewJoin `protobuf:"bytes,5,rep,name=views,proto3" json:"views,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTrainingSetResponse) Reset() {
+	*x = GetTrainingSetResponse{}
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTrainingSetResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTrainingSetResponse) ProtoMessage() {}
+
+func (x *GetTrainingSetResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTrainingSetResponse.ProtoReflect.Descriptor instead.
+func (*GetTrainingSetResponse) Descriptor() ([]byte, []int) {
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *GetTrainingSetResponse) GetArrow() []byte {
+	if x != nil {
+		return x.Arrow
+	}
+	return nil
+}
+
+func (x *GetTrainingSetResponse) GetRows() uint64 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *GetTrainingSetResponse) GetHistoryToken() []byte {
+	if x != nil {
+		return x.HistoryToken
+	}
+	return nil
+}
+
+func (x *GetTrainingSetResponse) GetDefinitionsVersion() int64 {
+	if x != nil {
+		return x.DefinitionsVersion
+	}
+	return 0
+}
+
+func (x *GetTrainingSetResponse) GetViews() []*ViewJoin {
+	if x != nil {
+		return x.Views
+	}
+	return nil
+}
+
+// ViewJoin says how a view was joined.
+type ViewJoin struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The view.
+	View string `protobuf:"bytes,1,opt,name=view,proto3" json:"view,omitempty"`
+	// "lookup": the newest event of each row was looked up. "walk": the events of each entity
+	// were read in order.
+	Way string `protobuf:"bytes,2,opt,name=way,proto3" json:"way,omitempty"`
+	// How many events were read.
+	Events        int64 `protobuf:"varint,3,opt,name=events,proto3" json:"events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ViewJoin) Reset() {
+	*x = ViewJoin{}
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ViewJoin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ViewJoin) ProtoMessage() {}
+
+func (x *ViewJoin) ProtoReflect() protoreflect.Message {
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ViewJoin.ProtoReflect.Descriptor instead.
+func (*ViewJoin) Descriptor() ([]byte, []int) {
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ViewJoin) GetView() string {
+	if x != nil {
+		return x.View
+	}
+	return ""
+}
+
+func (x *ViewJoin) GetWay() string {
+	if x != nil {
+		return x.Way
+	}
+	return ""
+}
+
+func (x *ViewJoin) GetEvents() int64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
 var File_onehop_v1_feature_service_proto protoreflect.FileDescriptor
 
 const file_onehop_v1_feature_service_proto_rawDesc = "" +
@@ -816,13 +1128,41 @@ const file_onehop_v1_feature_service_proto_rawDesc = "" +
 	"\tpositions\x18\x01 \x03(\v2\x18.onehop.v1.EventPositionR\tpositions\"E\n" +
 	"\rEventPosition\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\x05R\tpartition\x12\x16\n" +
-	"\x06offset\x18\x02 \x01(\x03R\x06offset2\x80\x03\n" +
+	"\x06offset\x18\x02 \x01(\x03R\x06offset\"\xa6\x04\n" +
+	"\x15GetTrainingSetRequest\x121\n" +
+	"\x0ffeature_service\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x0efeatureService\x12.\n" +
+	"\bfeatures\x18\x02 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10\xe8\a\"\ar\x05\x10\x03\x18\xac\x02R\bfeatures\x12\"\n" +
+	"\x05arrow\x18\x03 \x01(\fB\n" +
+	"\xbaH\az\x05\x18\x80\x80\x80 H\x00R\x05arrow\x12\x1f\n" +
+	"\x03sql\x18\x04 \x01(\tB\v\xbaH\br\x06\x10\x01(\x80\x80\x04H\x00R\x03sql\x12)\n" +
+	"\vtime_column\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\n" +
+	"timeColumn\x12\x1c\n" +
+	"\tavailable\x18\x06 \x01(\bR\tavailable\x12\x1a\n" +
+	"\bstatuses\x18\a \x01(\bR\bstatuses\x12\x1f\n" +
+	"\vevent_times\x18\b \x01(\bR\n" +
+	"eventTimes\x12.\n" +
+	"\rhistory_token\x18\t \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\fhistoryToken\x12\x1b\n" +
+	"\tskip_rows\x18\n" +
+	" \x01(\x04R\bskipRows:\x81\x01\xbaH~\x1a|\n" +
+	"\x15get_training_set.what\x12'give either feature_service or features\x1a:(this.feature_service == '') != (size(this.features) == 0)B\x0e\n" +
+	"\x05spine\x12\x05\xbaH\x02\b\x01\"\xc3\x01\n" +
+	"\x16GetTrainingSetResponse\x12\x14\n" +
+	"\x05arrow\x18\x01 \x01(\fR\x05arrow\x12\x12\n" +
+	"\x04rows\x18\x02 \x01(\x04R\x04rows\x12#\n" +
+	"\rhistory_token\x18\x03 \x01(\fR\fhistoryToken\x12/\n" +
+	"\x13definitions_version\x18\x04 \x01(\x03R\x12definitionsVersion\x12)\n" +
+	"\x05views\x18\x05 \x03(\v2\x13.onehop.v1.ViewJoinR\x05views\"H\n" +
+	"\bViewJoin\x12\x12\n" +
+	"\x04view\x18\x01 \x01(\tR\x04view\x12\x10\n" +
+	"\x03way\x18\x02 \x01(\tR\x03way\x12\x16\n" +
+	"\x06events\x18\x03 \x01(\x03R\x06events2\xdb\x03\n" +
 	"\x0eFeatureService\x12c\n" +
 	"\x11GetOnlineFeatures\x12#.onehop.v1.GetOnlineFeaturesRequest\x1a$.onehop.v1.GetOnlineFeaturesResponse\"\x03\x90\x02\x01\x12`\n" +
 	"\x10ListFeatureViews\x12\".onehop.v1.ListFeatureViewsRequest\x1a#.onehop.v1.ListFeatureViewsResponse\"\x03\x90\x02\x01\x12Z\n" +
 	"\x0eGetFeatureView\x12 .onehop.v1.GetFeatureViewRequest\x1a!.onehop.v1.GetFeatureViewResponse\"\x03\x90\x02\x01\x12K\n" +
 	"\n" +
-	"PushEvents\x12\x1c.onehop.v1.PushEventsRequest\x1a\x1d.onehop.v1.PushEventsResponse\"\x00B5Z3github.com/onehop/onehop/schemas/onehop/v1;onehopv1b\x06proto3"
+	"PushEvents\x12\x1c.onehop.v1.PushEventsRequest\x1a\x1d.onehop.v1.PushEventsResponse\"\x00\x12Y\n" +
+	"\x0eGetTrainingSet\x12 .onehop.v1.GetTrainingSetRequest\x1a!.onehop.v1.GetTrainingSetResponse\"\x000\x01B5Z3github.com/onehop/onehop/schemas/onehop/v1;onehopv1b\x06proto3"
 
 var (
 	file_onehop_v1_feature_service_proto_rawDescOnce sync.Once
@@ -836,7 +1176,7 @@ func file_onehop_v1_feature_service_proto_rawDescGZIP() []byte {
 	return file_onehop_v1_feature_service_proto_rawDescData
 }
 
-var file_onehop_v1_feature_service_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_onehop_v1_feature_service_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_onehop_v1_feature_service_proto_goTypes = []any{
 	(*GetOnlineFeaturesRequest)(nil),  // 0: onehop.v1.GetOnlineFeaturesRequest
 	(*GetOnlineFeaturesResponse)(nil), // 1: onehop.v1.GetOnlineFeaturesResponse
@@ -850,32 +1190,38 @@ var file_onehop_v1_feature_service_proto_goTypes = []any{
 	(*PushEventsRequest)(nil),         // 9: onehop.v1.PushEventsRequest
 	(*PushEventsResponse)(nil),        // 10: onehop.v1.PushEventsResponse
 	(*EventPosition)(nil),             // 11: onehop.v1.EventPosition
-	nil,                               // 12: onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry
-	(*Column)(nil),                    // 13: onehop.v1.Column
-	(*Values)(nil),                    // 14: onehop.v1.Values
+	(*GetTrainingSetRequest)(nil),     // 12: onehop.v1.GetTrainingSetRequest
+	(*GetTrainingSetResponse)(nil),    // 13: onehop.v1.GetTrainingSetResponse
+	(*ViewJoin)(nil),                  // 14: onehop.v1.ViewJoin
+	nil,                               // 15: onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry
+	(*Column)(nil),                    // 16: onehop.v1.Column
+	(*Values)(nil),                    // 17: onehop.v1.Values
 }
 var file_onehop_v1_feature_service_proto_depIdxs = []int32{
-	12, // 0: onehop.v1.GetOnlineFeaturesRequest.entities:type_name -> onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry
-	13, // 1: onehop.v1.GetOnlineFeaturesResponse.columns:type_name -> onehop.v1.Column
+	15, // 0: onehop.v1.GetOnlineFeaturesRequest.entities:type_name -> onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry
+	16, // 1: onehop.v1.GetOnlineFeaturesResponse.columns:type_name -> onehop.v1.Column
 	6,  // 2: onehop.v1.ListFeatureViewsResponse.views:type_name -> onehop.v1.FeatureView
 	6,  // 3: onehop.v1.GetFeatureViewResponse.view:type_name -> onehop.v1.FeatureView
 	7,  // 4: onehop.v1.FeatureView.join_keys:type_name -> onehop.v1.JoinKey
 	8,  // 5: onehop.v1.FeatureView.features:type_name -> onehop.v1.FeatureDescription
 	11, // 6: onehop.v1.PushEventsResponse.positions:type_name -> onehop.v1.EventPosition
-	14, // 7: onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry.value:type_name -> onehop.v1.Values
-	0,  // 8: onehop.v1.FeatureService.GetOnlineFeatures:input_type -> onehop.v1.GetOnlineFeaturesRequest
-	2,  // 9: onehop.v1.FeatureService.ListFeatureViews:input_type -> onehop.v1.ListFeatureViewsRequest
-	4,  // 10: onehop.v1.FeatureService.GetFeatureView:input_type -> onehop.v1.GetFeatureViewRequest
-	9,  // 11: onehop.v1.FeatureService.PushEvents:input_type -> onehop.v1.PushEventsRequest
-	1,  // 12: onehop.v1.FeatureService.GetOnlineFeatures:output_type -> onehop.v1.GetOnlineFeaturesResponse
-	3,  // 13: onehop.v1.FeatureService.ListFeatureViews:output_type -> onehop.v1.ListFeatureViewsResponse
-	5,  // 14: onehop.v1.FeatureService.GetFeatureView:output_type -> onehop.v1.GetFeatureViewResponse
-	10, // 15: onehop.v1.FeatureService.PushEvents:output_type -> onehop.v1.PushEventsResponse
-	12, // [12:16] is the sub-list for method output_type
-	8,  // [8:12] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	14, // 7: onehop.v1.GetTrainingSetResponse.views:type_name -> onehop.v1.ViewJoin
+	17, // 8: onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry.value:type_name -> onehop.v1.Values
+	0,  // 9: onehop.v1.FeatureService.GetOnlineFeatures:input_type -> onehop.v1.GetOnlineFeaturesRequest
+	2,  // 10: onehop.v1.FeatureService.ListFeatureViews:input_type -> onehop.v1.ListFeatureViewsRequest
+	4,  // 11: onehop.v1.FeatureService.GetFeatureView:input_type -> onehop.v1.GetFeatureViewRequest
+	9,  // 12: onehop.v1.FeatureService.PushEvents:input_type -> onehop.v1.PushEventsRequest
+	12, // 13: onehop.v1.FeatureService.GetTrainingSet:input_type -> onehop.v1.GetTrainingSetRequest
+	1,  // 14: onehop.v1.FeatureService.GetOnlineFeatures:output_type -> onehop.v1.GetOnlineFeaturesResponse
+	3,  // 15: onehop.v1.FeatureService.ListFeatureViews:output_type -> onehop.v1.ListFeatureViewsResponse
+	5,  // 16: onehop.v1.FeatureService.GetFeatureView:output_type -> onehop.v1.GetFeatureViewResponse
+	10, // 17: onehop.v1.FeatureService.PushEvents:output_type -> onehop.v1.PushEventsResponse
+	13, // 18: onehop.v1.FeatureService.GetTrainingSet:output_type -> onehop.v1.GetTrainingSetResponse
+	14, // [14:19] is the sub-list for method output_type
+	9,  // [9:14] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_onehop_v1_feature_service_proto_init() }
@@ -884,13 +1230,17 @@ func file_onehop_v1_feature_service_proto_init() {
 		return
 	}
 	file_onehop_v1_values_proto_init()
+	file_onehop_v1_feature_service_proto_msgTypes[12].OneofWrappers = []any{
+		(*GetTrainingSetRequest_Arrow)(nil),
+		(*GetTrainingSetRequest_Sql)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_onehop_v1_feature_service_proto_rawDesc), len(file_onehop_v1_feature_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

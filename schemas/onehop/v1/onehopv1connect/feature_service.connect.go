@@ -45,6 +45,9 @@ const (
 	// FeatureServicePushEventsProcedure is the fully-qualified name of the FeatureService's PushEvents
 	// RPC.
 	FeatureServicePushEventsProcedure = "/onehop.v1.FeatureService/PushEvents"
+	// FeatureServiceGetTrainingSetProcedure is the fully-qualified name of the FeatureService's
+	// GetTrainingSet RPC.
+	FeatureServiceGetTrainingSetProcedure = "/onehop.v1.FeatureService/GetTrainingSet"
 )
 
 // FeatureServiceClient is a client for the onehop.v1.FeatureService service.
@@ -58,6 +61,11 @@ type FeatureServiceClient interface {
 	// PushEvents writes events to the topic of a source, for producers without a Kafka
 	// client. It answers when Kafka has them.
 	PushEvents(context.Context, *v1.PushEventsRequest) (*v1.PushEventsResponse, error)
+	// GetTrainingSet joins features to a spine: to rows of join keys and times it adds what
+	// GetOnlineFeatures would have answered at each row's time, from history. The answer is one
+	// Arrow IPC stream, cut into messages: the spine's rows and columns in their order, then a
+	// column for each feature.
+	GetTrainingSet(context.Context, *v1.GetTrainingSetRequest) (*connect.ServerStreamForClient[v1.GetTrainingSetResponse], error)
 }
 
 // NewFeatureServiceClient constructs a client for the onehop.v1.FeatureService service. By default,
@@ -98,6 +106,12 @@ func NewFeatureServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(featureServiceMethods.ByName("PushEvents")),
 			connect.WithClientOptions(opts...),
 		),
+		getTrainingSet: connect.NewClient[v1.GetTrainingSetRequest, v1.GetTrainingSetResponse](
+			httpClient,
+			baseURL+FeatureServiceGetTrainingSetProcedure,
+			connect.WithSchema(featureServiceMethods.ByName("GetTrainingSet")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -107,6 +121,7 @@ type featureServiceClient struct {
 	listFeatureViews  *connect.Client[v1.ListFeatureViewsRequest, v1.ListFeatureViewsResponse]
 	getFeatureView    *connect.Client[v1.GetFeatureViewRequest, v1.GetFeatureViewResponse]
 	pushEvents        *connect.Client[v1.PushEventsRequest, v1.PushEventsResponse]
+	getTrainingSet    *connect.Client[v1.GetTrainingSetRequest, v1.GetTrainingSetResponse]
 }
 
 // GetOnlineFeatures calls onehop.v1.FeatureService.GetOnlineFeatures.
@@ -145,6 +160,11 @@ func (c *featureServiceClient) PushEvents(ctx context.Context, req *v1.PushEvent
 	return nil, err
 }
 
+// GetTrainingSet calls onehop.v1.FeatureService.GetTrainingSet.
+func (c *featureServiceClient) GetTrainingSet(ctx context.Context, req *v1.GetTrainingSetRequest) (*connect.ServerStreamForClient[v1.GetTrainingSetResponse], error) {
+	return c.getTrainingSet.CallServerStream(ctx, connect.NewRequest(req))
+}
+
 // FeatureServiceHandler is an implementation of the onehop.v1.FeatureService service.
 type FeatureServiceHandler interface {
 	// GetOnlineFeatures returns the features of entities as of now.
@@ -156,6 +176,11 @@ type FeatureServiceHandler interface {
 	// PushEvents writes events to the topic of a source, for producers without a Kafka
 	// client. It answers when Kafka has them.
 	PushEvents(context.Context, *v1.PushEventsRequest) (*v1.PushEventsResponse, error)
+	// GetTrainingSet joins features to a spine: to rows of join keys and times it adds what
+	// GetOnlineFeatures would have answered at each row's time, from history. The answer is one
+	// Arrow IPC stream, cut into messages: the spine's rows and columns in their order, then a
+	// column for each feature.
+	GetTrainingSet(context.Context, *v1.GetTrainingSetRequest, *connect.ServerStream[v1.GetTrainingSetResponse]) error
 }
 
 // NewFeatureServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -192,6 +217,12 @@ func NewFeatureServiceHandler(svc FeatureServiceHandler, opts ...connect.Handler
 		connect.WithSchema(featureServiceMethods.ByName("PushEvents")),
 		connect.WithHandlerOptions(opts...),
 	)
+	featureServiceGetTrainingSetHandler := connect.NewServerStreamHandlerSimple(
+		FeatureServiceGetTrainingSetProcedure,
+		svc.GetTrainingSet,
+		connect.WithSchema(featureServiceMethods.ByName("GetTrainingSet")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/onehop.v1.FeatureService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case FeatureServiceGetOnlineFeaturesProcedure:
@@ -202,6 +233,8 @@ func NewFeatureServiceHandler(svc FeatureServiceHandler, opts ...connect.Handler
 			featureServiceGetFeatureViewHandler.ServeHTTP(w, r)
 		case FeatureServicePushEventsProcedure:
 			featureServicePushEventsHandler.ServeHTTP(w, r)
+		case FeatureServiceGetTrainingSetProcedure:
+			featureServiceGetTrainingSetHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -225,4 +258,8 @@ func (UnimplementedFeatureServiceHandler) GetFeatureView(context.Context, *v1.Ge
 
 func (UnimplementedFeatureServiceHandler) PushEvents(context.Context, *v1.PushEventsRequest) (*v1.PushEventsResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("onehop.v1.FeatureService.PushEvents is not implemented"))
+}
+
+func (UnimplementedFeatureServiceHandler) GetTrainingSet(context.Context, *v1.GetTrainingSetRequest, *connect.ServerStream[v1.GetTrainingSetResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("onehop.v1.FeatureService.GetTrainingSet is not implemented"))
 }

@@ -1,0 +1,49 @@
+package rpc
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/onehop/onehop/schemas/onehop/v1/onehopv1connect"
+)
+
+// sendPatience is how long a caller may take to take what is sent.
+const sendPatience = time.Minute
+
+// Patient lets the streams of a handler last for as long as their callers take what they
+// send: the time that a server allows for a whole answer is that of short ones.
+func Patient(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == onehopv1connect.FeatureServiceGetTrainingSetProcedure {
+			p := patientWriter{ResponseWriter: w, control: http.NewResponseController(w)}
+			if p.control.SetWriteDeadline(time.Time{}) == nil {
+				w = p
+			}
+		}
+		handler.ServeHTTP(w, r)
+	})
+}
+
+// patientWriter gives each write a deadline of its own, and none to the time between.
+type patientWriter struct {
+	http.ResponseWriter
+	control *http.ResponseController
+}
+
+// Write implements io.Writer.
+func (p patientWriter) Write(b []byte) (int, error) {
+	_ = p.control.SetWriteDeadline(time.Now().Add(sendPatience))
+	n, err := p.ResponseWriter.Write(b)
+	_ = p.control.SetWriteDeadline(time.Time{})
+	return n, err
+}
+
+// Flush implements http.Flusher.
+func (p patientWriter) Flush() {
+	_ = p.control.SetWriteDeadline(time.Now().Add(sendPatience))
+	_ = p.control.Flush()
+	_ = p.control.SetWriteDeadline(time.Time{})
+}
+
+// Unwrap lets a ResponseController find the writer.
+func (p patientWriter) Unwrap() http.ResponseWriter { return p.ResponseWriter }
