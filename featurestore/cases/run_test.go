@@ -151,11 +151,7 @@ func TestCasesThatAreWrong(t *testing.T) {
 		{shop + "cases: [{name: a, counts: {v:\n {late: x}}}]", `shop.yaml:10:9: "x" is not a whole number`},
 		{shop + "cases: [{name: a, rejected: [\n1]}]", `shop.yaml:10:1: int was used where mapping is expected`},
 	} {
-<<<<<<< HEAD
-		suite, err := parse("shop.yaml", []byte(c[0]))
-=======
-		suite, err := parsed([]byte(text))
->>>>>>> tables
+		suite, err := parsed([]byte(c[0]))
 		for i := 0; err == nil && i < len(suite.Cases); i++ {
 			_, err = suite.Run(t.Context(), &suite.Cases[i])
 		}
@@ -167,7 +163,7 @@ func TestCasesThatAreWrong(t *testing.T) {
 
 // TestTimesAreTakenAsGiven: the epoch is a time; that no event can have it is said.
 func TestTimesAreTakenAsGiven(t *testing.T) {
-	suite, err := parse("shop.yaml", []byte(shop+`
+	suite, err := parsed([]byte(shop + `
 cases:
   - name: epoch
     events:
@@ -188,18 +184,18 @@ cases:
 // TestLargeValuesAreShortened: a message shows how a value starts and how large it is.
 func TestLargeValuesAreShortened(t *testing.T) {
 	large, list := strings.Repeat("x", 1<<19), strings.Repeat("1, ", 500)
-	suite, err := parse("shop.yaml", []byte(strings.Replace(strings.Replace(shop, "x, type: float64", "x, type: string", 1),
-		"field: x}", "field: x}, {name: l, aggregate: last_n, field: x, n: 3}", 1)+`
+	suite, err := parsed([]byte(strings.Replace(strings.Replace(shop, "x, type: float64", "x, type: string", 1),
+		"field: x}", "field: x}, {name: l, aggregate: last_n, field: x, n: 3}", 1) + `
 cases:
   - name: large
     events:
-      - {time: 2026-01-01T10:00:00Z, value: {user_id: 7, x: `+large+`}}
+      - {time: 2026-01-01T10:00:00Z, value: {user_id: 7, x: ` + large + `}}
     reads:
       - at: 2026-01-01T10:00:01Z
         of: {user_id: 7}
         expect:
-          v.x: `+large+`y
-          v.l: [`+list+`]
+          v.x: ` + large + `y
+          v.l: [` + list + `]
 `))
 	if err != nil {
 		t.Fatal(err)
