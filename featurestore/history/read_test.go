@@ -26,6 +26,9 @@ func ordersOf(t *testing.T, table *Table, n int) []featurestore.Event {
 	for i := range list {
 		e := &list[i]
 		e.Time = start + random.Int64N(90*24)*3600e6
+		if i%8 == 0 { // at the ends of ranges
+			e.Time = noon([]int{10, 11, 20, 25, 70}[i/8%5])
+		}
 		e.RecordTime = e.Time + random.Int64N(3)*3600e6
 		e.Values[0] = featurestore.IntValue(random.Int64N(20))
 	}
@@ -57,13 +60,15 @@ func snapshot(t *testing.T, pool *pgxpool.Pool, table *Table, at Offsets) *Snaps
 	return s
 }
 
+func noon(day int) int64 { return time.Date(2026, 1, day, 12, 0, 0, 0, time.UTC).UnixMicro() }
+
 // query asks for some ranges of all entities and of one that is not there.
 func query(available bool) *training.Query {
 	q := &training.Query{Source: source(), KeyFields: []int{0}, Fields: []int{0, 1, 2, 3, 4, 5}, Keys: &training.Keys{Parts: []plan.KeyColumn{{Ints: []int64{}}}}, Available: available}
-	day := func(n int) int64 { return time.Date(2026, 1, n, 12, 0, 0, 0, time.UTC).UnixMicro() }
+
 	for key := range int64(21) {
 		q.Keys.Parts[0].Ints = append(q.Keys.Parts[0].Ints, key)
-		for _, r := range [][2]int64{{0, day(20)}, {day(10), day(11)}, {day(25), day(70)}, {day(70), day(1000)}} {
+		for _, r := range [][2]int64{{0, noon(20)}, {noon(10), noon(11)}, {noon(25), noon(70)}, {noon(70), noon(1000)}} {
 			q.Ranges = append(q.Ranges, training.Range{Row: uint32(key), From: r[0], To: r[1]})
 		}
 	}

@@ -177,6 +177,9 @@ func parseToken(text []byte) (history.Offsets, error) {
 	if err := json.Unmarshal(text, &offsets); err != nil {
 		return nil, featurestore.Errorf(featurestore.Invalid, "history_token is not what an answer said")
 	}
+	if offsets == nil { // of no history, which is not: as it is now
+		offsets = history.Offsets{}
+	}
 	return offsets, nil
 }
 
