@@ -93,7 +93,7 @@ func (c *trainingSetCommand) Run(ctx context.Context, s Streams) error {
 	if err != nil {
 		return err
 	}
-	join, err := c.join(catalog)
+	join, err := compileJoin(catalog, c.Features, c.Service)
 	if err != nil {
 		return err
 	}
@@ -115,18 +115,18 @@ func (c *trainingSetCommand) Run(ctx context.Context, s Streams) error {
 	return nil
 }
 
-// join compiles the features that are asked for.
-func (c *trainingSetCommand) join(catalog *featurestore.Catalog) (*training.Join, error) {
+// compileJoin compiles the features that are asked for: by name, or those of a service.
+func compileJoin(catalog *featurestore.Catalog, features []string, name string) (*training.Join, error) {
 	var refs []featurestore.Ref
-	if c.Service != "" {
-		service := catalog.Service(c.Service)
+	if name != "" {
+		service := catalog.Service(name)
 		if service == nil {
-			return nil, fmt.Errorf("--service: there is no feature service %q", c.Service)
+			return nil, fmt.Errorf("--service: there is no feature service %q", name)
 		}
 		refs = service.Columns
 	} else {
 		var err error
-		if refs, err = featureplan.Expand(catalog, c.Features); err != nil {
+		if refs, err = featureplan.Expand(catalog, features); err != nil {
 			return nil, fmt.Errorf("--features: %w", err)
 		}
 	}

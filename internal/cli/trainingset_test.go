@@ -56,7 +56,10 @@ type shop struct {
 	namespace string
 	flags     []string
 	dir       string
+	events    []featurestore.Event // in history
 }
+
+var shopPartition = ingest.PartitionID{Topic: featurestore.TopicID{1}}
 
 const tenOClock = 1_767_261_600_000_000 // 2026-01-01T10:00:00Z
 
@@ -103,7 +106,7 @@ func (s *shop) fill(t *testing.T, events []featurestore.Event) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := table.NewWriter(ingest.PartitionID{Topic: featurestore.TopicID{1}})
+	w := table.NewWriter(shopPartition)
 	from, err := w.Open(t.Context(), map[int32]ingest.Offsets{0: {End: 1000}})
 	if err != nil {
 		t.Fatal(err)
@@ -114,6 +117,7 @@ func (s *shop) fill(t *testing.T, events []featurestore.Event) {
 	if err := w.Process(t.Context(), ingest.Batch{From: from, To: from + int64(len(events)), Events: events}, 0); err != nil {
 		t.Fatal(err)
 	}
+	s.events = append(s.events, events...)
 }
 
 func (s *shop) file(name string) string { return filepath.Join(s.dir, name) }

@@ -1,0 +1,159 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/history"
+	"github.com/onehop/onehop/featurestore/maintain"
+	"github.com/onehop/onehop/featurestore/statistics"
+	"github.com/onehop/onehop/featurestore/training/files"
+)
+
+// statsCommand sums up features.
+type statsCommand struct {
+	Features      []string `sep:"," placeholder:"VIEW.FEATURE" help:"Features; view.* is all of a view."`
+	Service       string   `placeholder:"NAME" help:"The features of this feature service."`
+	Days          int      `default:"1" help:"As of the ends of so many days, UTC; the last of them is now."`
+	Sample        int      `default:"1000" help:"About how many entities of each kind to look at; random events choose them."`
+	Reference     string   `placeholder:"FILE" help:"A training set, to say how far the values of today have drifted from it."`
+	Namespace     string   `env:"ONEHOP_NAMESPACE" default:"default" help:"Namespace of the definitions."`
+	postgresFlags `embed:""`
+	JSON          bool `name:"json" help:"Print JSON."`
+}
+
+// Help is printed by --help.
+func (*statsCommand) Help() string {
+	return `What the values of features are like, day by day, for a sample of entities: computed from history as training sets are.
+
+With --reference, a training set of onehop training-set with columns of the same names, the population stability index (PSI) says how
+far the values of today have drifted from it: by custom less than 0.1 is no drift, more than 0.25 much. A training set has the
+entities of its spine, which may be others than random events choose: compare with one made the same way to be sure.
+
+Example:
+
+    onehop stats --service ranking --days 7 --reference train.parquet --namespace movielens --postgres postgres://127.0.0.1/onehop`
+}
+
+// Check returns everything that is wrong with the flags.
+func (c *statsCommand) Check() error {
+	problems := []error{c.postgresFlags.Check()}
+	if (len(c.Features) == 0) == (c.Service == "") {
+		problems = append(problems, errors.New("say which features: --features or --service"))
+	}
+	if c.Days < 1 || c.Days > 366 {
+		problems = append(problems, errors.New("--days must be between 1 and 366"))
+	}
+	if c.Sample < 1 || c.Sample > 1_000_000 {
+		problems = append(problems, errors.New("--sample must be between 1 and 1000000"))
+	}
+	if c.Reference != "" {
+		problems = append(problems, flagError("--reference", files.Check(c.Reference)))
+	}
+	return errors.Join(problems...)
+}
+
+// featureStats are the statistics of a feature at one time.
+type featureStats struct {
+	Feature string    `json:"feature"`
+	At      time.Time `json:"at"`
+	statistics.Summary
+	// PSI is of the last time; null without a reference that has the feature.
+	PSI *float64 `json:"psi,omitempty"`
+}
+
+// Run sums up.
+func (c *statsCommand) Run(ctx context.Context, s Streams) error {
+	pool, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	catalog, err := newest(ctx, pool, c.Namespace)
+	if err != nil {
+		return err
+	}
+	join, err := compileJoin(catalog, c.Features, c.Service)
+	if err != nil {
+		return err
+	}
+	var reference map[string][]featurestore.Cell
+	if c.Reference != "" {
+		if reference, err = readCells(ctx, c.Reference, s.In, join.Plan()); err != nil {
+			return err
+		}
+	}
+	snapshot, err := history.OpenSnapshot(ctx, pool, catalog.Namespace, nil)
+	if err != nil {
+		return err
+	}
+	defer snapshot.Close(ctx)
+	times := endsOfDays(time.Now(), c.Days)
+	sampled, err := maintain.Sample(ctx, snapshot, join, times, c.Sample)
+	if err != nil {
+		return err
+	}
+	stats := make([]featureStats, len(sampled))
+	for i := range sampled {
+		at := &sampled[i]
+		stats[i] = featureStats{Feature: at.Ref.String(), At: time.UnixMicro(at.At).UTC(), Summary: statistics.Summarize(at.Cells)}
+		if cells, ok := reference[at.Ref.String()]; ok && at.At == times[len(times)-1] {
+			psi := statistics.PSI(cells, at.Cells)
+			stats[i].PSI = &psi
+		}
+	}
+	if c.JSON {
+		return writeJSON(s.Out, stats)
+	}
+	writeStats(s.Out, stats, c.Reference != "")
+	return nil
+}
+
+// endsOfDays are the ends of the days before today, and now, oldest first.
+func endsOfDays(now time.Time, days int) []int64 {
+	times := []int64{now.UnixMicro()}
+	for midnight := now.UTC().Truncate(24 * time.Hour); len(times) < days; midnight = midnight.Add(-24 * time.Hour) {
+		times = append(times, midnight.UnixMicro())
+	}
+	slices.Reverse(times)
+	return times
+}
+
+// writeStats prints statistics for a person.
+func writeStats(w io.Writer, stats []featureStats, drift bool) {
+	t := newTable(w)
+	heading := []string{"feature", "as of", "values", "null", "distinct", "mean", "deviation", "1 %", "25 %", "50 %", "75 %", "99 %"}
+	if drift {
+		heading = append(heading, "PSI")
+	}
+	t.row(heading...)
+	for i := range stats {
+		f := &stats[i]
+		row := []string{f.Feature, f.At.Format("2006-01-02 15:04"), strconv.Itoa(f.Rows), share(f.Nulls, f.Rows), strconv.Itoa(f.Distinct)}
+		if n := f.Numbers; n != nil {
+			for _, v := range append([]float64{n.Mean, n.Deviation}, n.Quantiles[:]...) {
+				row = append(row, strconv.FormatFloat(v, 'g', 5, 64))
+			}
+		} else {
+			row = append(row, "", "", "", "", "", "", "")
+		}
+		if drift && f.PSI != nil {
+			row = append(row, fmt.Sprintf("%.3f", *f.PSI))
+		}
+		t.row(row...)
+	}
+	t.flush()
+}
+
+func share(part, all int) string {
+	if all == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.1f %%", 100*float64(part)/float64(all))
+}

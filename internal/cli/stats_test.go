@@ -1,0 +1,49 @@
+package cli_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+// TestStats: of today's values, beside a training set that has the same and one that has
+// others.
+func TestStats(t *testing.T) {
+	s := newShop(t)
+	s.write(t, "same.csv", "user.n_lifetime,user.last\n3,\n1,7\n")
+	s.write(t, "other.csv", "user.n_lifetime\n900\n901\n")
+	stat := func(args ...string) string {
+		return mustRun(t, append(append([]string{"stats", "--service", "both"}, args...), s.flags...)...)
+	}
+	var stats []struct {
+		Feature               string
+		Rows, Nulls, Distinct int
+		PSI                   *float64
+		Numbers               *struct{ Mean, Min, Max float64 }
+	}
+	if err := json.Unmarshal([]byte(stat("--json", "--days", "2", "--reference", s.file("same.csv"))), &stats); err != nil {
+		t.Fatal(err)
+	}
+	if len(stats) != 6 { // three features, two times
+		t.Fatalf("%+v", stats)
+	}
+	// User 1 has three orders, the newest without an amount; user 2 has one, of 7.
+	count, last := stats[1], stats[5]
+	if count.Feature != "user.n_lifetime" || count.Rows != 2 || count.Numbers.Mean != 2 || count.Numbers.Max != 3 || *count.PSI != 0 {
+		t.Errorf("%+v", count)
+	}
+	if last.Feature != "user.last" || last.Nulls != 1 || last.Distinct != 1 || last.Numbers.Min != 7 || *last.PSI != 0 {
+		t.Errorf("%+v", last)
+	}
+	if stats[0].PSI != nil || stats[3].PSI != nil {
+		t.Error("only today's values are compared, and no lists")
+	}
+	text := stat("--reference", s.file("other.csv"))
+	if lines := strings.Split(text, "\n"); !strings.HasPrefix(lines[0], "feature") || !strings.HasSuffix(strings.TrimSpace(lines[0]), "PSI") || len(lines) < 4 {
+		t.Errorf("%s", text)
+	}
+	s.write(t, "none.csv", "a\n1\n")
+	if _, _, err := run(t, append([]string{"stats", "--service", "both", "--reference", s.file("none.csv")}, s.flags...)...); !strings.Contains(err, "none of the features") {
+		t.Errorf("a file without the features: %s", err)
+	}
+}
