@@ -58,7 +58,7 @@ func (c *comparison) bucket(ctx context.Context, s *history.Snapshot, batch *ent
 		return err
 	}
 	now := time.Now().UnixMicro()
-	q := batch.query(training.Query{Source: c.source, KeyFields: c.view.JoinFields, Fields: c.view.Program.Fields()}, rows, c.since(now))
+	q := batch.query(training.Query{Source: c.source, KeyFields: c.view.JoinFields, Fields: c.view.Program.Fields()}, rows, since(c.view.Program, now))
 	events := make([][]featurestore.Event, len(rows))
 	err = until.Walk(ctx, q, func(r int, e *featurestore.Event) error {
 		events[r] = append(events[r], own(e))
@@ -76,9 +76,9 @@ func (c *comparison) bucket(ctx context.Context, s *history.Snapshot, batch *ent
 	return nil
 }
 
-// since is the event time before which no event matters to a row that Redis still has.
-func (c *comparison) since(now int64) int64 {
-	lookback := c.view.Program.Lookback()
+// since is the event time before which no event matters to a row that Redis has.
+func since(program *fold.Program, now int64) int64 {
+	lookback := program.Lookback()
 	if lookback == 0 {
 		return 0
 	}

@@ -121,6 +121,14 @@ func groupsDeleted(ctx context.Context, s *Stand) error {
 // retention lets Kafka forget all events and Redis all rows: they cannot be made again, and
 // that must be said and not served.
 func retention(ctx context.Context, s *Stand) error {
+	if err := s.forgotten(ctx); err != nil {
+		return err
+	}
+	return s.Feed.Send(ctx, s.Size.Events/2)
+}
+
+// forgotten lets Kafka and Redis forget what was processed, and waits until that is told.
+func (s *Stand) forgotten(ctx context.Context) error {
 	p, err := s.half(ctx, "one")
 	if err != nil {
 		return err
@@ -139,10 +147,7 @@ func retention(ctx context.Context, s *Stand) error {
 	if err := s.checker.Redis.FlushAll(ctx).Err(); err != nil {
 		return errorf("emptying Redis: %w", err)
 	}
-	if err := s.goneAlarm(ctx, p); err != nil {
-		return err
-	}
-	return s.Feed.Send(ctx, s.Size.Events/2)
+	return s.goneAlarm(ctx, p)
 }
 
 func (s *Stand) forgetEvents(ctx context.Context) error {

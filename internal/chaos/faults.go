@@ -115,4 +115,8 @@ var Faults = []Fault{
 		Name: "retention", What: "Kafka forgets events that rows need: the views are left out with an alarm and not served; history goes on",
 		Short: Size{1, 20_000, 2 * time.Minute}, Full: Size{1, 100_000, 10 * time.Minute}, Run: retention, Parts: []Part{History, Letters},
 	},
+	{
+		Name: "backfill", What: "the same, and the views are filled from history while events arrive; fillers are stopped halfway",
+		Short: Size{2, 40_000, 2 * time.Minute}, Full: Size{10, 1_000_000, 20 * time.Minute}, Run: backfill,
+	},
 }

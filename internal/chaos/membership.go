@@ -112,8 +112,9 @@ func (m *membership) planned(ctx context.Context, name string, do func(context.C
 		return err
 	}
 	lives := m.lives()
-	for _, w := range m.watches {
-		w.take()
+	calm, err := m.calm(ctx)
+	if err != nil {
+		return err
 	}
 	if err := do(ctx); err != nil {
 		return err
@@ -140,11 +141,31 @@ func (m *membership) planned(ctx context.Context, name string, do func(context.C
 		m.noteWorst(name+"_"+group+"_stayed_ms", float64(stayed.Milliseconds()))
 		m.Say("%s, %s: %d of %d partitions moved, events waited %s; of the others %s", name, group, movedCount, m.fault.Partitions,
 			moved.Round(time.Millisecond), stayed.Round(time.Millisecond))
-		if stayed > maxStand {
-			m.slow = errorf("%s: events of a partition that stayed with its owner waited %s in group %s", name, stayed, group)
+		if stayed > maxStand+calm[group] {
+			m.slow = errorf("%s: events of a partition that stayed with its owner waited %s in group %s, and %s while nothing changed", name, stayed, group, calm[group])
 		}
 	}
 	return nil
+}
+
+// calmFor is how long nothing is changed, to see what a busy machine does to waits.
+const calmFor = 2 * time.Second
+
+// calm is the longest that events wait while nothing changes, by group.
+func (m *membership) calm(ctx context.Context) (map[string]time.Duration, error) {
+	for _, w := range m.watches {
+		w.take()
+	}
+	if err := pause(ctx, calmFor); err != nil {
+		return nil, err
+	}
+	longest := map[string]time.Duration{}
+	for group, w := range m.watches {
+		for _, wait := range w.take() {
+			longest[group] = max(longest[group], wait)
+		}
+	}
+	return longest, nil
 }
 
 // lives tells the processes that keep their names from their former lives.

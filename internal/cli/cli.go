@@ -35,6 +35,7 @@ type root struct {
 	Inspect     inspectCommand     `cmd:"" help:"Show what is stored of an entity, decoded."`
 	Verify      verifyCommand      `cmd:"" help:"Compare the rows in Redis with the events in history."`
 	TrainingSet trainingSetCommand `cmd:"" name:"training-set" help:"Add to rows of keys and times the values that features had then."`
+	Backfill    backfillCommand    `cmd:"" help:"Fill views from history, where Kafka no longer has all events."`
 	Stats       statsCommand       `cmd:"" help:"What the values of features are like, and how far they have drifted."`
 	DLQ         dlqCommand         `cmd:"" name:"dlq" help:"Look at the events that were refused, the dead letters, and put them back."`
 	Generate    generateCommand    `cmd:"" help:"Invent a stream of movie ratings."`

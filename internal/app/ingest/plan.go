@@ -18,6 +18,8 @@ type consumerPlan struct {
 	online, history []stream.Topic
 	tables          []*lazyTable
 	views           []*ingest.View
+	// gone are the views that are left out because Kafka no longer has events of theirs.
+	gone []*ingest.View
 	// keepsOld says that a generation is folded beside the one that will replace it.
 	keepsOld bool
 }
@@ -26,6 +28,7 @@ type consumerPlan struct {
 func (s *service) plan(ctx context.Context, versions []*featurestore.Catalog) (*consumerPlan, error) {
 	newest := versions[len(versions)-1]
 	p := &consumerPlan{}
+	s.metrics.gone.Reset()
 	for i := range newest.Sources {
 		source := &newest.Sources[i]
 		if err := s.makeTopics(ctx, source); err != nil {
@@ -39,9 +42,11 @@ func (s *service) plan(ctx context.Context, versions []*featurestore.Catalog) (*
 		if err != nil {
 			return nil, err
 		}
-		if views, err = s.possible(ctx, views, source.Topic, id, logs); err != nil {
+		views, gone, err := s.possible(ctx, views, source.Topic, id, logs)
+		if err != nil {
 			return nil, err
 		}
+		p.gone = append(p.gone, gone...)
 		p.keepsOld = p.keepsOld || keepsOld
 		hot := ingest.NewHotRows(views, s.config.cacheBytes()/len(newest.Sources))
 		p.views = append(p.views, views...)

@@ -188,7 +188,8 @@ func (s *service) consume(ctx context.Context, versions []*featurestore.Catalog,
 	group.Go(func() error {
 		defer cancel()
 		for !wait(ctx, changed, 10*time.Second) {
-			if plan.keepsOld && s.allLive(ctx, versions[len(versions)-1]) {
+			newest := versions[len(versions)-1]
+			if plan.keepsOld && s.allLive(ctx, newest) || s.backfilled(ctx, newest, plan.gone) {
 				return nil
 			}
 		}

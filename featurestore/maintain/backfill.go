@@ -1,0 +1,251 @@
+package maintain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/fold"
+	"github.com/onehop/onehop/featurestore/history"
+	"github.com/onehop/onehop/featurestore/ingest"
+	"github.com/onehop/onehop/featurestore/online"
+	"github.com/onehop/onehop/featurestore/training"
+)
+
+// Backfill computes the rows of views from history, where Kafka no longer has all events:
+// of new generations, and of those that Redis lost. It is safe for concurrent use; a view is
+// filled by one caller at a time.
+type Backfill struct {
+	Pool    *pgxpool.Pool
+	Store   *online.Store
+	Catalog *featurestore.Catalog
+	// Progress, if set, is told how many more entities are done.
+	Progress func(entities int)
+}
+
+// Filled is what a backfill did.
+type Filled struct {
+	View       string `json:"view"`
+	Generation int    `json:"generation"`
+	Entities   int    `json:"entities"`
+	Events     int64  `json:"events"`
+	// Behind is how many records ingest has still to fold before the view comes into
+	// service.
+	Behind int64 `json:"behind"`
+}
+
+// Logs says which topic a source has, and where its logs begin and end.
+type Logs func(ctx context.Context) (featurestore.TopicID, map[int32]ingest.Offsets, error)
+
+// View fills a view up to where history goes; ingest does the rest. logs are those of its
+// source. It refuses what ingest can do by itself, a view that is in service, and a
+// view between whose history and Kafka's first record events are missing. When it fails the
+// view stays out of service, and it can be begun anew.
+func (b *Backfill) View(ctx context.Context, view *featurestore.View, logs Logs) (*Filled, error) {
+	compiled, err := ingest.NewView(b.Catalog, view)
+	if err != nil {
+		return nil, err
+	}
+	unlock, err := b.lock(ctx, view)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if err := b.refuse(ctx, compiled, logs); err != nil {
+		return nil, err
+	}
+	s, err := history.OpenSnapshot(ctx, b.Pool, b.Catalog.Namespace, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close(ctx)
+	f := &filler{Backfill: b, view: compiled, source: b.Catalog.Source(view.Source), result: &Filled{View: view.Name, Generation: view.Generation}}
+	f.state = compiled.Program.NewState()
+	marks, targets, err := f.ends(ctx, s, logs)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.Store.BeginRebuild(ctx, compiled); err != nil {
+		return nil, err
+	}
+	if s, err = s.Until(s.Offsets()); err == nil { // what is added meanwhile is ingest's
+		err = f.fill(ctx, s)
+	}
+	if err == nil {
+		err = b.Store.EndRebuild(ctx, compiled, marks, targets)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("filling view %q: %w", view.Name, err)
+	}
+	return f.result, nil
+}
+
+// lock lets one caller fill a view.
+func (b *Backfill) lock(ctx context.Context, view *featurestore.View) (unlock func(), err error) {
+	conn, err := b.Pool.Acquire(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to Postgres: %w", err)
+	}
+	name := fmt.Sprintf("onehop backfill %s.%s@%d", b.Catalog.Namespace, view.Name, view.Generation)
+	var mine bool
+	err = conn.QueryRow(ctx, "SELECT pg_try_advisory_lock(hashtext($1))", name).Scan(&mine)
+	if err == nil && !mine {
+		err = featurestore.Errorf(featurestore.Invalid, "view %q is being filled by another process", view.Name)
+	}
+	if err != nil {
+		conn.Release()
+		return nil, err
+	}
+	return func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		_, _ = conn.Exec(ctx, "SELECT pg_advisory_unlock(hashtext($1))", name)
+		conn.Release()
+	}, nil
+}
+
+// refuse says why a view is not to be filled from history.
+func (b *Backfill) refuse(ctx context.Context, view *ingest.View, logs Logs) error {
+	topic, now, err := logs(ctx)
+	if err != nil {
+		return err
+	}
+	err = ingest.Possible(ctx, b.Store, view, topic, slices.Collect(maps.Keys(now)), func(ctx context.Context) (map[int32]ingest.Offsets, error) {
+		_, now, err := logs(ctx)
+		return now, err
+	})
+	switch {
+	case errors.Is(err, ingest.ErrGone):
+		return nil
+	case err != nil:
+		return err
+	}
+	return featurestore.Errorf(featurestore.Invalid,
+		"Kafka has every event that view %q still needs: ingest fills and follows it by itself; onehop inspect shows how far it is", view.Name)
+}
+
+// filler fills one view.
+type filler struct {
+	*Backfill
+	view   *ingest.View
+	source *featurestore.Source
+	result *Filled
+	state  *fold.State
+}
+
+// ends are the offsets up to which history goes, and up to which ingest must fold. Kafka is
+// asked after history: events arrive all the time.
+func (f *filler) ends(ctx context.Context, s *history.Snapshot, look Logs) (marks, targets map[ingest.PartitionID]int64, err error) {
+	topic, logs, err := look(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	marks, targets = map[ingest.PartitionID]int64{}, map[ingest.PartitionID]int64{}
+	for _, o := range s.Offsets() {
+		if o.Source == f.source.Name {
+			marks[ingest.PartitionID{Topic: o.Topic, Partition: o.Partition}] = o.Next
+		}
+	}
+	for _, partition := range slices.Sorted(maps.Keys(logs)) {
+		id, log := ingest.PartitionID{Topic: topic, Partition: partition}, logs[partition]
+		next, known := marks[id]
+		switch {
+		case !known && log.Start > 0, next < log.Start:
+			return nil, nil, featurestore.Errorf(featurestore.Invalid,
+				"the history of source %q, partition %d, ends at offset %d and Kafka begins at %d: the events between are nowhere", f.source.Name, partition, next, log.Start)
+		case next > log.End:
+			return nil, nil, fmt.Errorf("history: %w", &ingest.AheadError{Partition: partition, Next: next, End: log.End})
+		}
+		targets[id] = log.End
+		f.result.Behind += log.End - next
+	}
+	return marks, targets, nil
+}
+
+// fill writes the rows of all entities, chunk by chunk.
+func (f *filler) fill(ctx context.Context, s *history.Snapshot) error {
+	keys, err := history.OpenSnapshot(ctx, f.Pool, f.Catalog.Namespace, s.Offsets()) // a query that is being read holds its connection
+	if err != nil {
+		return err
+	}
+	defer keys.Close(ctx)
+	batch := newEntities(f.view.Entity)
+	err = keys.Keys(ctx, f.source, f.view.JoinFields, 0, func(key []featurestore.Value) error {
+		if err := batch.add(key); err != nil || batch.len() < chunk {
+			return err
+		}
+		err := f.chunk(ctx, s, batch)
+		batch = newEntities(f.view.Entity)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return f.chunk(ctx, s, batch)
+}
+
+// chunk writes the rows of some entities.
+func (f *filler) chunk(ctx context.Context, s *history.Snapshot, batch *entities) error {
+	all := make([]int, batch.len())
+	for i := range all {
+		all[i] = i
+	}
+	q := batch.query(training.Query{Source: f.source, KeyFields: f.view.JoinFields, Fields: f.view.Program.Fields()}, all, since(f.view.Program, time.Now().UnixMicro()))
+	rows := make([]ingest.RowWrite, len(all)) // of entities without events: to be deleted
+	for i := range rows {
+		rows[i].Key = batch.keys[i]
+	}
+	last, events := -1, []featurestore.Event(nil)
+	pack := func() {
+		if last < 0 {
+			return
+		}
+		slices.SortFunc(events, func(a, b featurestore.Event) int { return a.CompareLog(&b) })
+		for i := range events {
+			f.state.Fold(&events[i])
+		}
+		rows[last], events = f.pack(rows[last].Key), events[:0]
+	}
+	err := s.Walk(ctx, q, func(r int, e *featurestore.Event) error {
+		if r != last {
+			pack()
+			last = r
+			f.state.Reset()
+		}
+		f.result.Events++
+		if f.view.Program.Ordered() {
+			events = append(events, own(e)) // to be sorted
+			return nil
+		}
+		f.state.Fold(e)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	pack()
+	f.result.Entities += len(rows)
+	if f.Progress != nil {
+		f.Progress(len(rows))
+	}
+	return f.Store.PutRows(ctx, f.view, rows)
+}
+
+// pack is the row of the state, with its expiry.
+func (f *filler) pack(key []byte) ingest.RowWrite {
+	row := ingest.RowWrite{Key: key}
+	if f.state.Empty() {
+		return row
+	}
+	row.Row = f.state.AppendRow(nil)
+	if retention := f.view.Program.Retention(); retention > 0 {
+		row.Expire = f.state.Newest() + retention + ingest.ExpirySlack.Microseconds()
+	}
+	return row
+}
