@@ -39,7 +39,9 @@ func (s *trainingStack) lookups(ctx context.Context, spine *training.Spine) erro
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortFunc(order, func(a, b int) int { return cmp.Or(cmp.Compare(all[a], all[b]), cmp.Compare(spine.Times[a], spine.Times[b])) })
+	slices.SortFunc(order, func(a, b int) int {
+		return cmp.Or(cmp.Compare(all[a], all[b]), cmp.Compare(spine.Times[a], spine.Times[b]))
+	})
 	const batch = 8192
 	for rows := range slices.Chunk(order, batch) {
 		users, times := make([]int64, len(rows)), make([]int64, len(rows))

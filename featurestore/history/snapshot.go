@@ -59,8 +59,9 @@ func OpenSnapshot(ctx context.Context, pool *pgxpool.Pool, namespace string, at 
 }
 
 func (s *Snapshot) open(ctx context.Context, at Offsets) error {
-	// Queries are many and short; compiling them would take longer than running them.
-	if _, err := s.tx.Exec(ctx, "SET LOCAL jit = off"); err != nil {
+	// Queries are many and short: compiling them would take longer than running them. A plan
+	// that is made before the ranges are known looks into every month for each of them.
+	if _, err := s.tx.Exec(ctx, "SELECT set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_custom_plan', true)"); err != nil {
 		return fmt.Errorf("reading history: %w", err)
 	}
 	rows, err := s.tx.Query(ctx, `SELECT source, topic_id, partition, next FROM onehop.offsets WHERE namespace = $1

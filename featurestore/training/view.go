@@ -34,7 +34,7 @@ type viewJoin struct {
 type rowSpan struct{ from, to int }
 
 // batch is how many ranges one question to history has at most.
-const batch = 8192
+const batch = 32_768
 
 func (v *viewJoin) join(ctx context.Context, history History) error {
 	if err := v.choose(ctx, history); err != nil {
