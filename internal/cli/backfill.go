@@ -47,15 +47,11 @@ func (c *backfillCommand) Check() error {
 
 // Run fills.
 func (c *backfillCommand) Run(ctx context.Context, s Streams) (err error) {
-	pool, err := c.postgresFlags.open(ctx)
+	pool, catalog, err := c.definitions(ctx, c.Namespace)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	catalog, err := newest(ctx, pool, c.Namespace)
-	if err != nil {
-		return err
-	}
 	views, err := viewsNamed(catalog, c.View)
 	if err != nil {
 		return err

@@ -39,15 +39,11 @@ func (c *inspectCommand) Check() error {
 
 // Run inspects.
 func (c *inspectCommand) Run(ctx context.Context, s Streams) (err error) {
-	pool, err := c.postgresFlags.open(ctx)
+	pool, catalog, err := c.definitions(ctx, c.Namespace)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	catalog, err := newest(ctx, pool, c.Namespace)
-	if err != nil {
-		return err
-	}
 	entity, key, err := c.entity(catalog)
 	if err != nil {
 		return err

@@ -70,15 +70,11 @@ type featureStats struct {
 
 // Run sums up.
 func (c *statsCommand) Run(ctx context.Context, s Streams) error {
-	pool, err := c.open(ctx)
+	pool, catalog, err := c.definitions(ctx, c.Namespace)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	catalog, err := newest(ctx, pool, c.Namespace)
-	if err != nil {
-		return err
-	}
 	join, err := compileJoin(catalog, c.Features, c.Service)
 	if err != nil {
 		return err

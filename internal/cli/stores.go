@@ -46,6 +46,21 @@ func (f *postgresFlags) open(ctx context.Context) (*pgxpool.Pool, error) {
 	return pool, nil
 }
 
+// definitions connects to Postgres and reads the newest definitions of a namespace. The
+// caller closes the pool.
+func (f *postgresFlags) definitions(ctx context.Context, namespace string) (*pgxpool.Pool, *featurestore.Catalog, error) {
+	pool, err := f.open(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	catalog, err := newest(ctx, pool, namespace)
+	if err != nil {
+		pool.Close()
+		return nil, nil, err
+	}
+	return pool, catalog, nil
+}
+
 // redisFlags name the online store.
 type redisFlags struct {
 	Redis string `env:"ONEHOP_REDIS" placeholder:"URL" help:"Redis, which holds the online rows: redis://host:6379/0; several hosts, separated by commas, are a cluster."`

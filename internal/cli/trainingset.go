@@ -84,15 +84,11 @@ const garbagePercent = 25
 func (c *trainingSetCommand) Run(ctx context.Context, s Streams) error {
 	began := time.Now()
 	defer debug.SetGCPercent(debug.SetGCPercent(garbagePercent))
-	pool, err := c.open(ctx)
+	pool, catalog, err := c.definitions(ctx, c.Namespace)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	catalog, err := newest(ctx, pool, c.Namespace)
-	if err != nil {
-		return err
-	}
 	join, err := compileJoin(catalog, c.Features, c.Service)
 	if err != nil {
 		return err
