@@ -96,6 +96,27 @@ def services() -> Iterator[Services]:
 
 
 @pytest.fixture(scope="session")
+def sql_url(services: Services) -> Iterator[str]:
+    """A second service, which takes queries."""
+    flags = ("--sql-spines", "--listen", "127.0.0.1:0")
+    service = Process(str(BIN / "serve"), *flags, environment=services.environment)
+    try:
+        url = "http://" + service.says(r"msg=listening.* address=(\S+)")[1]
+        with onehop.Client(url) as client:
+            wait_until(lambda: answers(client))
+        yield url
+    finally:
+        service.stop()
+
+
+def answers(client: onehop.Client) -> bool:
+    try:
+        return len(client.feature_views()) > 0
+    except onehop.Unavailable:
+        return False
+
+
+@pytest.fixture(scope="session")
 def client(services: Services) -> Iterator[onehop.Client]:
     with onehop.Client(services.features, services.inference) as made:
         yield made
@@ -140,14 +161,15 @@ def total(client: onehop.Client) -> int:
 
 
 def spine(rows: int, **more: Any) -> pa.Table:
-    """Make a row for each of the users in turn, one a second."""
-    times = pa.array([START + i * 1_000_000 for i in range(rows)], pa.timestamp("us", "UTC"))
-    return pa.table({"user_id": pa.array([i % USERS for i in range(rows)]), "event_time": times, **more})
+    """Make a row for each of the users in turn, one a second, for 5,000 seconds, and again."""
+    users = pa.array([i % USERS for i in range(rows)], pa.int64())
+    times = pa.array([START + i % 5000 * 1_000_000 for i in range(rows)], pa.timestamp("us", "UTC"))
+    return pa.table({"user_id": users, "event_time": times, **more})
 
 
 def expected(rows: int) -> list[int | None]:
     """Count the events before each row of a spine: the one at its own time is not seen."""
-    return [min(i, EVENTS) // USERS or None for i in range(rows)]
+    return [min(i % 5000, EVENTS) // USERS or None for i in range(rows)]
 
 
 @pytest.fixture
