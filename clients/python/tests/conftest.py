@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # tests start programs, which need nothing of gRPC
+
 import re
 import signal
 import subprocess
@@ -136,6 +139,7 @@ def events(client: onehop.Client) -> None:
     ]
     assert len(client.push("ratings", ratings)) == EVENTS
     client.push("movies", [{"movie_id": 1, "title": "Ä", "genres": ["a", "b"], "event_time": START}])
+    wait_until(lambda: is_filled(client))
     wait_until(lambda: total(client) == EVENTS)
     wait_until(lambda: client.online_features({"movie_id": 1}, features=["movie_info.title"])[1][0].is_valid)
     rows = pa.table({"user_id": range(USERS), "movie_id": [1] * USERS, "event_time": [NOW] * USERS})
@@ -153,6 +157,17 @@ def events(client: onehop.Client) -> None:
 
 TIME = pa.field("event_time", pa.timestamp("us", "UTC"))
 NOW = START + 7_000_000_000
+
+
+def is_filled(client: onehop.Client) -> bool:
+    """Say whether the rows of all views are being kept, and not filled any more."""
+    try:
+        client.online_features(
+            {"user_id": 1, "movie_id": 1}, features=[v.name + ".*" for v in client.feature_views()]
+        )
+    except onehop.Unavailable:
+        return False
+    return True
 
 
 def total(client: onehop.Client) -> int:

@@ -49,6 +49,13 @@ class Proxy:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
+    def cut(self) -> None:
+        """Cut the connections that there are, and let no other through where ``then_refuse``."""
+        self.cuts = [0] * self.connections
+        for end in self.open:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         for end in [self.listener, *self.open]:
             end.close()

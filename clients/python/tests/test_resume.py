@@ -17,6 +17,7 @@ from onehop.v1 import feature_service_pb2 as pb
 COUNT = FEATURES[0]
 ROWS = 20_000
 WIDE = {"note": pa.array([random.Random(i).randbytes(100) for i in range(ROWS)])}  # compresses to no less
+LONG = pa.concat_tables([spine(ROWS, **WIDE)] * 8)  # more than what is on the way at a time
 
 
 @pytest.fixture(scope="module")
@@ -36,17 +37,26 @@ def test_every_row_comes_once(
         table = client.training_set(spine(ROWS, **WIDE), features=FEATURES, part_bytes=part_bytes)
     assert table.equals(whole)
     assert proxy.connections == 4 if cut < 1_000_000 else proxy.connections > 1
-    if cut > 1_000_000 and part_bytes > 1 << 20:
-        assert asked[1].skip_rows > 0
-        assert asked[1].history_token
     assert len({r.history_token for r in asked if r.history_token}) <= 1
+
+
+def test_it_goes_on_after_the_rows_that_came(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Proxy(services.features, []) as proxy, onehop.Client(proxy.url) as client:
+        asked = record(client, monkeypatch)
+        reader = client.training_set_batches(LONG, features=FEATURES)
+        first = reader.read_next_batch()
+        proxy.cut()
+        rest = reader.read_all()
+    assert [*first["note"].to_pylist(), *rest["note"].to_pylist()] == LONG["note"].to_pylist()
+    assert [r.skip_rows >= first.num_rows for r in asked] == [False, True]
+    assert [r.history_token != b"" for r in asked] == [False, True]
 
 
 def test_what_came_meanwhile_does_not_count(services: Services, client: onehop.Client) -> None:
     late = pa.array([START + 7_050_000_000] * ROWS, pa.timestamp("us", "UTC"))
-    rows = pa.table({"user_id": pa.array([5] * ROWS), "event_time": late, **WIDE})
+    rows = pa.concat_tables([pa.table({"user_id": pa.array([5] * ROWS), "event_time": late, **WIDE})] * 8)
     before = client.training_set(rows.slice(0, 1), features=FEATURES)[COUNT][0].as_py()
-    with Proxy(services.features, [900_000]) as proxy, onehop.Client(proxy.url) as cut:
+    with Proxy(services.features, []) as proxy, onehop.Client(proxy.url) as cut:
         reader = cut.training_set_batches(rows, features=FEATURES)
         first = reader.read_next_batch()
         client.push(
@@ -55,28 +65,26 @@ def test_what_came_meanwhile_does_not_count(services: Services, client: onehop.C
         deadline = time.monotonic() + 10
         while client.training_set(rows.slice(0, 1), features=FEATURES)[COUNT][0].as_py() == before:
             assert time.monotonic() < deadline
+        proxy.cut()
         counts = [*first[COUNT].to_pylist(), *reader.read_all()[COUNT].to_pylist()]
         assert proxy.connections == 2
-    assert counts == [before] * ROWS
+    assert counts == [before] * ROWS * 8
 
 
-def test_it_gives_up(services: Services, whole: pa.Table) -> None:
-    rows = spine(ROWS, **WIDE)
-    for resume, least, most in (
-        (onehop.Resume(attempts=3, seconds=60), 0.1, 5),
-        (onehop.Resume(attempts=1000, seconds=1.5), 0.5, 5),
-    ):
-        with (
-            Proxy(services.features, [1_500_000], then_refuse=True) as proxy,
-            onehop.Client(proxy.url) as client,
-        ):
-            reader = client.training_set_batches(rows, features=FEATURES, resume=resume)
-            first = reader.read_next_batch()
-            assert first.equals(whole.slice(0, first.num_rows).combine_chunks().to_batches()[0])
-            start = time.monotonic()
-            with pytest.raises(onehop.Unavailable, match="was the last that came; gave up after"):
-                reader.read_all()
-            assert least < time.monotonic() - start < most
+@pytest.mark.parametrize(
+    ("resume", "least"),
+    [(onehop.Resume(3, 60), 0.1), (onehop.Resume(1000, 1.5), 0.5)],
+    ids=["attempts", "seconds"],
+)
+def test_it_gives_up(services: Services, resume: onehop.Resume, least: float) -> None:
+    with Proxy(services.features, [1 << 40], then_refuse=True) as proxy, onehop.Client(proxy.url) as client:
+        reader = client.training_set_batches(LONG, features=FEATURES, resume=resume)
+        reader.read_next_batch()
+        proxy.cut()
+        start = time.monotonic()
+        with pytest.raises(onehop.Unavailable, match="was the last that came; gave up after"):
+            reader.read_all()
+        assert least < time.monotonic() - start < 6
 
 
 def test_a_call_ends_after_its_timeout_however_often_it_is_tried(services: Services) -> None:
@@ -95,19 +103,23 @@ def test_only_an_ordered_query_goes_on(sql_url: str) -> None:
     sql = (
         f"SELECT i % {USERS} AS user_id, to_timestamp({START // 1_000_000} + i % 5000) AS event_time, "
         "sha512(i::text::bytea) || sha512((-i)::text::bytea) AS note "
-        f"FROM generate_series(0, {ROWS - 1}) AS i ORDER BY i"
+        f"FROM generate_series(0, {ROWS * 4 - 1}) AS i ORDER BY i"
     )
     with onehop.Client(sql_url) as client:
         want = client.training_set(onehop.Query(sql), features=FEATURES)
-    assert want.num_rows == ROWS
-    with Proxy(sql_url, [1_500_000]) as proxy, onehop.Client(proxy.url) as client:
-        assert client.training_set(onehop.Query(sql, ordered=True), features=FEATURES).equals(want)
-        assert proxy.connections == 2
-    proxy = Proxy(sql_url, [1_500_000])
-    with proxy, onehop.Client(proxy.url) as client, pytest.raises(onehop.Unavailable, match="not ordered"):
-        client.training_set(onehop.Query(sql), features=FEATURES)
+    assert want.num_rows == ROWS * 4
+    for ordered in (True, False):
+        with Proxy(sql_url, []) as proxy, onehop.Client(proxy.url) as client:
+            reader = client.training_set_batches(onehop.Query(sql, ordered=ordered), features=FEATURES)
+            first = reader.read_next_batch()
+            proxy.cut()
+            if ordered:
+                assert pa.Table.from_batches([first, *reader]).equals(want)
+            else:
+                with pytest.raises(onehop.Unavailable, match="not ordered"):
+                    reader.read_all()
     with Proxy(sql_url, [10]) as proxy, onehop.Client(proxy.url) as client:  # before any row it begins again
-        assert client.training_set(onehop.Query(sql), features=FEATURES).num_rows == ROWS
+        assert client.training_set(onehop.Query(sql), features=FEATURES).equals(want)
 
 
 @pytest.mark.parametrize("code", ["RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "INTERNAL"])

@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pytest
-from conftest import FEATURES
+from conftest import FEATURES, Fake
 
 import onehop
+from onehop.v1 import feature_service_pb2 as pb
 
 UTC = dt.timezone.utc
 ZONED = dt.datetime(2026, 1, 2, tzinfo=UTC)
@@ -56,10 +57,11 @@ def objects(*values: Any) -> Any:
         ("spine.txt", "spine.txt ends with none"),
     ],
 )
-def test_mistakes(client: onehop.Client, spine: Any, says: str) -> None:
+def test_mistakes(client: onehop.Client, requests: list[Any], spine: Any, says: str) -> None:
     with pytest.raises(onehop.InvalidArgument) as caught:
         client.training_set(spine, features=FEATURES)
     assert says in str(caught.value)
+    assert not (says.startswith("row ") and requests)
 
 
 def test_rows_count_over_all_batches(client: onehop.Client) -> None:
@@ -96,6 +98,30 @@ def test_csv_is_read_as_it_is_written(client: onehop.Client, tmp_path: Path) -> 
     assert table["user_id"].to_pylist() == [1, None]
     assert table["event_time"][0].as_py() == ZONED + dt.timedelta(seconds=0.5)
     assert table.schema.field("event_time").type == pa.timestamp("us", "UTC")
+
+
+def test_csv_keys_are_what_the_service_says(fake: tuple[Fake, onehop.Client], tmp_path: Path) -> None:
+    service, client = fake
+    keys = [pb.JoinKey(name="zip", type="string"), pb.JoinKey(name="raw", type="bytes")]
+    views = [pb.FeatureView(name="v", join_keys=keys), pb.FeatureView(name="w", join_keys=[KEY_INT])]
+    views.append(pb.FeatureView(name="x", join_keys=[KEY_TEXT]))
+
+    def answer(request: Any, _: Any) -> Any:
+        if isinstance(request, pb.ListFeatureViewsRequest):
+            return pb.ListFeatureViewsResponse(views=views)
+        return iter([pb.GetTrainingSetResponse(arrow=request.arrow, rows=1)])
+
+    service.answer = answer
+    path = tmp_path / "s.csv"
+    path.write_text("zip,raw,both,event_time\n007,AP8=,7,2026-01-02T00:00:00Z\n")
+    (row,) = client.training_set(path, features=["v.f"]).to_pylist()
+    assert row == {"zip": "007", "raw": b"\x00\xff", "both": 7, "event_time": ZONED}
+    path.write_text("raw,event_time\n?,2026-01-02T00:00:00Z\n")
+    with pytest.raises(onehop.InvalidArgument, match=r'row 1, column "raw": .* is not base64'):
+        client.training_set(path, features=["v.f"])
+
+
+KEY_INT, KEY_TEXT = pb.JoinKey(name="both", type="int64"), pb.JoinKey(name="both", type="string")
 
 
 def test_options_that_cannot_be(client: onehop.Client, tmp_path: Path) -> None:

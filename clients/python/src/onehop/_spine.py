@@ -79,7 +79,7 @@ def open_rows(
 
 
 def _from_table(table: pa.Table) -> tuple[pa.RecordBatchReader, int]:
-    return table.unify_dictionaries().to_reader(_BATCH_ROWS), table.num_rows
+    return table.to_reader(_BATCH_ROWS), table.num_rows
 
 
 def _from_frame(frame: Any) -> pa.Table:
