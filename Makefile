@@ -31,7 +31,7 @@ chaos: ## the same at full size, about fifty minutes; FAULT=kill,flush runs some
 test-containers: ## the integration suite again, with everything in containers
 	@scripts/test-containers.sh
 
-test-python: ## the Python client against onehop dev, in a virtual environment of its own
+test-python: setup ## the Python client against onehop dev, in a virtual environment of its own
 	@mkdir -p bin && go build -o bin/ ./cmd/onehop ./cmd/serve
 	@clients/python/test.sh
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from conftest import START, Fake, Services, serve
+from conftest import START, Fake, Services, serve, spine
 
 import onehop
 from onehop.v1 import feature_service_pb2 as pb
@@ -67,6 +67,8 @@ def test_calls_end_after_their_timeout(fake: tuple[Fake, onehop.Client]) -> None
     start = time.monotonic()
     with pytest.raises(onehop.DeadlineExceeded):
         client.feature_views(timeout=0.2)
+    with pytest.raises(onehop.DeadlineExceeded):
+        client.training_set(spine(1), features=["v.f"], timeout=0.2)
     client._timeout = 0.2
     with pytest.raises(onehop.DeadlineExceeded):
         client.feature_view("v")

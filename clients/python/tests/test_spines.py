@@ -79,6 +79,10 @@ def test_rows_count_over_all_batches(client: onehop.Client) -> None:
             ["1,2026-01-02T00:00:00Z", "x2,2026-01-02T00:00:00Z"],
             'row 2, column "user_id": "x2" is not an integer',
         ),
+        (
+            ["9223372036854775807,2026-01-02T00:00:00Z", "-,2026-01-02T00:00:00Z"],
+            'row 2, column "user_id": "-" is not',
+        ),
         (["1,2026-01-02T00:00:00Z", "2"], "s.csv"),
     ],
 )

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
@@ -59,6 +60,7 @@ def test_a_frame_comes_back_as_it_was_with_features_beside(client: onehop.Client
     frame = spine(100).to_pandas()
     frame["kind"] = pd.Categorical(["a", "b"] * 50)
     frame["event_time"] = frame["event_time"].dt.tz_convert("Europe/Vienna")
+    frame["some"] = pd.Series([1, np.int64(2), None, 4.5] * 25, dtype=object)
     frame.index = pd.Index(range(1000, 1100), name="row")
     answer = client.training_set(frame, features=FEATURES, statuses=True)
     pd.testing.assert_frame_equal(answer[frame.columns], frame)

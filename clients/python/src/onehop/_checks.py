@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime
+import numbers
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 from onehop._errors import InvalidArgument
 
 MICROSECONDS = pa.timestamp("us", tz="UTC")
-_RFC3339 = r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$"
+_RFC3339 = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$"
 _NO_ZONE = (
     "has no time zone, so it may mean many moments: give the zone that it was written in, as by "
     'tz_localize("UTC") in pandas or pyarrow.compute.assume_timezone(column, "UTC")'
@@ -75,7 +76,7 @@ def _check_objects(name: str, series: Any) -> None:
     missing = series.isna().to_numpy()
     want: Any = None
     for row, value in enumerate(series, start=1):
-        if missing[row - 1] if not isinstance(value, (list, tuple)) else False:
+        if missing[row - 1]:
             continue
         kind = _kind(value)
         if want is None:
@@ -97,8 +98,10 @@ def _check_objects(name: str, series: Any) -> None:
 def _kind(value: Any) -> Any:
     if isinstance(value, datetime.datetime):
         return (datetime.datetime, str(value.tzinfo))
-    for kind in (bool, int, float, str, bytes):
-        if isinstance(value, kind):
+    if isinstance(value, bool):
+        return bool
+    for kind, known in ((int, numbers.Integral), (float, numbers.Real), (str, str), (bytes, bytes)):
+        if isinstance(value, known):
             return kind
     return type(value)
 
@@ -109,32 +112,24 @@ def _named(kind: Any) -> str:
 
 def read_texts(array: pa.Array, name: str, typ: pa.DataType) -> pa.Array:
     """Read the cells of a CSV column as what they must be; an empty cell is null."""
-    if pa.types.is_integer(typ):
-        return _convert(array, name, r"^-?\d{1,18}$", typ, "is not an integer of 64 bits")
     if pa.types.is_timestamp(typ):
         check_times(array, name, 0)
-        return array.cast(typ, safe=False) if _castable(array, typ) else array
+        read = _cast(array, typ)
+        return array if read is None else read  # finer than microseconds: the service reads them
     if pa.types.is_binary(typ):
         return pa.array([_base64(text, name, row) for row, text in enumerate(array.to_pylist(), 1)], typ)
-    return array
+    cast = _cast(array, typ)
+    if cast is not None:
+        return cast
+    row = next(row for row in range(len(array)) if _cast(array.slice(row, 1), typ) is None)
+    raise cell(row + 1, name, f'"{array[row].as_py()[:40]}" is not an integer of 64 bits')
 
 
-def _castable(array: pa.Array, typ: pa.DataType) -> bool:
-    """Say whether Arrow reads the times; the service reads all that are RFC 3339."""
-    try:
-        array.cast(typ, safe=False)
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
-def _convert(array: pa.Array, name: str, pattern: str, typ: pa.DataType, problem: str) -> pa.Array:
+def _cast(array: pa.Array, typ: pa.DataType) -> pa.Array | None:
     try:
         return array.cast(typ)
     except pa.ArrowInvalid:
-        at = pc.match_substring_regex(array, pattern).index(False).as_py()
-        text = array[max(at, 0)].as_py()
-        raise cell(max(at, 0) + 1, name, f'"{text[:40]}" {problem}') from None
+        return None
 
 
 def _base64(text: str | None, name: str, row: int) -> bytes | None:

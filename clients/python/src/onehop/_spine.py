@@ -52,7 +52,9 @@ class Part:
 
 def is_frame(spine: Any) -> bool:
     """Say whether a spine is a pandas DataFrame, without needing pandas."""
-    return type(spine).__module__.partition(".")[0] == "pandas" and hasattr(spine, "columns")
+    return any(
+        t.__module__.partition(".")[0] == "pandas" and t.__name__ == "DataFrame" for t in type(spine).__mro__
+    )
 
 
 def open_rows(
