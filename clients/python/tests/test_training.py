@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -202,6 +204,26 @@ def test_answers_that_cannot_be(
         client.training_set(spine(100), features=FEATURES, part_bytes=500)
     assert service.asked[-1].history_token == b"t"
     assert len(service.asked) == 2
+
+
+def test_an_answer_that_is_refused_is_not_waited_for(fake: tuple[Fake, onehop.Client]) -> None:
+    service, client = fake
+    ended = threading.Event()
+
+    def answer(request: pb.GetTrainingSetRequest, context: grpc.ServicerContext) -> Iterator[object]:
+        rows = pa.ipc.open_stream(request.arrow).read_all().num_rows
+        yield pb.GetTrainingSetResponse(
+            arrow=request.arrow, rows=rows, definitions_version=len(service.asked)
+        )
+        if len(service.asked) == 2:
+            context.add_callback(ended.set)
+            ended.wait(10)
+
+    service.answer = answer
+    with pytest.raises(onehop.Aborted) as caught:  # while it is held, so is all that its frames hold
+        client.training_set(spine(100), features=FEATURES, part_bytes=500)
+    assert ended.wait(5)
+    assert "version 1" in caught.value.message
 
 
 def test_all_events_are_there(client: onehop.Client) -> None:
