@@ -212,11 +212,11 @@ def test_an_answer_that_is_refused_is_not_waited_for(fake: tuple[Fake, onehop.Cl
 
     def answer(request: pb.GetTrainingSetRequest, context: grpc.ServicerContext) -> Iterator[object]:
         rows = pa.ipc.open_stream(request.arrow).read_all().num_rows
-        yield pb.GetTrainingSetResponse(
-            arrow=request.arrow, rows=rows, definitions_version=len(service.asked)
-        )
-        if len(service.asked) == 2:
-            context.add_callback(ended.set)
+        version = len(service.asked)
+        if version == 2:
+            assert context.add_callback(ended.set)
+        yield pb.GetTrainingSetResponse(arrow=request.arrow, rows=rows, definitions_version=version)
+        if version == 2:
             ended.wait(10)
 
     service.answer = answer
