@@ -5,7 +5,7 @@ TOOL := go tool -modfile=tools/go.mod
 WITH := go run ./internal/testenv/with --
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-faults chaos test-containers lint generate check-generated bench fuzz
+.PHONY: help setup demo test test-faults chaos test-containers test-python lint generate generate-python check-generated bench fuzz
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -31,12 +31,19 @@ chaos: ## the same at full size, about fifty minutes; FAULT=kill,flush runs some
 test-containers: ## the integration suite again, with everything in containers
 	@scripts/test-containers.sh
 
+test-python: setup ## the Python client against onehop dev, in a virtual environment of its own
+	@mkdir -p bin && go build -o bin/ ./cmd/onehop ./cmd/serve
+	@clients/python/test.sh
+
 lint: ## golangci-lint, strict
 	$(TOOL) golangci-lint run ./...
 
 generate: ## make the generated code and the JSON Schema anew
 	schemas/generate.sh
 	go generate ./featurestore/definition
+
+generate-python: ## make the generated code of the Python client anew; after make test-python
+	PYTHON=$(CURDIR)/.cache/python/bin/python clients/python/generate.sh
 
 check-generated: ## fail when generated code is stale or the API broke
 	schemas/generate.sh --check

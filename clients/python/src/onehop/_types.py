@@ -1,0 +1,119 @@
+"""What the services say of views, models and predictions."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Optional
+
+import pyarrow as pa
+
+from onehop.v1 import feature_service_pb2, inference_service_pb2
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+
+
+def moment(microseconds: int) -> datetime.datetime:
+    """Return a time of the wire."""
+    return _EPOCH + datetime.timedelta(microseconds=microseconds)
+
+
+class JoinKey(NamedTuple):
+    """A part of an entity's key: its name and its type, "int64", "string" or "bytes"."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One feature of a view, over one window."""
+
+    name: str
+    type: str
+    aggregate: str
+    field: str
+    window: str
+    description: str
+
+
+@dataclass(frozen=True)
+class FeatureView:
+    """A feature view. ``ttl`` is None for values that do not expire."""
+
+    name: str
+    entity: str
+    join_keys: Sequence[JoinKey]
+    source: str
+    ttl: Optional[datetime.timedelta]
+    generation: int
+    features: Sequence[Feature]
+
+
+@dataclass(frozen=True)
+class Model:
+    """One version of a model. ``problem`` says why it cannot be served; empty when it can."""
+
+    name: str
+    version: int
+    default: bool
+    problem: str
+    sha256: str
+    columns: Sequence[str]
+    candidates: str
+
+
+class Position(NamedTuple):
+    """Where Kafka has an event."""
+
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Candidates with their scores, best first.
+
+    ``table`` has the candidates' join keys, ``index``, the candidate's position in the request
+    from 0, ``score`` and, where asked for, the columns that went into the model.
+    """
+
+    model: str
+    version: int
+    table: pa.Table
+    read_time: datetime.datetime
+    freshness: datetime.timedelta
+    status_counts: Mapping[str, int]
+    read: datetime.timedelta
+    assemble: datetime.timedelta
+    run: datetime.timedelta
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A score for each row that was sent, in order."""
+
+    model: str
+    version: int
+    scores: Sequence[float]
+
+
+def view_of(m: feature_service_pb2.FeatureView) -> FeatureView:
+    """Make a view of its message."""
+    return FeatureView(
+        name=m.name,
+        entity=m.entity,
+        join_keys=tuple(JoinKey(k.name, k.type) for k in m.join_keys),
+        source=m.source,
+        ttl=datetime.timedelta(seconds=m.ttl_seconds) if m.ttl_seconds else None,
+        generation=m.generation,
+        features=tuple(
+            Feature(f.name, f.type, f.aggregate, f.field, f.window, f.description) for f in m.features
+        ),
+    )
+
+
+def model_of(m: inference_service_pb2.Model) -> Model:
+    """Make a model of its message."""
+    return Model(m.name, m.version, m.default, m.problem, m.sha256, tuple(m.columns), m.candidates)
