@@ -6,7 +6,8 @@ cd "$(dirname "$0")"
 venv=../../.cache/python
 python=$venv/bin/python
 
-if ! "$python" -c '' 2>/dev/null; then
+# A virtual environment does not survive that its directory moves.
+if ! "$python" -c '' 2>/dev/null || [ "$(cat "$venv/made-in" 2>/dev/null)" != "$PWD" ]; then
   base=${PYTHON:-python3}
   command -v "$base" >/dev/null || { echo "Python is needed: install python3, or name one by PYTHON" >&2; exit 1; }
   if ! "$base" -c 'import ensurepip, venv' 2>/dev/null; then
@@ -19,6 +20,7 @@ if ! "$python" -c '' 2>/dev/null; then
   fi
   rm -rf "$venv"
   "$base" -m venv "$venv"
+  echo "$PWD" >"$venv/made-in"
 fi
 "$python" -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 rm -rf build # a file that is gone must not be installed
