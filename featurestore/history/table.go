@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,7 +52,7 @@ func sqlType(t featurestore.Type) string {
 // fields by which rows are looked up, one list for each view of the source.
 func Open(ctx context.Context, pool *pgxpool.Pool, namespace string, source *featurestore.Source, keys [][]string) (*Table, error) {
 	t := &Table{pool: pool, namespace: namespace, source: source, keys: keys, progress: progress{bare: true}, patience: writePatience, idle: idlePatience}
-	t.columns = []string{"event_time", "record_time", "topic_id", "kafka_partition", "kafka_offset", "event_index", "deleted"}
+	t.columns = slices.Clone(originColumns)
 	for _, f := range source.Fields {
 		t.columns = append(t.columns, "f_"+f.Name)
 	}

@@ -13,6 +13,10 @@ import (
 	"github.com/onehop/onehop/featurestore/ingest"
 )
 
+// ImportPartition is the partition of events that came from a file, in a topic of the file's
+// own: before those of Kafka in the order of the log, by which a tombstone counts.
+const ImportPartition int32 = -1
+
 // Writer copies the records of one partition. It is not safe for concurrent use.
 type Writer struct {
 	table *Table
@@ -95,6 +99,23 @@ func (w *Writer) copy(ctx context.Context, tx pgx.Tx, batch ingest.Batch) error 
 		events = events[1:]
 	}
 	return w.copyEvents(ctx, tx.Conn(), events)
+}
+
+// Sync waits until what was written is on Postgres's disk. Who can bring it again when it is
+// lost need not.
+func (w *Writer) Sync(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, w.table.patience)
+	defer cancel()
+	// A commit that waits for the disk waits for all before it.
+	const statement = `UPDATE onehop.offsets SET next = next WHERE namespace = $1 AND source = $2 AND topic_id = $3 AND partition = $4 AND next = $5`
+	tag, err := w.table.pool.Exec(ctx, statement, w.table.namespace, w.table.source.Name, [16]byte(w.id.Topic), w.id.Partition, w.next)
+	switch {
+	case err != nil:
+		return fmt.Errorf("waiting for Postgres's disk: %w", err)
+	case tag.RowsAffected() == 0:
+		return fmt.Errorf("history: the offset is no longer %d: %w", w.next, ingest.ErrLost)
+	}
+	return nil
 }
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }

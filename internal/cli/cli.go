@@ -35,6 +35,8 @@ type root struct {
 	Inspect     inspectCommand     `cmd:"" help:"Show what is stored of an entity, decoded."`
 	Verify      verifyCommand      `cmd:"" help:"Compare the rows in Redis with the events in history."`
 	TrainingSet trainingSetCommand `cmd:"" name:"training-set" help:"Add to rows of keys and times the values that features had then."`
+	Export      exportCommand      `cmd:"" help:"Write the history of a source as Parquet, a directory for each day."`
+	Import      importCommand      `cmd:"" help:"Bring past events from files to history."`
 	DLQ         dlqCommand         `cmd:"" name:"dlq" help:"Look at the events that were refused, the dead letters, and put them back."`
 	Generate    generateCommand    `cmd:"" help:"Invent a stream of movie ratings."`
 	Bench       benchCommand       `cmd:"" help:"Measure Onehop beside its floor, with servers of its own."`
