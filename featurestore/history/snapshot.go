@@ -24,6 +24,7 @@ type Snapshot struct {
 	cut       bool                              // history holds more than the snapshot is to show
 	topics    map[string][]featurestore.TopicID // of each source, in the order in which they came
 	columns   map[string]map[string]bool
+	dropped   map[string]int64 // where the history of a source begins, see Begin
 }
 
 // Offsets say how far a history goes, or went.
@@ -50,7 +51,7 @@ func OpenSnapshot(ctx context.Context, pool *pgxpool.Pool, namespace string, at 
 		conn.Release()
 		return nil, fmt.Errorf("reading history: %w", err)
 	}
-	s := &Snapshot{conn: conn, tx: tx, namespace: namespace, columns: map[string]map[string]bool{}, topics: map[string][]featurestore.TopicID{}}
+	s := &Snapshot{conn: conn, tx: tx, namespace: namespace, columns: map[string]map[string]bool{}, dropped: map[string]int64{}, topics: map[string][]featurestore.TopicID{}}
 	if err := s.open(ctx, at); err != nil {
 		s.Close(ctx)
 		return nil, err
@@ -59,6 +60,9 @@ func OpenSnapshot(ctx context.Context, pool *pgxpool.Pool, namespace string, at 
 }
 
 func (s *Snapshot) open(ctx context.Context, at Offsets) error {
+	if err := s.readDropped(ctx); err != nil {
+		return err
+	}
 	// Queries are many and short; compiling them would take longer than running them.
 	if _, err := s.tx.Exec(ctx, "SET LOCAL jit = off"); err != nil {
 		return fmt.Errorf("reading history: %w", err)

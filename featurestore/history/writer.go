@@ -2,12 +2,14 @@ package history
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/ingest"
@@ -65,15 +67,25 @@ func (w *Writer) Process(ctx context.Context, batch ingest.Batch, behind int64) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, w.table.patience)
 	defer cancel()
-	if err := w.table.ensurePartitions(ctx, batch.Events, behind <= farBehind); err != nil {
-		return err
+	err := w.try(ctx, batch, behind)
+	var told *pgconn.PgError
+	const noPartition = "23514"
+	if errors.As(err, &told) && told.Code == noPartition { // another process dropped a month
+		w.table.made.forget()
+		err = w.try(ctx, batch, behind)
 	}
-	err := pgx.BeginFunc(ctx, w.table.pool, func(tx pgx.Tx) error { return w.copy(ctx, tx, batch) })
 	if err != nil {
 		return err
 	}
 	w.next = batch.To
 	return nil
+}
+
+func (w *Writer) try(ctx context.Context, batch ingest.Batch, behind int64) error {
+	if err := w.table.ensurePartitions(ctx, batch.Events, behind <= farBehind); err != nil {
+		return err
+	}
+	return pgx.BeginFunc(ctx, w.table.pool, func(tx pgx.Tx) error { return w.copy(ctx, tx, batch) })
 }
 
 func (w *Writer) copy(ctx context.Context, tx pgx.Tx, batch ingest.Batch) error {
@@ -145,6 +157,13 @@ func (w *Writer) copyEvents(ctx context.Context, conn *pgx.Conn, events []featur
 type made struct {
 	mu     sync.Mutex
 	suffix map[string]bool
+}
+
+// forget makes the next writer look.
+func (m *made) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.suffix = nil
 }
 
 // ensurePartitions makes the partitions that events fall into.

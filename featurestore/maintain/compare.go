@@ -27,6 +27,8 @@ type comparison struct {
 	columns []featurestore.Column
 	result  *Verification
 
+	// nowOnly says that history does not reach back for reads of before now.
+	nowOnly    bool
 	state      *fold.State
 	have, want []featurestore.Cell
 }
@@ -58,7 +60,16 @@ func (c *comparison) bucket(ctx context.Context, s *history.Snapshot, batch *ent
 		return err
 	}
 	now := time.Now().UnixMicro()
-	q := batch.query(training.Query{Source: c.source, KeyFields: c.view.JoinFields, Fields: c.view.Program.Fields()}, rows, c.since(now))
+	since := c.since(now)
+	if begin := s.Begin(c.source.Name); since < begin { // some of that was dropped
+		lookback := c.view.Program.Lookback()
+		if lookback == 0 || now-lookback < begin {
+			c.result.Unchecked += len(rows)
+			return nil
+		}
+		since, c.nowOnly = begin, true
+	}
+	q := batch.query(training.Query{Source: c.source, KeyFields: c.view.JoinFields, Fields: c.view.Program.Fields()}, rows, since)
 	events := make([][]featurestore.Event, len(rows))
 	err = until.Walk(ctx, q, func(r int, e *featurestore.Event) error {
 		events[r] = append(events[r], own(e))
@@ -141,7 +152,7 @@ func (c *comparison) differ(have, want []byte, now int64) (column int, err error
 	}
 	newest := max(c.reader.Newest(have), c.reader.Newest(want)) + 1
 	times := []int64{max(now, newest)}
-	if have != nil { // a row that Redis has forgotten is compared as of now only
+	if have != nil && !c.nowOnly { // a row that Redis has forgotten is compared as of now only
 		times = append(times, newest)
 	}
 	for _, t := range times {

@@ -149,6 +149,28 @@ func TestRowsThatAreRightAreEqual(t *testing.T) {
 	}
 }
 
+// TestImportsAreNoSkew: rows do not have events that came from files, and are not asked for
+// them; of entities of whom there is nothing else there is no row.
+func TestImportsAreNoSkew(t *testing.T) {
+	w := newWorld(t)
+	all := events()
+	w.fold(all)
+	w.keep(all, 100)
+	past := events()[:40]
+	for i := range past {
+		past[i].Time -= 60e6
+		past[i].Partition = history.ImportPartition
+		past[i].Values[0] = featurestore.IntValue(int64(i)) // of whom half have rows
+	}
+	writer := w.table.NewWriter(ingest.PartitionID{Topic: featurestore.TopicID{1}, Partition: history.ImportPartition})
+	_, err := writer.Open(t.Context(), map[int32]ingest.Offsets{history.ImportPartition: {End: 40}})
+	w.check(err)
+	w.check(writer.Process(t.Context(), ingest.Batch{To: 40, Events: past}, 0))
+	if v := w.verify(0); v.Rows != 40 || v.Wrong() != 0 || v.Unchecked != 0 {
+		t.Errorf("%+v", v)
+	}
+}
+
 func TestRowsThatAreWrongAreTold(t *testing.T) {
 	all := events()
 	without := func(drop func(i int) bool) []featurestore.Event {
