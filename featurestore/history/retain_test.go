@@ -46,7 +46,9 @@ func retainedTable(t *testing.T) (*Table, []featurestore.Event) {
 }
 
 // day is a moment of 2026.
-func day(month time.Month, day int) time.Time { return time.Date(2026, month, day, 0, 0, 0, 0, time.UTC) }
+func day(month time.Month, day int) time.Time {
+	return time.Date(2026, month, day, 0, 0, 0, 0, time.UTC)
+}
 
 // TestRetention drops months that are wholly older than the retention and a day, and no other.
 func TestRetention(t *testing.T) {
@@ -123,6 +125,50 @@ func TestNothingIsDroppedUnderAReader(t *testing.T) {
 	s.Close(t.Context())
 	if dropped, err := table.Retain(t.Context(), day(3, 4)); err != nil || len(dropped) != 2 {
 		t.Error(dropped, err)
+	}
+}
+
+// TestSnapshotsWaitForWhoDrops: one that is opened meanwhile knows what is gone.
+func TestSnapshotsWaitForWhoDrops(t *testing.T) {
+	table, _ := retainedTable(t)
+	tx, err := table.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(t.Context()) }() // after a failure
+	old, err := table.before(t.Context(), day(2, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := table.drop(t.Context(), tx, old); err != nil {
+		t.Fatal(err)
+	}
+	opened := make(chan *Snapshot, 1)
+	go func() {
+		s, err := OpenSnapshot(t.Context(), table.pool, table.namespace, nil)
+		if err != nil {
+			t.Error(err)
+		}
+		opened <- s
+	}()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for waiting := 0; waiting == 0; <-tick.C {
+		err := table.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'onehop.dropped'::regclass`).Scan(&waiting)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s := <-opened
+	if s == nil {
+		return
+	}
+	defer s.Close(t.Context())
+	if s.Begin("events") != day(2, 1).UnixMicro() {
+		t.Errorf("history begins at %d to one who waited", s.Begin("events"))
 	}
 }
 

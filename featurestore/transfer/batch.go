@@ -12,21 +12,26 @@ type batch struct {
 	source *featurestore.Source
 	events []featurestore.Event
 	values []featurestore.Value // of the next events
+	slab   []featurestore.Value // the newest of which they are a part
 	bytes  int
 }
+
+// reset makes the batch empty, to use its memory again.
+func (b *batch) reset() { b.events, b.values, b.bytes = b.events[:0], b.slab, 0 }
 
 func newBatch(source *featurestore.Source) *batch {
 	return &batch{source: source, events: make([]featurestore.Event, 0, importRows)}
 }
 
-// slab is for how many events values are allocated together.
-const slab = 256
+// slabEvents is for how many events values are allocated together.
+const slabEvents = 256
 
 // event is the next event, which is in the batch when it is added.
 func (b *batch) event() *featurestore.Event {
 	fields := len(b.source.Fields)
 	if len(b.values) < fields {
-		b.values = make([]featurestore.Value, slab*fields)
+		b.slab = make([]featurestore.Value, slabEvents*fields)
+		b.values = b.slab
 	}
 	clear(b.values[:fields])
 	next := b.events[: len(b.events)+1 : cap(b.events)]

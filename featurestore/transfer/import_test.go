@@ -148,6 +148,18 @@ func TestImportGoesOn(t *testing.T) {
 	}
 }
 
+// TestFilesThatChange after they were checked are not imported.
+func TestFilesThatChange(t *testing.T) {
+	s := newStore(t)
+	name := write(t, "past.csv", past)
+	f, err := transfer.Check(t.Context(), source(), name, nil)
+	s.check(err)
+	s.check(os.WriteFile(name, []byte(past+"\n"), 0o600))
+	if _, err := f.Import(t.Context(), s.namespace, s.table, nil); err == nil || !strings.Contains(err.Error(), "past.csv changed since it was checked") || s.count() != 0 {
+		t.Errorf("%v, %d events", err, s.count())
+	}
+}
+
 func TestMistakesInCSV(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                                                             "it is empty: the first line",

@@ -10,6 +10,7 @@ import (
 
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/training/files"
+	"github.com/onehop/onehop/internal/testenv"
 )
 
 // exported is how many events a day's file has, 0 for none.
@@ -131,5 +132,41 @@ func TestImport(t *testing.T) {
 		if diff := cmp.Diff("user_id,event_time,user.n_lifetime\n1,2026-02-01T00:00:00Z,4\n9,2025-06-02T00:00:01Z,1\n1,2025-12-01T00:00:00Z,1\n", joined()); diff != "" {
 			t.Error(diff)
 		}
+	}
+}
+
+const forgetful = `
+namespace: shop
+entities: [{name: user, keys: [{name: user_id, type: int64}]}]
+sources:
+  - name: orders
+    format: json
+    tombstone: delete
+    event_time: {field: at, unit: us}
+    fields: [{name: user_id, type: int64, required: true, key: true}]
+views:
+  - {name: user, entity: user, source: orders, features: [{name: n, aggregate: count, windows: [lifetime]}]}
+`
+
+// TestTombstonesForgetImports: an entity that was forgotten stays so when its past comes in
+// from a file.
+func TestTombstonesForgetImports(t *testing.T) {
+	s := newShop(t)
+	s.namespace = testenv.Namespace(t)
+	s.flags[3] = s.namespace
+	s.write(t, "definitions/all.yaml", forgetful)
+	mustRun(t, append([]string{"apply", s.file("definitions")}, s.flags...)...)
+	event := func(after int64, tombstone bool) featurestore.Event {
+		return featurestore.Event{
+			Position: featurestore.Position{Time: tenOClock + after}, RecordTime: tenOClock + after, Delete: tombstone,
+			Values: []featurestore.Value{featurestore.IntValue(1)},
+		}
+	}
+	s.fill(t, []featurestore.Event{event(0, false), event(60e6, true), event(30e6, false), event(120e6, false)}) // one is late
+	s.write(t, "past.csv", "user_id,event_time\n1,2025-06-01T00:00:00Z\n1,2025-07-01T00:00:00Z\n")
+	mustRun(t, append([]string{"import", "orders", s.file("past.csv")}, s.flags...)...)
+	got := s.joined(t, "user_id,event_time\n1,2026-01-01T10:00:59Z\n1,2026-01-01T10:01:01Z\n1,2026-02-01T00:00:00Z\n", "--features", "user.n_lifetime")
+	if diff := cmp.Diff("user_id,event_time,user.n_lifetime\n1,2026-01-01T10:00:59Z,4\n1,2026-01-01T10:01:01Z,1\n1,2026-02-01T00:00:00Z,2\n", got); diff != "" {
+		t.Error(diff)
 	}
 }
