@@ -26,8 +26,10 @@ const benchRows = 1_000_000
 
 func ratings() *featurestore.Source {
 	return &featurestore.Source{Name: "ratings", MaxAge: time.Hour, MaxSkew: time.Minute, Fields: []featurestore.Field{
-		{Name: "user_id", Type: featurestore.Int64, Required: true}, {Name: "movie_id", Type: featurestore.Int64, Required: true},
-		{Name: "rating", Type: featurestore.Float64, Required: true}, {Name: "device", Type: featurestore.String},
+		{Name: "user_id", Type: featurestore.Int64, Required: true},
+		{Name: "movie_id", Type: featurestore.Int64, Required: true},
+		{Name: "rating", Type: featurestore.Float64, Required: true},
+		{Name: "device", Type: featurestore.String},
 	}}
 }
 
@@ -142,8 +144,10 @@ func benchFiles(b *testing.B) (csv, parquet string) {
 	b.Helper()
 	schema := arrow.NewSchema([]arrow.Field{
 		{Name: "event_time", Type: &arrow.TimestampType{Unit: arrow.Microsecond, TimeZone: "UTC"}},
-		{Name: "user_id", Type: arrow.PrimitiveTypes.Int64}, {Name: "movie_id", Type: arrow.PrimitiveTypes.Int64},
-		{Name: "rating", Type: arrow.PrimitiveTypes.Float64}, {Name: "device", Type: arrow.BinaryTypes.String},
+		{Name: "user_id", Type: arrow.PrimitiveTypes.Int64},
+		{Name: "movie_id", Type: arrow.PrimitiveTypes.Int64},
+		{Name: "rating", Type: arrow.PrimitiveTypes.Float64},
+		{Name: "device", Type: arrow.BinaryTypes.String},
 	}, nil)
 	dir := b.TempDir()
 	csv, parquet = filepath.Join(dir, "past.csv"), filepath.Join(dir, "past.parquet")

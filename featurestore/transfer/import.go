@@ -135,8 +135,8 @@ func (f *File) same() error {
 
 // importRows is how many rows are copied at a time, or fewer if they have so many bytes.
 const (
-	importRows  = 100_000
-	importBytes = 16 << 20
+	importRows  = 50_000
+	importBytes = 8 << 20
 )
 
 // batches reads the rows of the file from one on. With again, all batches are in its memory,

@@ -130,7 +130,7 @@ func (s *store) snapshot() *history.Snapshot {
 	s.t.Helper()
 	snapshot, err := history.OpenSnapshot(s.t.Context(), s.pool, s.namespace, nil)
 	s.check(err)
-	s.t.Cleanup(func() { snapshot.Close(context.Background()) }) //nolint:usetesting // the test's context is over
+	s.t.Cleanup(func() { snapshot.Close(context.Background()) })
 	return snapshot
 }
 
