@@ -18,7 +18,7 @@ import (
 type importCommand struct {
 	Source        string   `arg:"" help:"The source whose past events they are."`
 	Files         []string `arg:"" name:"file" help:"CSV (.csv) or Parquet (.parquet)."`
-	Check         bool     `help:"Only look whether the files are good."`
+	OnlyCheck     bool     `name:"check" help:"Only look whether the files are good."`
 	Namespace     string   `env:"ONEHOP_NAMESPACE" default:"default" help:"Namespace of the definitions."`
 	postgresFlags `embed:""`
 	JSON          bool `name:"json" help:"Print the summary as JSON."`
@@ -69,7 +69,7 @@ func (c *importCommand) Run(ctx context.Context, s Streams) error {
 		return err
 	}
 	summaries := make([]*importSummary, 0, len(files))
-	if !c.Check {
+	if !c.OnlyCheck {
 		if summaries, err = c.all(ctx, s, pool, catalog, source, files); err != nil {
 			return err
 		}
@@ -84,7 +84,7 @@ func (c *importCommand) Run(ctx context.Context, s Streams) error {
 		}
 		fmt.Fprintln(s.Err)
 	}
-	if !c.Check {
+	if !c.OnlyCheck {
 		fmt.Fprintln(s.Err, "Training sets have these events. Rows in Redis do not: they are folded from Kafka.")
 	}
 	return nil
@@ -105,7 +105,7 @@ func (c *importCommand) check(ctx context.Context, s Streams, source *featuresto
 			problems = append(problems, err)
 			continue
 		}
-		if c.Check {
+		if c.OnlyCheck {
 			fmt.Fprintf(s.Err, "%s: %d events, all good\n", name, f.Rows)
 		}
 		files = append(files, f)

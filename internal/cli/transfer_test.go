@@ -120,6 +120,9 @@ func TestImport(t *testing.T) {
 			t.Errorf("exit status %d: %s, want %s", code, complaints, want)
 		}
 	}
+	if code, _, complaints := run(t, "import", "orders", "past.csv"); code != 64 || !strings.Contains(complaints, "--postgres") {
+		t.Errorf("exit status %d: %s", code, complaints)
+	}
 	mustRun(t, append(importing("past.csv"), "--check")...)
 	if diff := cmp.Diff(before, joined()); diff != "" {
 		t.Error(diff)
