@@ -148,6 +148,29 @@ func TestImportGoesOn(t *testing.T) {
 	}
 }
 
+// TestImportsAreOnTheDisk when they are done: nobody would bring them again after a crash of
+// Postgres, as ingest does what it copied.
+func TestImportsAreOnTheDisk(t *testing.T) {
+	s := newStore(t)
+	var b strings.Builder
+	b.WriteString("id,event_time\n")
+	for i := range 20_000 { // some MiB of the write-ahead log
+		fmt.Fprintf(&b, "%d,2024-01-01T00:00:00Z\n", i)
+	}
+	f, err := transfer.Check(t.Context(), source(), write(t, "many.csv", b.String()), nil)
+	s.check(err)
+	var copied string // where the log ends when all is copied
+	_, err = f.Import(t.Context(), s.namespace, s.table, func(int) {
+		s.check(s.pool.QueryRow(t.Context(), "SELECT pg_current_wal_insert_lsn()::text").Scan(&copied))
+	})
+	s.check(err)
+	var pending int
+	s.check(s.pool.QueryRow(t.Context(), "SELECT ($1::text::pg_lsn - pg_current_wal_flush_lsn())::bigint", copied).Scan(&pending))
+	if copied == "" || pending > 0 {
+		t.Errorf("%d bytes of the log are not on the disk", pending)
+	}
+}
+
 // TestFilesThatChange after they were checked are not imported.
 func TestFilesThatChange(t *testing.T) {
 	s := newStore(t)

@@ -173,3 +173,16 @@ func TestTombstonesForgetImports(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestTrainingSetOfDroppedHistory: a row that needs what the retention dropped is refused.
+func TestTrainingSetOfDroppedHistory(t *testing.T) {
+	s := newShop(t)
+	if _, err := s.pool.Exec(t.Context(), "INSERT INTO onehop.dropped VALUES ($1, 'orders', '2026-01-01T00:00:00Z')", s.namespace); err != nil {
+		t.Fatal(err)
+	}
+	s.write(t, "spine.csv", labels)
+	code, out, complaints := run(t, s.args("--spine", s.file("spine.csv"), "--features", "user.n_lifetime")...)
+	if code != 1 || out != "" || !strings.Contains(complaints, `a row needs all events of source "orders", and history begins at 2026-01-01T00:00:00Z: older ones were dropped, as the source's retention says`) {
+		t.Errorf("exit status %d: %s%s", code, out, complaints)
+	}
+}
