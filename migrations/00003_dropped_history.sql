@@ -1,7 +1,5 @@
 -- +goose Up
--- Where the history of a source begins, once its retention made months go. Who reads history
--- holds a lock of this table in the mode ACCESS SHARE until the end of the transaction; months
--- are dropped under ACCESS EXCLUSIVE, and so never under a reader.
+-- Where the history of a source begins, once its retention made months go.
 CREATE TABLE onehop.dropped (
     namespace text        NOT NULL,
     source    text        NOT NULL,

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/onehop/onehop/featurestore"
 )
@@ -35,7 +36,7 @@ func (t *Table) Retain(ctx context.Context, now time.Time) (dropped []string, er
 	var told *pgconn.PgError
 	const lockNotAvailable = "55P03"
 	switch {
-	case errors.As(err, &told) && told.Code == lockNotAvailable:
+	case errors.Is(err, ErrRead), errors.As(err, &told) && told.Code == lockNotAvailable:
 		return nil, ErrRead
 	case err != nil:
 		return nil, fmt.Errorf("dropping months of the history of source %q: %w", t.source.Name, err)
@@ -84,11 +85,16 @@ func (t *Table) drop(ctx context.Context, tx pgx.Tx, old []span) error {
 	const begins = `
 		INSERT INTO onehop.dropped (namespace, source, before) VALUES ($1, $2, $3)
 		ON CONFLICT (namespace, source) DO UPDATE SET before = greatest(dropped.before, excluded.before)`
+	var alone bool
+	if err := tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock(hashtext($1))", readersLock(t.namespace)).Scan(&alone); err != nil {
+		return err
+	}
+	if !alone {
+		return ErrRead
+	}
 	// Writers are waited for; more of them wait meanwhile.
-	for _, statement := range []string{"LOCK TABLE onehop.dropped IN ACCESS EXCLUSIVE MODE NOWAIT", "SET LOCAL lock_timeout = '2s'"} {
-		if _, err := tx.Exec(ctx, statement); err != nil {
-			return err
-		}
+	if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '2s'"); err != nil {
+		return err
 	}
 	if _, err := tx.Exec(ctx, begins, t.namespace, t.source.Name, old[len(old)-1].to); err != nil {
 		return err
@@ -102,12 +108,28 @@ func (t *Table) drop(ctx context.Context, tx pgx.Tx, old []span) error {
 	return nil
 }
 
-// readDropped holds off whoever drops months, and finds out what was dropped. It must be the
-// transaction's first: what it sees is of when its first query began, and LOCK is none.
-func (s *Snapshot) readDropped(ctx context.Context) error {
-	if _, err := s.tx.Exec(ctx, "LOCK TABLE onehop.dropped IN ACCESS SHARE MODE"); err != nil {
-		return fmt.Errorf("reading history: %w", err)
+// readersLock is the name of the lock that who reads a namespace's history shares, and that who
+// drops months has alone.
+func readersLock(namespace string) string { return "onehop read " + namespace }
+
+// holdOff waits for whoever drops months, and holds off the next one until letGo. It comes
+// before the transaction, which sees what there was when its first query began: one that
+// waited in it would see months that are gone.
+func holdOff(ctx context.Context, conn *pgxpool.Conn, namespace string) error {
+	_, err := conn.Exec(ctx, "SELECT pg_advisory_lock_shared(hashtext($1))", readersLock(namespace))
+	return err
+}
+
+// letGo gives a connection back, without the lock or not at all.
+func letGo(ctx context.Context, conn *pgxpool.Conn, namespace string) {
+	if _, err := conn.Exec(ctx, "SELECT pg_advisory_unlock_shared(hashtext($1))", readersLock(namespace)); err != nil {
+		_ = conn.Conn().Close(ctx) // which ends the lock
 	}
+	conn.Release()
+}
+
+// readDropped finds out what was dropped.
+func (s *Snapshot) readDropped(ctx context.Context) error {
 	rows, err := s.tx.Query(ctx, "SELECT source, before FROM onehop.dropped WHERE namespace = $1", s.namespace)
 	if err != nil {
 		return fmt.Errorf("asking where history begins: %w", err)

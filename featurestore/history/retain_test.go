@@ -154,7 +154,8 @@ func TestSnapshotsWaitForWhoDrops(t *testing.T) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for waiting := 0; waiting == 0; <-tick.C {
-		err := table.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'onehop.dropped'::regclass`).Scan(&waiting)
+		err := table.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks
+			WHERE NOT granted AND locktype = 'advisory' AND objid::bigint = hashtext($1)::bigint & 4294967295`, readersLock(table.namespace)).Scan(&waiting)
 		if err != nil {
 			t.Fatal(err)
 		}
