@@ -53,6 +53,17 @@ func (c *Catalog) ViewsOf(source string) []*View {
 	return views
 }
 
+// Lookups lists the fields by which events of a source are looked up: for each view that it
+// feeds those of its join keys, each list once.
+func (c *Catalog) Lookups(source string) (keys [][]string) {
+	for _, view := range c.ViewsOf(source) {
+		if !slices.ContainsFunc(keys, func(k []string) bool { return slices.Equal(k, view.JoinFields) }) {
+			keys = append(keys, view.JoinFields)
+		}
+	}
+	return keys
+}
+
 func find[T any](list []T, is func(*T) bool) *T {
 	i := slices.IndexFunc(list, func(t T) bool { return is(&t) })
 	if i < 0 {

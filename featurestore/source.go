@@ -66,7 +66,9 @@ type Source struct {
 	// MaxAge bounds how much older than its record an event may be, MaxSkew how
 	// much newer.
 	MaxAge, MaxSkew time.Duration
-	Fields          []Field
+	// Retention is how long history keeps events at least, by event time; 0 is for ever.
+	Retention time.Duration `json:",omitzero"`
+	Fields    []Field
 }
 
 // Field is one typed field of a source's events. It is the member of the record that

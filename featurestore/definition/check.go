@@ -55,6 +55,7 @@ func (c *checker) check(namespace string, files []File) {
 		c.view(&c.views[i])
 	}
 	c.tombstones()
+	c.retentions()
 	c.keyBytes()
 	for i := range c.catalog.Views {
 		c.rowSize(&c.catalog.Views[i])

@@ -29,6 +29,7 @@ func (c *checker) source(def *sourceDef) {
 	if def.MaxSkew.given() {
 		source.MaxSkew = def.MaxSkew.value
 	}
+	source.Retention = def.Retention.value
 	ok = c.eventTime(def) && ok
 	ok = c.fields(def, &source) && ok
 	if def.broken {
@@ -257,10 +258,18 @@ func (c *checker) tombstones() {
 }
 
 func (c *checker) tombstonePlace(source string) place {
-	for i := range c.sources {
-		if c.sources[i].Name.value == source {
-			return c.sources[i].Tombstone.place
-		}
+	if def := c.sourceDef(source); def != nil {
+		return def.Tombstone.place
 	}
 	return place{}
+}
+
+// sourceDef is the definition of a source, nil if there is none.
+func (c *checker) sourceDef(name string) *sourceDef {
+	for i := range c.sources {
+		if c.sources[i].Name.value == name {
+			return &c.sources[i]
+		}
+	}
+	return nil
 }

@@ -31,6 +31,7 @@ func sourceDetails(before, after *featurestore.Source) []string {
 	d.value("event_time", eventTime(before), eventTime(after))
 	d.value("explode", before.Explode, after.Explode)
 	d.value("tombstone", tombstone(before), tombstone(after))
+	d.value("retention", retention(before), retention(after))
 	if before.Name == "" {
 		d.value("max_age", "", bound(after.MaxAge))
 		d.value("max_skew", "", bound(after.MaxSkew))
@@ -57,6 +58,13 @@ func descriptorSet(s *featurestore.Source) string {
 		return ""
 	}
 	return fmt.Sprintf("%d bytes, %016x", len(s.DescriptorSet), xxhash.Sum64(s.DescriptorSet))
+}
+
+func retention(s *featurestore.Source) string {
+	if s.Retention == 0 {
+		return ""
+	}
+	return featurestore.FormatDuration(s.Retention)
 }
 
 func tombstone(s *featurestore.Source) string {

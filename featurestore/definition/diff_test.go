@@ -51,6 +51,30 @@ func TestDiff(t *testing.T) {
 	}
 }
 
+// TestRetentionIsNoNewState: a view's rows stay as they are when history is to end.
+func TestRetentionIsNoNewState(t *testing.T) {
+	parse := func(text string) *featurestore.Catalog {
+		catalog, err := Parse([]File{{Name: "d.yaml", Text: []byte(`
+namespace: shop
+entities: [{name: user, keys: [{name: user_id, type: int64}]}]
+sources:
+  - {name: orders, format: json, ` + text + ` event_time: {record: true}, fields: [{name: user_id, type: int64, required: true}]}
+views:
+  - {name: user, entity: user, source: orders, features: [{name: n, aggregate: count, windows: [1h]}]}
+`)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return catalog
+	}
+	without, with := parse(""), parse("retention: 400d,")
+	for want, changes := range map[string][]Change{"retention: 400d": Diff(without, with), "retention: 400d → none": Diff(with, without)} {
+		if len(changes) != 1 || changes[0].Name != "orders" || changes[0].NewState || len(changes[0].Details) != 1 || changes[0].Details[0] != want {
+			t.Errorf("%+v, want %q", changes, want)
+		}
+	}
+}
+
 // TestDiffIgnoresWhatApplyFillsIn: versions and generations are not definitions.
 func TestDiffIgnoresWhatApplyFillsIn(t *testing.T) {
 	before, after := parseGolden(t, "valid/full.yaml"), parseGolden(t, "valid/full.yaml")

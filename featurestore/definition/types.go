@@ -37,7 +37,7 @@ type joinKeyDef struct {
 }
 
 type sourceDef struct {
-	mapping     `doc:"A Kafka topic whose records are events with typed fields." planned:"retention"`
+	mapping     `doc:"A Kafka topic whose records are events with typed fields."`
 	Name        text         `yaml:"name,required" form:"short" eg:"ratings" doc:"The source's name."`
 	Description text         `yaml:"description" doc:"For people."`
 	Topic       text         `yaml:"topic" form:"topic" eg:"movielens.ratings" default:"<namespace>.<name>" doc:"The Kafka topic. One source reads a topic."`
@@ -47,6 +47,7 @@ type sourceDef struct {
 	EventTime   eventTimeDef `yaml:"event_time,required" doc:"Where the event time is."`
 	MaxAge      duration     `yaml:"max_age" min:"1s" max:"3650d" default:"7d" doc:"How much older than its record's timestamp an event may be. Older ones are dead letters."`
 	MaxSkew     duration     `yaml:"max_skew" min:"0s" max:"1d" default:"5m" doc:"How much newer than its record's timestamp an event may be."`
+	Retention   duration     `yaml:"retention" min:"1d" max:"36500d" eg:"400d" doc:"How long history keeps events at least, by event time: months that are wholly older are dropped. By default for ever. No view of the source may need more."`
 	Explode     text         `yaml:"explode" form:"path" eg:"order.items" doc:"The path of an array of which each element is an event. Paths of fields that begin with it are read from the element, the others from the record."`
 	Tombstone   text         `yaml:"tombstone" one:"tombstones" doc:"What a record without a value does. Without it such records are dead letters; delete makes the entity of the record's key be forgotten, and needs the key: true of every join field."`
 	Fields      []fieldDef   `yaml:"fields,required" max:"256" doc:"The fields that are decoded; others are skipped."`

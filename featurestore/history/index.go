@@ -127,6 +127,23 @@ func (t *Table) Index(ctx context.Context) error {
 	return nil
 }
 
+// IndexAll makes the indexes that months lack, or waits for another process that does.
+func (t *Table) IndexAll(ctx context.Context) error {
+	for {
+		if err := t.Index(ctx); err != nil {
+			return err
+		}
+		if done, err := t.Indexed(ctx); done || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(time.Second):
+		}
+	}
+}
+
 // smallMonth is the size in bytes up to which a month's indexes are made the fast way, side
 // by side, which holds up those who write to it for some seconds. Larger ones are made
 // without.

@@ -60,6 +60,11 @@ func (s *Snapshot) Newest(ctx context.Context, q *training.Query, yield func(r i
 // events asks for the events of all ranges at once: for each a subquery that walks along
 // the index of the key. rest ends the subquery.
 func (s *Snapshot) events(ctx context.Context, q *training.Query, rest string, yield func(r int, e *featurestore.Event) error) error {
+	for _, r := range q.Ranges {
+		if err := s.whole(q.Source.Name, r.From); err != nil {
+			return err
+		}
+	}
 	columns, err := s.table(ctx, q.Source.Name)
 	if err != nil || len(columns) == 0 {
 		return err

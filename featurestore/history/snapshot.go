@@ -24,6 +24,7 @@ type Snapshot struct {
 	cut       bool                              // history holds more than the snapshot is to show
 	topics    map[string][]featurestore.TopicID // of each source, in the order in which they came
 	columns   map[string]map[string]bool
+	dropped   map[string]int64 // where the history of a source begins, see Begin
 }
 
 // Offsets say how far a history goes, or went.
@@ -45,12 +46,16 @@ func OpenSnapshot(ctx context.Context, pool *pgxpool.Pool, namespace string, at 
 	if err != nil {
 		return nil, fmt.Errorf("reading history: %w", err)
 	}
-	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
-	if err != nil {
-		conn.Release()
+	if err := holdOff(ctx, conn, namespace); err != nil {
+		giveBack(ctx, conn, namespace)
 		return nil, fmt.Errorf("reading history: %w", err)
 	}
-	s := &Snapshot{conn: conn, tx: tx, namespace: namespace, columns: map[string]map[string]bool{}, topics: map[string][]featurestore.TopicID{}}
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	if err != nil {
+		giveBack(ctx, conn, namespace)
+		return nil, fmt.Errorf("reading history: %w", err)
+	}
+	s := &Snapshot{conn: conn, tx: tx, namespace: namespace, columns: map[string]map[string]bool{}, dropped: map[string]int64{}, topics: map[string][]featurestore.TopicID{}}
 	if err := s.open(ctx, at); err != nil {
 		s.Close(ctx)
 		return nil, err
@@ -59,6 +64,9 @@ func OpenSnapshot(ctx context.Context, pool *pgxpool.Pool, namespace string, at 
 }
 
 func (s *Snapshot) open(ctx context.Context, at Offsets) error {
+	if err := s.readDropped(ctx); err != nil {
+		return err
+	}
 	// Queries are many and short: compiling them would take longer than running them. A plan
 	// that is made before the ranges are known looks into every month for each of them.
 	if _, err := s.tx.Exec(ctx, "SELECT set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_custom_plan', true)"); err != nil {
@@ -113,13 +121,25 @@ func (o Offsets) reach(at Offsets) error {
 // Offsets say how far the snapshot goes. The caller must not change them.
 func (s *Snapshot) Offsets() Offsets { return s.offsets }
 
-// Close ends the transaction and gives the connection back, even when ctx is over.
+// Close ends the transaction and gives the connection back, even when ctx is over. A second
+// call does nothing.
 func (s *Snapshot) Close(ctx context.Context) {
+	if s.conn == nil { // it is closed
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	// There is nothing to commit, and Release closes a connection that is broken.
 	_ = s.tx.Rollback(ctx)
-	s.conn.Release()
+	letGo(ctx, s.conn, s.namespace)
+	s.conn = nil
+}
+
+// giveBack gives back a connection with which nothing was begun, even when ctx is over.
+func giveBack(ctx context.Context, conn *pgxpool.Conn, namespace string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	letGo(ctx, conn, namespace)
 }
 
 // table are the columns of a source's table; none when it was never made.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,7 +52,7 @@ func sqlType(t featurestore.Type) string {
 // fields by which rows are looked up, one list for each view of the source.
 func Open(ctx context.Context, pool *pgxpool.Pool, namespace string, source *featurestore.Source, keys [][]string) (*Table, error) {
 	t := &Table{pool: pool, namespace: namespace, source: source, keys: keys, progress: progress{bare: true}, patience: writePatience, idle: idlePatience}
-	t.columns = []string{"event_time", "record_time", "topic_id", "kafka_partition", "kafka_offset", "event_index", "deleted"}
+	t.columns = slices.Clone(originColumns)
 	for _, f := range source.Fields {
 		t.columns = append(t.columns, "f_"+f.Name)
 	}
@@ -139,17 +140,24 @@ var (
 	lastMonth  = time.Date(2060, 1, 1, 0, 0, 0, 0, time.UTC)
 )
 
+// The names of partitions end so.
+const (
+	beforeMonths = "_before_1990"
+	afterMonths  = "_from_2060"
+	monthLayout  = "_2006_01"
+)
+
 // spanOf is the partition that an event time falls into.
 func spanOf(us int64) span {
 	t := time.UnixMicro(us).UTC()
 	switch {
 	case t.Before(firstMonth):
-		return span{suffix: "_before_1990", from: time.UnixMicro(math.MinInt64), to: firstMonth}
+		return span{suffix: beforeMonths, from: time.UnixMicro(math.MinInt64), to: firstMonth}
 	case !t.Before(lastMonth):
-		return span{suffix: "_from_2060", from: lastMonth, to: time.UnixMicro(math.MaxInt64)}
+		return span{suffix: afterMonths, from: lastMonth, to: time.UnixMicro(math.MaxInt64)}
 	}
 	m := time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC)
-	return span{suffix: m.Format("_2006_01"), from: m, to: m.AddDate(0, 1, 0)}
+	return span{suffix: m.Format(monthLayout), from: m, to: m.AddDate(0, 1, 0)}
 }
 
 // bounds are those of the partition in SQL.

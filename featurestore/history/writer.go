@@ -2,16 +2,22 @@ package history
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/ingest"
 )
+
+// ImportPartition is the partition of events that came from a file, in a topic of the file's
+// own: before those of Kafka in the order of the log, by which a tombstone counts.
+const ImportPartition int32 = -1
 
 // Writer copies the records of one partition. It is not safe for concurrent use.
 type Writer struct {
@@ -61,15 +67,25 @@ func (w *Writer) Process(ctx context.Context, batch ingest.Batch, behind int64) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, w.table.patience)
 	defer cancel()
-	if err := w.table.ensurePartitions(ctx, batch.Events, behind <= farBehind); err != nil {
-		return err
+	err := w.try(ctx, batch, behind)
+	var told *pgconn.PgError
+	const noPartition = "23514"
+	if errors.As(err, &told) && told.Code == noPartition { // another process dropped a month
+		w.table.made.forget()
+		err = w.try(ctx, batch, behind)
 	}
-	err := pgx.BeginFunc(ctx, w.table.pool, func(tx pgx.Tx) error { return w.copy(ctx, tx, batch) })
 	if err != nil {
 		return err
 	}
 	w.next = batch.To
 	return nil
+}
+
+func (w *Writer) try(ctx context.Context, batch ingest.Batch, behind int64) error {
+	if err := w.table.ensurePartitions(ctx, batch.Events, behind <= farBehind); err != nil {
+		return err
+	}
+	return pgx.BeginFunc(ctx, w.table.pool, func(tx pgx.Tx) error { return w.copy(ctx, tx, batch) })
 }
 
 func (w *Writer) copy(ctx context.Context, tx pgx.Tx, batch ingest.Batch) error {
@@ -95,6 +111,23 @@ func (w *Writer) copy(ctx context.Context, tx pgx.Tx, batch ingest.Batch) error 
 		events = events[1:]
 	}
 	return w.copyEvents(ctx, tx.Conn(), events)
+}
+
+// Sync waits until what was written is on Postgres's disk. Who can bring it again when it is
+// lost need not.
+func (w *Writer) Sync(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, w.table.patience)
+	defer cancel()
+	// A commit that waits for the disk waits for all before it.
+	const statement = `UPDATE onehop.offsets SET next = next WHERE namespace = $1 AND source = $2 AND topic_id = $3 AND partition = $4 AND next = $5`
+	tag, err := w.table.pool.Exec(ctx, statement, w.table.namespace, w.table.source.Name, [16]byte(w.id.Topic), w.id.Partition, w.next)
+	switch {
+	case err != nil:
+		return fmt.Errorf("waiting for Postgres's disk: %w", err)
+	case tag.RowsAffected() == 0:
+		return fmt.Errorf("history: the offset is no longer %d: %w", w.next, ingest.ErrLost)
+	}
+	return nil
 }
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
@@ -124,6 +157,13 @@ func (w *Writer) copyEvents(ctx context.Context, conn *pgx.Conn, events []featur
 type made struct {
 	mu     sync.Mutex
 	suffix map[string]bool
+}
+
+// forget makes the next writer look.
+func (m *made) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.suffix = nil
 }
 
 // ensurePartitions makes the partitions that events fall into.

@@ -196,7 +196,11 @@ func (f *filler) chunk(ctx context.Context, s *history.Snapshot, batch *entities
 	for i := range all {
 		all[i] = i
 	}
-	q := batch.query(training.Query{Source: f.source, KeyFields: f.view.JoinFields, Fields: f.view.Program.Fields()}, all, since(f.view.Program, time.Now().UnixMicro()))
+	from, _, enough := since(f.view.Program, time.Now().UnixMicro(), s.Begin(f.source.Name))
+	if !enough {
+		return featurestore.Errorf(featurestore.Invalid, "the retention of source %q dropped events that the view needs", f.source.Name)
+	}
+	q := batch.query(training.Query{Source: f.source, KeyFields: f.view.JoinFields, Fields: f.view.Program.Fields()}, all, from)
 	rows := make([]ingest.RowWrite, len(all)) // of entities without events: to be deleted
 	for i := range rows {
 		rows[i].Key = batch.keys[i]

@@ -27,6 +27,8 @@ type comparison struct {
 	columns []featurestore.Column
 	result  *Verification
 
+	// nowOnly says that history does not reach back for reads of before now.
+	nowOnly    bool
 	state      *fold.State
 	have, want []featurestore.Cell
 }
@@ -58,7 +60,13 @@ func (c *comparison) bucket(ctx context.Context, s *history.Snapshot, batch *ent
 		return err
 	}
 	now := time.Now().UnixMicro()
-	q := batch.query(training.Query{Source: c.source, KeyFields: c.view.JoinFields, Fields: c.view.Program.Fields()}, rows, since(c.view.Program, now))
+	from, whole, enough := since(c.view.Program, now, s.Begin(c.source.Name))
+	if !enough {
+		c.result.Unchecked += len(rows)
+		return nil
+	}
+	c.nowOnly = !whole
+	q := batch.query(training.Query{Source: c.source, KeyFields: c.view.JoinFields, Fields: c.view.Program.Fields()}, rows, from)
 	events := make([][]featurestore.Event, len(rows))
 	err = until.Walk(ctx, q, func(r int, e *featurestore.Event) error {
 		events[r] = append(events[r], own(e))
@@ -76,13 +84,16 @@ func (c *comparison) bucket(ctx context.Context, s *history.Snapshot, batch *ent
 	return nil
 }
 
-// since is the event time before which no event matters to a row that Redis has.
-func since(program *fold.Program, now int64) int64 {
+// since is the event time before which no event matters to a row that Redis has, or where
+// history begins. whole says that nothing is missing from there on, enough that nothing is
+// that matters to a read as of now.
+func since(program *fold.Program, now, begin int64) (from int64, whole, enough bool) {
 	lookback := program.Lookback()
 	if lookback == 0 {
-		return 0
+		return 0, begin == 0, begin == 0
 	}
-	return max(0, now-2*lookback-ingest.ExpirySlack.Microseconds())
+	from = max(0, now-2*lookback-ingest.ExpirySlack.Microseconds())
+	return max(from, begin), from >= begin, now-lookback >= begin
 }
 
 func own(e *featurestore.Event) featurestore.Event {
@@ -141,7 +152,7 @@ func (c *comparison) differ(have, want []byte, now int64) (column int, err error
 	}
 	newest := max(c.reader.Newest(have), c.reader.Newest(want)) + 1
 	times := []int64{max(now, newest)}
-	if have != nil { // a row that Redis has forgotten is compared as of now only
+	if have != nil && !c.nowOnly { // a row that Redis has forgotten is compared as of now only
 		times = append(times, newest)
 	}
 	for _, t := range times {

@@ -149,6 +149,70 @@ func TestRowsThatAreRightAreEqual(t *testing.T) {
 	}
 }
 
+// TestImportsAreNoSkew: rows do not have events that came from files, and are not asked for
+// them; of entities of whom there is nothing else there is no row.
+func TestImportsAreNoSkew(t *testing.T) {
+	w := newWorld(t)
+	all := events()
+	w.fold(all)
+	w.keep(all, 100)
+	past := events()[:40]
+	for i := range past {
+		past[i].Time -= 60e6
+		past[i].Partition = history.ImportPartition
+		past[i].Values[0] = featurestore.IntValue(int64(i)) // of whom half have rows
+	}
+	writer := w.table.NewWriter(ingest.PartitionID{Topic: featurestore.TopicID{1}, Partition: history.ImportPartition})
+	_, err := writer.Open(t.Context(), map[int32]ingest.Offsets{history.ImportPartition: {End: 40}})
+	w.check(err)
+	w.check(writer.Process(t.Context(), ingest.Batch{To: 40, Events: past}, 0))
+	if v := w.verify(0); v.Rows != 40 || v.Wrong() != 0 || v.Unchecked != 0 {
+		t.Errorf("%+v", v)
+	}
+}
+
+// TestRetentionIsNoSkew: of rows whose older events history dropped, the values of now are
+// compared, and what cannot be is not called wrong.
+func TestRetentionIsNoSkew(t *testing.T) {
+	for _, c := range []struct {
+		drop            time.Duration // how far before now history begins
+		lifetime        bool
+		rows, unchecked int
+	}{{90 * time.Minute, false, 20, 0}, {90 * time.Minute, true, 0, 20}, {55 * time.Minute, false, 0, 20}} {
+		w := newWorld(t)
+		w.catalog.Sources[0].MaxAge = 0
+		if view := &w.catalog.Views[0]; !c.lifetime {
+			view.Features = view.Features[:2]
+			for i := range view.Features {
+				view.Features[i].Windows = view.Features[i].Windows[:1]
+			}
+		}
+		var err error
+		w.view, err = ingest.NewView(w.catalog, &w.catalog.Views[0])
+		w.check(err)
+		all := events()
+		for i := range all { // of each user there is one event of 50 minutes ago, and others of 100
+			if all[i].Time -= 40 * 60e6; i >= 80 {
+				all[i].Time += 50 * 60e6
+			}
+			all[i].RecordTime = all[i].Time
+		}
+		w.fold(all)
+		w.keep(all, 100)
+		begin := time.Now().Add(-c.drop)
+		for statement, args := range map[string][]any{
+			"INSERT INTO onehop.dropped VALUES ($1, $2, $3)":                              {w.catalog.Namespace, "orders", begin},
+			"DELETE FROM onehop_" + w.catalog.Namespace + ".orders WHERE event_time < $1": {begin},
+		} {
+			_, err := w.pool.Exec(t.Context(), statement, args...)
+			w.check(err)
+		}
+		if v := w.verify(0); v.Rows != c.rows || v.Unchecked != c.unchecked || v.Wrong() != 0 {
+			t.Errorf("history of %s, lifetime %v: %+v", c.drop, c.lifetime, v)
+		}
+	}
+}
+
 func TestRowsThatAreWrongAreTold(t *testing.T) {
 	all := events()
 	without := func(drop func(i int) bool) []featurestore.Event {

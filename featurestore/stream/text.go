@@ -62,7 +62,8 @@ func textValue(raw []byte, t featurestore.Type) (featurestore.Value, error) {
 		return featurestore.BytesValue(bytes.Clone(raw)), nil
 	case featurestore.Int64:
 		// Only the shortest form: 7 and 007 would be one entity and two keys, in two partitions.
-		if v, err := strconv.ParseInt(string(raw), 10, 64); err == nil && strconv.FormatInt(v, 10) == string(raw) {
+		var short [20]byte
+		if v, err := strconv.ParseInt(string(raw), 10, 64); err == nil && bytes.Equal(strconv.AppendInt(short[:0], v, 10), raw) {
 			return featurestore.IntValue(v), nil
 		}
 	case featurestore.Float64:

@@ -37,6 +37,8 @@ type root struct {
 	TrainingSet trainingSetCommand `cmd:"" name:"training-set" help:"Add to rows of keys and times the values that features had then."`
 	Backfill    backfillCommand    `cmd:"" help:"Fill views from history, where Kafka no longer has all events."`
 	Stats       statsCommand       `cmd:"" help:"What the values of features are like, and how far they have drifted."`
+	Export      exportCommand      `cmd:"" help:"Write the history of a source as Parquet, a directory for each day."`
+	Import      importCommand      `cmd:"" help:"Bring past events from files to history."`
 	DLQ         dlqCommand         `cmd:"" name:"dlq" help:"Look at the events that were refused, the dead letters, and put them back."`
 	Generate    generateCommand    `cmd:"" help:"Invent a stream of movie ratings."`
 	Bench       benchCommand       `cmd:"" help:"Measure Onehop beside its floor, with servers of its own."`

@@ -100,7 +100,7 @@ func (c *trainingSetCommand) Run(ctx context.Context, s Streams) error {
 	}
 	defer func() { _ = spine.Close() }() // it was only read
 	summary := newTrainingSummary(catalog, join.Plan())
-	if err := c.write(ctx, s, &trainer{patience: stay, namespace: c.Namespace}, join, spine, summary); err != nil {
+	if err := c.write(ctx, s, &trainer{pinned: pinned{patience: stay, namespace: c.Namespace}}, join, spine, summary); err != nil {
 		return err
 	}
 	summary.Seconds = time.Since(began).Seconds()

@@ -21,13 +21,9 @@ import (
 // trainer joins chunk by chunk. A chunk that fails because Postgres went away is joined
 // again, by the history that all others are joined by.
 type trainer struct {
-	*patience
-	namespace string
-	of        string // the spine's name, after a space; empty for a query
-	table     *featuretable.Table
-
-	snapshot *history.Snapshot // nil for none
-	offsets  history.Offsets   // of the first snapshot
+	pinned
+	of    string // the spine's name, after a space; empty for a query
+	table *featuretable.Table
 
 	report func(rows int)
 	views  int
@@ -66,14 +62,9 @@ func (t *trainer) all(ctx context.Context, spine array.RecordReader, write func(
 func (t *trainer) one(ctx context.Context, chunk *featuretable.Chunk, write func(arrow.RecordBatch) error, summary *trainingSummary) error {
 	defer chunk.Release()
 	var joined *featuretable.Joined
-	err := t.try(ctx, func() (err error) {
+	err := t.with(ctx, func(s *history.Snapshot) (err error) {
 		t.told = 0
-		if err := t.open(ctx); err != nil {
-			return err
-		}
-		if joined, err = t.table.Join(ctx, t.snapshot, chunk); err != nil {
-			t.close(ctx)
-		}
+		joined, err = t.table.Join(ctx, s, chunk)
 		return err
 	})
 	if err != nil {
@@ -85,27 +76,6 @@ func (t *trainer) one(ctx context.Context, chunk *featuretable.Chunk, write func
 	t.done += int64(chunk.Rows)
 	summary.add(int64(chunk.Rows), joined.Views)
 	return nil
-}
-
-func (t *trainer) open(ctx context.Context) (err error) {
-	if t.snapshot != nil {
-		return nil
-	}
-	if t.snapshot, err = history.OpenSnapshot(ctx, t.pool, t.namespace, t.offsets); err != nil {
-		t.snapshot = nil
-		return err
-	}
-	if t.offsets = t.snapshot.Offsets(); t.offsets == nil {
-		t.offsets = history.Offsets{} // of no history, which is not: as it is now
-	}
-	return nil
-}
-
-func (t *trainer) close(ctx context.Context) {
-	if t.snapshot != nil {
-		t.snapshot.Close(ctx)
-		t.snapshot = nil
-	}
 }
 
 // patience waits for a Postgres that went away.

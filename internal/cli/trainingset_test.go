@@ -102,7 +102,7 @@ func (s *shop) fill(t *testing.T, events []featurestore.Event) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table, err := history.Open(t.Context(), s.pool, s.namespace, versions[0].Source("orders"), [][]string{{"user_id"}, {"country", "city"}})
+	table, err := history.Open(t.Context(), s.pool, s.namespace, versions[0].Source("orders"), versions[0].Lookups("orders"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,4 +47,12 @@ func newParquet(w *output, schema *arrow.Schema) (batchWriter, error) {
 
 type parquetWriter struct{ *pqarrow.FileWriter }
 
+// cut ends a row group before it has all its rows.
+func (w parquetWriter) cut() error {
+	if rows, err := w.RowGroupNumRows(); rows == 0 || err != nil {
+		return err
+	}
+	return w.NewBufferedRowGroupChecked()
+}
+
 func (w parquetWriter) Write(batch arrow.RecordBatch) error { return w.WriteBuffered(batch) }

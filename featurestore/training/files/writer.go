@@ -81,6 +81,19 @@ func (w *Writer) Write(batch arrow.RecordBatch) (err error) {
 	return nil
 }
 
+// Cut begins a new row group where the format has such, which is held in memory until it is
+// written: for rows that are large. Another batch must follow.
+func (w *Writer) Cut() error {
+	to, ok := w.to.(parquetWriter)
+	if !ok {
+		return nil
+	}
+	if err := to.cut(); err != nil {
+		return fmt.Errorf("writing %s: %w", w.shown(), err)
+	}
+	return nil
+}
+
 // Commit ends the table, and gives the file its name when all of it is on the disk. A file
 // of that name is replaced.
 func (w *Writer) Commit() error {

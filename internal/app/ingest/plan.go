@@ -57,7 +57,7 @@ func (s *service) plan(ctx context.Context, versions []*featurestore.Catalog) (*
 		if len(views) > 0 {
 			p.online = append(p.online, topic)
 		}
-		table := &lazyTable{service: s, source: source, keys: keysOf(newest, source.Name)}
+		table := &lazyTable{service: s, source: source, keys: newest.Lookups(source.Name)}
 		topic.NewWorker = func(id ingest.PartitionID) stream.Worker { return &historyWorker{table: table, id: id} }
 		p.history, p.tables = append(p.history, topic), append(p.tables, table)
 	}
@@ -144,18 +144,6 @@ func (s *service) allLive(ctx context.Context, catalog *featurestore.Catalog) bo
 		}
 	}
 	return true
-}
-
-// keysOf lists, for each view of a source, the fields by which history is looked up.
-func keysOf(catalog *featurestore.Catalog, source string) (keys [][]string) {
-	seen := map[string]bool{}
-	for _, view := range catalog.ViewsOf(source) {
-		if name := fmt.Sprint(view.JoinFields); !seen[name] {
-			seen[name] = true
-			keys = append(keys, view.JoinFields)
-		}
-	}
-	return keys
 }
 
 // lazyTable opens the table of a source when Postgres first answers.

@@ -186,6 +186,10 @@ func (s *service) consume(ctx context.Context, versions []*featurestore.Catalog,
 		return nil
 	})
 	group.Go(func() error {
+		s.retain(ctx, plan.tables, time.Minute, time.Hour)
+		return nil
+	})
+	group.Go(func() error {
 		defer cancel()
 		for !wait(ctx, changed, 10*time.Second) {
 			newest := versions[len(versions)-1]
