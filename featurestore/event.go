@@ -31,6 +31,16 @@ func (p Position) Compare(q Position) int {
 	)
 }
 
+// Clone is a copy of e that shares no memory with it.
+func (e *Event) Clone() Event {
+	clone := *e
+	clone.Values = make([]Value, len(e.Values))
+	for i := range e.Values {
+		clone.Values[i] = e.Values[i].Clone()
+	}
+	return clone
+}
+
 // CompareLog orders events as they stand in the log: by partition, topic, offset and index.
 func (e *Event) CompareLog(f *Event) int {
 	return cmp.Or(

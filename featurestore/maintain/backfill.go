@@ -224,7 +224,7 @@ func (f *filler) chunk(ctx context.Context, s *history.Snapshot, batch *entities
 		}
 		f.result.Events++
 		if f.view.Program.Ordered() {
-			events = append(events, own(e)) // to be sorted
+			events = append(events, e.Clone()) // to be sorted
 			return nil
 		}
 		f.state.Fold(e)

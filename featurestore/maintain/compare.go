@@ -69,7 +69,7 @@ func (c *comparison) bucket(ctx context.Context, s *history.Snapshot, batch *ent
 	q := batch.query(training.Query{Source: c.source, KeyFields: c.view.JoinFields, Fields: c.view.Program.Fields()}, rows, from)
 	events := make([][]featurestore.Event, len(rows))
 	err = until.Walk(ctx, q, func(r int, e *featurestore.Event) error {
-		events[r] = append(events[r], own(e))
+		events[r] = append(events[r], e.Clone())
 		return nil
 	})
 	if err != nil {
@@ -94,15 +94,6 @@ func since(program *fold.Program, now, begin int64) (from int64, whole, enough b
 	}
 	from = max(0, now-2*lookback-ingest.ExpirySlack.Microseconds())
 	return max(from, begin), from >= begin, now-lookback >= begin
-}
-
-func own(e *featurestore.Event) featurestore.Event {
-	kept := *e
-	kept.Values = make([]featurestore.Value, len(e.Values))
-	for i := range e.Values {
-		kept.Values[i] = e.Values[i].Clone()
-	}
-	return kept
 }
 
 // row compares one row.

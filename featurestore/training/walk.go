@@ -61,12 +61,7 @@ type replayer struct {
 func (r *replayer) begin(span rowSpan) { r.rows, r.events = span, r.events[:0] }
 
 func (r *replayer) event(e *featurestore.Event) error {
-	kept := *e
-	kept.Values = make([]featurestore.Value, len(e.Values))
-	for i := range e.Values {
-		kept.Values[i] = e.Values[i].Clone()
-	}
-	r.events = append(r.events, kept)
+	r.events = append(r.events, e.Clone())
 	return nil
 }
 
