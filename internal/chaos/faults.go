@@ -59,7 +59,7 @@ var Faults = []Fault{
 	},
 	{
 		Name: "flush", What: "FLUSHALL while streaming and serving; a reader sees no false NOT_FOUND and no value go back; full: 1 M entities live again in 60 s",
-		Short: Size{1, 60_000, 2 * time.Minute}, Full: Size{10, 5_000_000, 30 * time.Minute}, Run: flush,
+		Short: Size{1, 60_000, 2 * time.Minute}, Full: Size{10, 5_000_000, 30 * time.Minute}, Run: flush, Views: []string{countView, "movies"},
 	},
 	{
 		Name: "restart-kafka", What: "the broker is killed and started again; ingest goes on within 5 s",
