@@ -18,15 +18,10 @@ func (s *Snapshot) Keys(ctx context.Context, source *featurestore.Source, fields
 	if err != nil || len(columns) == 0 {
 		return err
 	}
-	var names, there []string
-	for _, f := range fields {
-		name := pgx.Identifier{"f_" + source.Fields[f].Name}.Sanitize()
-		if !columns["f_"+source.Fields[f].Name] {
-			return nil
-		}
-		names, there = append(names, name), append(there, name+" IS NOT NULL")
+	list, where, known := keyColumns(source, fields, columns)
+	if !known {
+		return nil
 	}
-	list, where := strings.Join(names, ", "), strings.Join(there, " AND ")
 	query := fmt.Sprintf("SELECT DISTINCT %s FROM %s WHERE %s ORDER BY %s", list, s.name(source.Name), where, list)
 	if n > 0 {
 		// Pages of the table are chosen, ten times as many events as entities are wanted.
@@ -37,6 +32,26 @@ func (s *Snapshot) Keys(ctx context.Context, source *featurestore.Source, fields
 		query = fmt.Sprintf("SELECT * FROM (SELECT DISTINCT %s FROM %s TABLESAMPLE SYSTEM (%g) WHERE %s) AS sampled ORDER BY random() LIMIT %d",
 			list, s.name(source.Name), share, where, n)
 	}
+	return s.keys(ctx, source, fields, query, yield)
+}
+
+// keyColumns are the columns of join keys, in SQL, and the condition that none is null; known is
+// false where history has not seen one of them yet.
+func keyColumns(source *featurestore.Source, fields []int, columns map[string]bool) (list, there string, known bool) {
+	var names, conditions []string
+	for _, f := range fields {
+		name := "f_" + source.Fields[f].Name
+		if !columns[name] {
+			return "", "", false
+		}
+		name = pgx.Identifier{name}.Sanitize()
+		names, conditions = append(names, name), append(conditions, name+" IS NOT NULL")
+	}
+	return strings.Join(names, ", "), strings.Join(conditions, " AND "), true
+}
+
+// keys asks for join keys.
+func (s *Snapshot) keys(ctx context.Context, source *featurestore.Source, fields []int, query string, yield func(key []featurestore.Value) error) error {
 	rows, err := s.tx.Query(ctx, query)
 	if err != nil {
 		return fmt.Errorf("listing the entities of source %q: %w", source.Name, err)

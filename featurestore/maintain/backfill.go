@@ -248,8 +248,6 @@ func (f *filler) pack(key []byte) ingest.RowWrite {
 		return row
 	}
 	row.Row = f.state.AppendRow(nil)
-	if retention := f.view.Program.Retention(); retention > 0 {
-		row.Expire = f.state.Newest() + retention + ingest.ExpirySlack.Microseconds()
-	}
+	row.Expire = f.view.Expire(f.state.Newest())
 	return row
 }
