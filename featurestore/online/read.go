@@ -41,6 +41,8 @@ type Read struct {
 	reply   bytes.Buffer
 	rows    [][]byte // views into reply, or nil
 	filling bool
+	marked  bool
+	marks   []map[ingest.PartitionID]int64 // of the bucket of each row, when marked
 }
 
 type marker struct {
@@ -60,7 +62,7 @@ func (s *Store) NewRead() *Read {
 // Release gives the Read back; the rows that it returned must not be used any more.
 func (r *Read) Release() {
 	r.text, r.ends, r.buckets, r.markers = r.text[:0], r.ends[:0], r.buckets[:0], r.markers[:0]
-	r.rows, r.filling, r.store = r.rows[:0], false, nil
+	r.rows, r.filling, r.store, r.marked, r.marks = r.rows[:0], false, nil, false, nil
 	if r.reply.Cap() > maxPooled {
 		r.reply = bytes.Buffer{}
 	}
@@ -119,9 +121,12 @@ func (r *Read) Do(ctx context.Context) error {
 		start = end
 	}
 	var err error
-	if r.store.cluster {
+	switch {
+	case r.marked:
+		err = r.fetchMarked(ctx, rows)
+	case r.store.cluster:
 		err = r.fetchCluster(ctx)
-	} else {
+	default:
 		err = r.fetch(ctx)
 	}
 	if errors.Is(err, errTooLarge) {
