@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/onehop/onehop/featurestore"
-	"github.com/onehop/onehop/featurestore/fold"
 )
 
 // check reads an entity's columns and compares them. With an error comes its line.
@@ -52,7 +51,7 @@ func (v *view) read(r *Read, column string) (featurestore.Cell, error) {
 	if state, ok := v.rows[key]; ok {
 		row = state.AppendRow(nil)
 	}
-	err = reader.Read(row, fold.ReadTime(r.At.us, reader.Newest(row)), cell[:])
+	err = reader.Read(row, r.At.us, cell[:])
 	return cell[0], err
 }
 

@@ -74,15 +74,11 @@ func (s *Snapshot) Without(ctx context.Context, f *Forgotten) (*Snapshot, error)
 // themselves. fields are the indexes of the fields that hold those keys. The values belong to
 // yield until it returns.
 func (s *Snapshot) KeysIn(ctx context.Context, f *Forgotten, fields []int, yield func(key []featurestore.Value) error) error {
-	columns, err := s.table(ctx, f.Source.Name)
-	if err != nil || len(columns) == 0 {
+	list, there, err := s.keyColumns(ctx, f.Source, fields)
+	if err != nil || list == "" {
 		return err
 	}
-	list, there, known := keyColumns(f.Source, fields, columns)
-	if !known {
-		return nil
-	}
-	query := fmt.Sprintf("SELECT DISTINCT %s FROM %s WHERE %s AND %s", list, s.name(f.Source.Name), there, f.condition(columns))
+	query := fmt.Sprintf("SELECT DISTINCT %s FROM %s WHERE %s AND %s", list, s.name(f.Source.Name), there, f.condition(s.columns[f.Source.Name]))
 	return s.keys(ctx, f.Source, fields, query, yield)
 }
 

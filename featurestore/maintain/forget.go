@@ -163,7 +163,7 @@ func (r *rewriter) rows(ctx context.Context, batch *entities) error {
 			}
 			if time.Now().After(deadline) {
 				return featurestore.Errorf(featurestore.Unavailable,
-					"ingest has not folded in %s what history has, or writes the same rows all the time: is it running? See onehop inspect; what is done stays done, run it again", r.Wait)
+					"ingest has not folded in %s what history has, or writes the same rows all the time: is it running, or is the view being filled by onehop backfill? See onehop inspect; what is done stays done, run it again", r.Wait)
 			}
 			select {
 			case <-ctx.Done():
@@ -184,7 +184,10 @@ func (r *rewriter) bucket(ctx context.Context, batch *entities, bucket int, rows
 		return nil, err
 	case r.inForce && !r.far(look):
 		return rows, nil
-	case len(look.Watermarks) == 0: // nothing was ever folded, or all of it was lost
+	case len(look.Watermarks) == 0: // nothing was ever folded, all of it was lost, or it is being filled
+		if r.inForce && slices.ContainsFunc(look.Rows, func(row []byte) bool { return row != nil }) {
+			return rows, nil
+		}
 		return nil, nil
 	}
 	s, err := r.reach(ctx, map[int]*online.Look{bucket: look})

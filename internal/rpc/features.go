@@ -60,7 +60,7 @@ func (f *Features) GetOnlineFeatures(ctx context.Context, req *onehopv1.GetOnlin
 		return nil, errFilling()
 	}
 	res := &onehopv1.GetOnlineFeaturesResponse{Rows: uint32(rows), DefinitionsVersion: int64(definitions.Catalog.Version)}
-	res.ReadTimeUs, res.Columns, err = answer(p.Plan, keys, rows, read, f.Now())
+	err = answer(p.Plan, keys, rows, read, f.Now(), res)
 	return res, err
 }
 
@@ -113,21 +113,14 @@ func entityKeys(p *plan.Plan, given map[string]*onehopv1.Values) (keys []plan.Ke
 	return keys, rows, checkNames("entities", given, wanted, names)
 }
 
-// answer reads every column at one time: now, or just after the newest event of the
-// rows read.
-func answer(p *plan.Plan, keys []plan.Keys, rows int, read *online.Read, now time.Time) (int64, []*onehopv1.Column, error) {
-	t, at := now.UnixMicro(), 0
-	for _, v := range p.Views {
-		for range keys[v.Entity].Len() {
-			t = fold.ReadTime(t, v.Reader.Newest(read.Row(at)))
-			at++
-		}
-	}
+// answer reads every column as of now, and says of which rows the values are of later.
+func answer(p *plan.Plan, keys []plan.Keys, rows int, read *online.Read, now time.Time, res *onehopv1.GetOnlineFeaturesResponse) error {
+	res.ReadTimeUs = now.UnixMicro()
 	builders := make([]columnBuilder, len(p.Columns))
-	columns := make([]*onehopv1.Column, len(p.Columns))
+	res.Columns = make([]*onehopv1.Column, len(p.Columns))
 	for i, c := range p.Columns {
 		builders[i] = newColumn(c.Ref.String(), c.Type, rows)
-		columns[i] = builders[i].column
+		res.Columns[i] = builders[i].column
 	}
 	first, size := 0, 0
 	for _, v := range p.Views {
@@ -135,8 +128,12 @@ func answer(p *plan.Plan, keys []plan.Keys, rows int, read *online.Read, now tim
 		cells := make([]featurestore.Cell, len(v.Columns))
 		for row := range rows {
 			if row < n {
-				if err := v.Reader.Read(read.Row(first+row), t, cells); err != nil {
-					return 0, nil, err
+				packed := read.Row(first + row)
+				if err := v.Reader.Read(packed, res.ReadTimeUs, cells); err != nil {
+					return err
+				}
+				if t := fold.ReadTime(res.ReadTimeUs, v.Reader.Newest(packed)); t > res.ReadTimeUs {
+					res.LaterReads = append(res.LaterReads, &onehopv1.LaterRead{View: v.Name, Row: uint32(row), ReadTimeUs: t})
 				}
 				if read.Filling() {
 					featurestore.MarkFilling(cells)
@@ -147,12 +144,12 @@ func answer(p *plan.Plan, keys []plan.Keys, rows int, read *online.Read, now tim
 				size += textBytes(&cells[cell].Value)
 			}
 			if size > maxText {
-				return 0, nil, featurestore.Errorf(featurestore.Exhausted, "the text of this answer is more than %d MiB; ask for fewer rows or features", maxText>>20)
+				return featurestore.Errorf(featurestore.Exhausted, "the text of this answer is more than %d MiB; ask for fewer rows or features", maxText>>20)
 			}
 		}
 		first += n
 	}
-	return t, columns, nil
+	return nil
 }
 
 // maxText bounds the text and bytes of an answer.

@@ -100,7 +100,8 @@ func (x *GetOnlineFeaturesRequest) GetAllowStale() bool {
 // GetOnlineFeaturesResponse holds a column for each feature.
 type GetOnlineFeaturesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The time of the read, in microseconds since 1970 UTC: every value is as of it.
+	// The time of the read, in microseconds since 1970 UTC: every value is as of it, but for
+	// those of later_reads.
 	ReadTimeUs int64 `protobuf:"varint,1,opt,name=read_time_us,json=readTimeUs,proto3" json:"read_time_us,omitempty"`
 	// The number of rows.
 	Rows uint32 `protobuf:"varint,2,opt,name=rows,proto3" json:"rows,omitempty"`
@@ -108,8 +109,11 @@ type GetOnlineFeaturesResponse struct {
 	Columns []*Column `protobuf:"bytes,3,rep,name=columns,proto3" json:"columns,omitempty"`
 	// The version of the definitions that answered.
 	DefinitionsVersion int64 `protobuf:"varint,4,opt,name=definitions_version,json=definitionsVersion,proto3" json:"definitions_version,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// Reads of entities that have an event of after read_time_us, by a producer whose clock is
+	// ahead: they are just after that event.
+	LaterReads    []*LaterRead `protobuf:"bytes,5,rep,name=later_reads,json=laterReads,proto3" json:"later_reads,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetOnlineFeaturesResponse) Reset() {
@@ -170,6 +174,77 @@ func (x *GetOnlineFeaturesResponse) GetDefinitionsVersion() int64 {
 	return 0
 }
 
+func (x *GetOnlineFeaturesResponse) GetLaterReads() []*LaterRead {
+	if x != nil {
+		return x.LaterReads
+	}
+	return nil
+}
+
+// LaterRead says that the values of a view in one row are as of a later time.
+type LaterRead struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of the view.
+	View string `protobuf:"bytes,1,opt,name=view,proto3" json:"view,omitempty"`
+	// The row, from 0; of an entity that is the same in all rows, 0.
+	Row uint32 `protobuf:"varint,2,opt,name=row,proto3" json:"row,omitempty"`
+	// The time that the values are of, in microseconds since 1970 UTC.
+	ReadTimeUs    int64 `protobuf:"varint,3,opt,name=read_time_us,json=readTimeUs,proto3" json:"read_time_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LaterRead) Reset() {
+	*x = LaterRead{}
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LaterRead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LaterRead) ProtoMessage() {}
+
+func (x *LaterRead) ProtoReflect() protoreflect.Message {
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LaterRead.ProtoReflect.Descriptor instead.
+func (*LaterRead) Descriptor() ([]byte, []int) {
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *LaterRead) GetView() string {
+	if x != nil {
+		return x.View
+	}
+	return ""
+}
+
+func (x *LaterRead) GetRow() uint32 {
+	if x != nil {
+		return x.Row
+	}
+	return 0
+}
+
+func (x *LaterRead) GetReadTimeUs() int64 {
+	if x != nil {
+		return x.ReadTimeUs
+	}
+	return 0
+}
+
 // ListFeatureViewsRequest has no parameters.
 type ListFeatureViewsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -179,7 +254,7 @@ type ListFeatureViewsRequest struct {
 
 func (x *ListFeatureViewsRequest) Reset() {
 	*x = ListFeatureViewsRequest{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[2]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -191,7 +266,7 @@ func (x *ListFeatureViewsRequest) String() string {
 func (*ListFeatureViewsRequest) ProtoMessage() {}
 
 func (x *ListFeatureViewsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[2]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -204,7 +279,7 @@ func (x *ListFeatureViewsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFeatureViewsRequest.ProtoReflect.Descriptor instead.
 func (*ListFeatureViewsRequest) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{2}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{3}
 }
 
 // ListFeatureViewsResponse lists feature views.
@@ -220,7 +295,7 @@ type ListFeatureViewsResponse struct {
 
 func (x *ListFeatureViewsResponse) Reset() {
 	*x = ListFeatureViewsResponse{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[3]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -232,7 +307,7 @@ func (x *ListFeatureViewsResponse) String() string {
 func (*ListFeatureViewsResponse) ProtoMessage() {}
 
 func (x *ListFeatureViewsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[3]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -245,7 +320,7 @@ func (x *ListFeatureViewsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFeatureViewsResponse.ProtoReflect.Descriptor instead.
 func (*ListFeatureViewsResponse) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{3}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ListFeatureViewsResponse) GetViews() []*FeatureView {
@@ -273,7 +348,7 @@ type GetFeatureViewRequest struct {
 
 func (x *GetFeatureViewRequest) Reset() {
 	*x = GetFeatureViewRequest{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[4]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -285,7 +360,7 @@ func (x *GetFeatureViewRequest) String() string {
 func (*GetFeatureViewRequest) ProtoMessage() {}
 
 func (x *GetFeatureViewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[4]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -298,7 +373,7 @@ func (x *GetFeatureViewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetFeatureViewRequest.ProtoReflect.Descriptor instead.
 func (*GetFeatureViewRequest) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{4}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetFeatureViewRequest) GetName() string {
@@ -319,7 +394,7 @@ type GetFeatureViewResponse struct {
 
 func (x *GetFeatureViewResponse) Reset() {
 	*x = GetFeatureViewResponse{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[5]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -331,7 +406,7 @@ func (x *GetFeatureViewResponse) String() string {
 func (*GetFeatureViewResponse) ProtoMessage() {}
 
 func (x *GetFeatureViewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[5]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -344,7 +419,7 @@ func (x *GetFeatureViewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetFeatureViewResponse.ProtoReflect.Descriptor instead.
 func (*GetFeatureViewResponse) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{5}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetFeatureViewResponse) GetView() *FeatureView {
@@ -377,7 +452,7 @@ type FeatureView struct {
 
 func (x *FeatureView) Reset() {
 	*x = FeatureView{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[6]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -389,7 +464,7 @@ func (x *FeatureView) String() string {
 func (*FeatureView) ProtoMessage() {}
 
 func (x *FeatureView) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[6]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -402,7 +477,7 @@ func (x *FeatureView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FeatureView.ProtoReflect.Descriptor instead.
 func (*FeatureView) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{6}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *FeatureView) GetName() string {
@@ -467,7 +542,7 @@ type JoinKey struct {
 
 func (x *JoinKey) Reset() {
 	*x = JoinKey{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[7]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -479,7 +554,7 @@ func (x *JoinKey) String() string {
 func (*JoinKey) ProtoMessage() {}
 
 func (x *JoinKey) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[7]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -492,7 +567,7 @@ func (x *JoinKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinKey.ProtoReflect.Descriptor instead.
 func (*JoinKey) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{7}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *JoinKey) GetName() string {
@@ -530,7 +605,7 @@ type FeatureDescription struct {
 
 func (x *FeatureDescription) Reset() {
 	*x = FeatureDescription{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[8]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -542,7 +617,7 @@ func (x *FeatureDescription) String() string {
 func (*FeatureDescription) ProtoMessage() {}
 
 func (x *FeatureDescription) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[8]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -555,7 +630,7 @@ func (x *FeatureDescription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FeatureDescription.ProtoReflect.Descriptor instead.
 func (*FeatureDescription) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{8}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *FeatureDescription) GetName() string {
@@ -613,7 +688,7 @@ type PushEventsRequest struct {
 
 func (x *PushEventsRequest) Reset() {
 	*x = PushEventsRequest{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[9]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -625,7 +700,7 @@ func (x *PushEventsRequest) String() string {
 func (*PushEventsRequest) ProtoMessage() {}
 
 func (x *PushEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[9]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -638,7 +713,7 @@ func (x *PushEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushEventsRequest.ProtoReflect.Descriptor instead.
 func (*PushEventsRequest) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{9}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PushEventsRequest) GetSource() string {
@@ -666,7 +741,7 @@ type PushEventsResponse struct {
 
 func (x *PushEventsResponse) Reset() {
 	*x = PushEventsResponse{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[10]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -678,7 +753,7 @@ func (x *PushEventsResponse) String() string {
 func (*PushEventsResponse) ProtoMessage() {}
 
 func (x *PushEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[10]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -691,7 +766,7 @@ func (x *PushEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushEventsResponse.ProtoReflect.Descriptor instead.
 func (*PushEventsResponse) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{10}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PushEventsResponse) GetPositions() []*EventPosition {
@@ -714,7 +789,7 @@ type EventPosition struct {
 
 func (x *EventPosition) Reset() {
 	*x = EventPosition{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[11]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -726,7 +801,7 @@ func (x *EventPosition) String() string {
 func (*EventPosition) ProtoMessage() {}
 
 func (x *EventPosition) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[11]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -739,7 +814,7 @@ func (x *EventPosition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventPosition.ProtoReflect.Descriptor instead.
 func (*EventPosition) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{11}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *EventPosition) GetPartition() int32 {
@@ -793,7 +868,7 @@ type GetTrainingSetRequest struct {
 
 func (x *GetTrainingSetRequest) Reset() {
 	*x = GetTrainingSetRequest{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[12]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -805,7 +880,7 @@ func (x *GetTrainingSetRequest) String() string {
 func (*GetTrainingSetRequest) ProtoMessage() {}
 
 func (x *GetTrainingSetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[12]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -818,7 +893,7 @@ func (x *GetTrainingSetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrainingSetRequest.ProtoReflect.Descriptor instead.
 func (*GetTrainingSetRequest) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{12}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetTrainingSetRequest) GetFeatureService() string {
@@ -940,7 +1015,7 @@ type GetTrainingSetResponse struct {
 
 func (x *GetTrainingSetResponse) Reset() {
 	*x = GetTrainingSetResponse{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[13]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -952,7 +1027,7 @@ func (x *GetTrainingSetResponse) String() string {
 func (*GetTrainingSetResponse) ProtoMessage() {}
 
 func (x *GetTrainingSetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[13]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -965,7 +1040,7 @@ func (x *GetTrainingSetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrainingSetResponse.ProtoReflect.Descriptor instead.
 func (*GetTrainingSetResponse) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{13}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetTrainingSetResponse) GetArrow() []byte {
@@ -1019,7 +1094,7 @@ type ViewJoin struct {
 
 func (x *ViewJoin) Reset() {
 	*x = ViewJoin{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[14]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1031,7 +1106,7 @@ func (x *ViewJoin) String() string {
 func (*ViewJoin) ProtoMessage() {}
 
 func (x *ViewJoin) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[14]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1044,7 +1119,7 @@ func (x *ViewJoin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ViewJoin.ProtoReflect.Descriptor instead.
 func (*ViewJoin) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{14}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ViewJoin) GetView() string {
@@ -1083,13 +1158,20 @@ const file_onehop_v1_feature_service_proto_rawDesc = "" +
 	"\rEntitiesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
 	"\x05value\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x05value:\x028\x01:\x85\x01\xbaH\x81\x01\x1a\x7f\n" +
-	"\x18get_online_features.what\x12'give either feature_service or features\x1a:(this.feature_service == '') != (size(this.features) == 0)\"\xaf\x01\n" +
+	"\x18get_online_features.what\x12'give either feature_service or features\x1a:(this.feature_service == '') != (size(this.features) == 0)\"\xe6\x01\n" +
 	"\x19GetOnlineFeaturesResponse\x12 \n" +
 	"\fread_time_us\x18\x01 \x01(\x03R\n" +
 	"readTimeUs\x12\x12\n" +
 	"\x04rows\x18\x02 \x01(\rR\x04rows\x12+\n" +
 	"\acolumns\x18\x03 \x03(\v2\x11.onehop.v1.ColumnR\acolumns\x12/\n" +
-	"\x13definitions_version\x18\x04 \x01(\x03R\x12definitionsVersion\"\x19\n" +
+	"\x13definitions_version\x18\x04 \x01(\x03R\x12definitionsVersion\x125\n" +
+	"\vlater_reads\x18\x05 \x03(\v2\x14.onehop.v1.LaterReadR\n" +
+	"laterReads\"S\n" +
+	"\tLaterRead\x12\x12\n" +
+	"\x04view\x18\x01 \x01(\tR\x04view\x12\x10\n" +
+	"\x03row\x18\x02 \x01(\rR\x03row\x12 \n" +
+	"\fread_time_us\x18\x03 \x01(\x03R\n" +
+	"readTimeUs\"\x19\n" +
 	"\x17ListFeatureViewsRequest\"y\n" +
 	"\x18ListFeatureViewsResponse\x12,\n" +
 	"\x05views\x18\x01 \x03(\v2\x16.onehop.v1.FeatureViewR\x05views\x12/\n" +
@@ -1176,52 +1258,54 @@ func file_onehop_v1_feature_service_proto_rawDescGZIP() []byte {
 	return file_onehop_v1_feature_service_proto_rawDescData
 }
 
-var file_onehop_v1_feature_service_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_onehop_v1_feature_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_onehop_v1_feature_service_proto_goTypes = []any{
 	(*GetOnlineFeaturesRequest)(nil),  // 0: onehop.v1.GetOnlineFeaturesRequest
 	(*GetOnlineFeaturesResponse)(nil), // 1: onehop.v1.GetOnlineFeaturesResponse
-	(*ListFeatureViewsRequest)(nil),   // 2: onehop.v1.ListFeatureViewsRequest
-	(*ListFeatureViewsResponse)(nil),  // 3: onehop.v1.ListFeatureViewsResponse
-	(*GetFeatureViewRequest)(nil),     // 4: onehop.v1.GetFeatureViewRequest
-	(*GetFeatureViewResponse)(nil),    // 5: onehop.v1.GetFeatureViewResponse
-	(*FeatureView)(nil),               // 6: onehop.v1.FeatureView
-	(*JoinKey)(nil),                   // 7: onehop.v1.JoinKey
-	(*FeatureDescription)(nil),        // 8: onehop.v1.FeatureDescription
-	(*PushEventsRequest)(nil),         // 9: onehop.v1.PushEventsRequest
-	(*PushEventsResponse)(nil),        // 10: onehop.v1.PushEventsResponse
-	(*EventPosition)(nil),             // 11: onehop.v1.EventPosition
-	(*GetTrainingSetRequest)(nil),     // 12: onehop.v1.GetTrainingSetRequest
-	(*GetTrainingSetResponse)(nil),    // 13: onehop.v1.GetTrainingSetResponse
-	(*ViewJoin)(nil),                  // 14: onehop.v1.ViewJoin
-	nil,                               // 15: onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry
-	(*Column)(nil),                    // 16: onehop.v1.Column
-	(*Values)(nil),                    // 17: onehop.v1.Values
+	(*LaterRead)(nil),                 // 2: onehop.v1.LaterRead
+	(*ListFeatureViewsRequest)(nil),   // 3: onehop.v1.ListFeatureViewsRequest
+	(*ListFeatureViewsResponse)(nil),  // 4: onehop.v1.ListFeatureViewsResponse
+	(*GetFeatureViewRequest)(nil),     // 5: onehop.v1.GetFeatureViewRequest
+	(*GetFeatureViewResponse)(nil),    // 6: onehop.v1.GetFeatureViewResponse
+	(*FeatureView)(nil),               // 7: onehop.v1.FeatureView
+	(*JoinKey)(nil),                   // 8: onehop.v1.JoinKey
+	(*FeatureDescription)(nil),        // 9: onehop.v1.FeatureDescription
+	(*PushEventsRequest)(nil),         // 10: onehop.v1.PushEventsRequest
+	(*PushEventsResponse)(nil),        // 11: onehop.v1.PushEventsResponse
+	(*EventPosition)(nil),             // 12: onehop.v1.EventPosition
+	(*GetTrainingSetRequest)(nil),     // 13: onehop.v1.GetTrainingSetRequest
+	(*GetTrainingSetResponse)(nil),    // 14: onehop.v1.GetTrainingSetResponse
+	(*ViewJoin)(nil),                  // 15: onehop.v1.ViewJoin
+	nil,                               // 16: onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry
+	(*Column)(nil),                    // 17: onehop.v1.Column
+	(*Values)(nil),                    // 18: onehop.v1.Values
 }
 var file_onehop_v1_feature_service_proto_depIdxs = []int32{
-	15, // 0: onehop.v1.GetOnlineFeaturesRequest.entities:type_name -> onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry
-	16, // 1: onehop.v1.GetOnlineFeaturesResponse.columns:type_name -> onehop.v1.Column
-	6,  // 2: onehop.v1.ListFeatureViewsResponse.views:type_name -> onehop.v1.FeatureView
-	6,  // 3: onehop.v1.GetFeatureViewResponse.view:type_name -> onehop.v1.FeatureView
-	7,  // 4: onehop.v1.FeatureView.join_keys:type_name -> onehop.v1.JoinKey
-	8,  // 5: onehop.v1.FeatureView.features:type_name -> onehop.v1.FeatureDescription
-	11, // 6: onehop.v1.PushEventsResponse.positions:type_name -> onehop.v1.EventPosition
-	14, // 7: onehop.v1.GetTrainingSetResponse.views:type_name -> onehop.v1.ViewJoin
-	17, // 8: onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry.value:type_name -> onehop.v1.Values
-	0,  // 9: onehop.v1.FeatureService.GetOnlineFeatures:input_type -> onehop.v1.GetOnlineFeaturesRequest
-	2,  // 10: onehop.v1.FeatureService.ListFeatureViews:input_type -> onehop.v1.ListFeatureViewsRequest
-	4,  // 11: onehop.v1.FeatureService.GetFeatureView:input_type -> onehop.v1.GetFeatureViewRequest
-	9,  // 12: onehop.v1.FeatureService.PushEvents:input_type -> onehop.v1.PushEventsRequest
-	12, // 13: onehop.v1.FeatureService.GetTrainingSet:input_type -> onehop.v1.GetTrainingSetRequest
-	1,  // 14: onehop.v1.FeatureService.GetOnlineFeatures:output_type -> onehop.v1.GetOnlineFeaturesResponse
-	3,  // 15: onehop.v1.FeatureService.ListFeatureViews:output_type -> onehop.v1.ListFeatureViewsResponse
-	5,  // 16: onehop.v1.FeatureService.GetFeatureView:output_type -> onehop.v1.GetFeatureViewResponse
-	10, // 17: onehop.v1.FeatureService.PushEvents:output_type -> onehop.v1.PushEventsResponse
-	13, // 18: onehop.v1.FeatureService.GetTrainingSet:output_type -> onehop.v1.GetTrainingSetResponse
-	14, // [14:19] is the sub-list for method output_type
-	9,  // [9:14] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	16, // 0: onehop.v1.GetOnlineFeaturesRequest.entities:type_name -> onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry
+	17, // 1: onehop.v1.GetOnlineFeaturesResponse.columns:type_name -> onehop.v1.Column
+	2,  // 2: onehop.v1.GetOnlineFeaturesResponse.later_reads:type_name -> onehop.v1.LaterRead
+	7,  // 3: onehop.v1.ListFeatureViewsResponse.views:type_name -> onehop.v1.FeatureView
+	7,  // 4: onehop.v1.GetFeatureViewResponse.view:type_name -> onehop.v1.FeatureView
+	8,  // 5: onehop.v1.FeatureView.join_keys:type_name -> onehop.v1.JoinKey
+	9,  // 6: onehop.v1.FeatureView.features:type_name -> onehop.v1.FeatureDescription
+	12, // 7: onehop.v1.PushEventsResponse.positions:type_name -> onehop.v1.EventPosition
+	15, // 8: onehop.v1.GetTrainingSetResponse.views:type_name -> onehop.v1.ViewJoin
+	18, // 9: onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry.value:type_name -> onehop.v1.Values
+	0,  // 10: onehop.v1.FeatureService.GetOnlineFeatures:input_type -> onehop.v1.GetOnlineFeaturesRequest
+	3,  // 11: onehop.v1.FeatureService.ListFeatureViews:input_type -> onehop.v1.ListFeatureViewsRequest
+	5,  // 12: onehop.v1.FeatureService.GetFeatureView:input_type -> onehop.v1.GetFeatureViewRequest
+	10, // 13: onehop.v1.FeatureService.PushEvents:input_type -> onehop.v1.PushEventsRequest
+	13, // 14: onehop.v1.FeatureService.GetTrainingSet:input_type -> onehop.v1.GetTrainingSetRequest
+	1,  // 15: onehop.v1.FeatureService.GetOnlineFeatures:output_type -> onehop.v1.GetOnlineFeaturesResponse
+	4,  // 16: onehop.v1.FeatureService.ListFeatureViews:output_type -> onehop.v1.ListFeatureViewsResponse
+	6,  // 17: onehop.v1.FeatureService.GetFeatureView:output_type -> onehop.v1.GetFeatureViewResponse
+	11, // 18: onehop.v1.FeatureService.PushEvents:output_type -> onehop.v1.PushEventsResponse
+	14, // 19: onehop.v1.FeatureService.GetTrainingSet:output_type -> onehop.v1.GetTrainingSetResponse
+	15, // [15:20] is the sub-list for method output_type
+	10, // [10:15] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_onehop_v1_feature_service_proto_init() }
@@ -1230,7 +1314,7 @@ func file_onehop_v1_feature_service_proto_init() {
 		return
 	}
 	file_onehop_v1_values_proto_init()
-	file_onehop_v1_feature_service_proto_msgTypes[12].OneofWrappers = []any{
+	file_onehop_v1_feature_service_proto_msgTypes[13].OneofWrappers = []any{
 		(*GetTrainingSetRequest_Arrow)(nil),
 		(*GetTrainingSetRequest_Sql)(nil),
 	}
@@ -1240,7 +1324,7 @@ func file_onehop_v1_feature_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_onehop_v1_feature_service_proto_rawDesc), len(file_onehop_v1_feature_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

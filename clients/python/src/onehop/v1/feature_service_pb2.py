@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from onehop.v1 import values_pb2 as onehop_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fonehop/v1/feature_service.proto\x12\tonehop.v1\x1a\x16onehop/v1/values.proto\"\x9f\x02\n\x18GetOnlineFeaturesRequest\x12\'\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\tR\x0e\x66\x65\x61tureService\x12\x1a\n\x08\x66\x65\x61tures\x18\x02 \x03(\tR\x08\x66\x65\x61tures\x12M\n\x08\x65ntities\x18\x03 \x03(\x0b\x32\x31.onehop.v1.GetOnlineFeaturesRequest.EntitiesEntryR\x08\x65ntities\x12\x1f\n\x0b\x61llow_stale\x18\x04 \x01(\x08R\nallowStale\x1aN\n\rEntitiesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x11.onehop.v1.ValuesR\x05value:\x02\x38\x01\"\xaf\x01\n\x19GetOnlineFeaturesResponse\x12 \n\x0cread_time_us\x18\x01 \x01(\x03R\nreadTimeUs\x12\x12\n\x04rows\x18\x02 \x01(\rR\x04rows\x12+\n\x07\x63olumns\x18\x03 \x03(\x0b\x32\x11.onehop.v1.ColumnR\x07\x63olumns\x12/\n\x13\x64\x65\x66initions_version\x18\x04 \x01(\x03R\x12\x64\x65\x66initionsVersion\"\x19\n\x17ListFeatureViewsRequest\"y\n\x18ListFeatureViewsResponse\x12,\n\x05views\x18\x01 \x03(\x0b\x32\x16.onehop.v1.FeatureViewR\x05views\x12/\n\x13\x64\x65\x66initions_version\x18\x02 \x01(\x03R\x12\x64\x65\x66initionsVersion\"+\n\x15GetFeatureViewRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\"D\n\x16GetFeatureViewResponse\x12*\n\x04view\x18\x01 \x01(\x0b\x32\x16.onehop.v1.FeatureViewR\x04view\"\xfe\x01\n\x0b\x46\x65\x61tureView\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n\x06\x65ntity\x18\x02 \x01(\tR\x06\x65ntity\x12/\n\tjoin_keys\x18\x03 \x03(\x0b\x32\x12.onehop.v1.JoinKeyR\x08joinKeys\x12\x16\n\x06source\x18\x04 \x01(\tR\x06source\x12\x1f\n\x0bttl_seconds\x18\x05 \x01(\x03R\nttlSeconds\x12\x1e\n\ngeneration\x18\x06 \x01(\x03R\ngeneration\x12\x39\n\x08\x66\x65\x61tures\x18\x07 \x03(\x0b\x32\x1d.onehop.v1.FeatureDescriptionR\x08\x66\x65\x61tures\"1\n\x07JoinKey\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04type\x18\x02 \x01(\tR\x04type\"\xaa\x01\n\x12\x46\x65\x61tureDescription\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04type\x18\x02 \x01(\tR\x04type\x12\x1c\n\taggregate\x18\x03 \x01(\tR\taggregate\x12\x14\n\x05\x66ield\x18\x04 \x01(\tR\x05\x66ield\x12\x16\n\x06window\x18\x05 \x01(\tR\x06window\x12 \n\x0b\x64\x65scription\x18\x06 \x01(\tR\x0b\x64\x65scription\"C\n\x11PushEventsRequest\x12\x16\n\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n\x06\x65vents\x18\x02 \x03(\tR\x06\x65vents\"L\n\x12PushEventsResponse\x12\x36\n\tpositions\x18\x01 \x03(\x0b\x32\x18.onehop.v1.EventPositionR\tpositions\"E\n\rEventPosition\x12\x1c\n\tpartition\x18\x01 \x01(\x05R\tpartition\x12\x16\n\x06offset\x18\x02 \x01(\x03R\x06offset\"\xcf\x02\n\x15GetTrainingSetRequest\x12\'\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\tR\x0e\x66\x65\x61tureService\x12\x1a\n\x08\x66\x65\x61tures\x18\x02 \x03(\tR\x08\x66\x65\x61tures\x12\x16\n\x05\x61rrow\x18\x03 \x01(\x0cH\x00R\x05\x61rrow\x12\x12\n\x03sql\x18\x04 \x01(\tH\x00R\x03sql\x12\x1f\n\x0btime_column\x18\x05 \x01(\tR\ntimeColumn\x12\x1c\n\tavailable\x18\x06 \x01(\x08R\tavailable\x12\x1a\n\x08statuses\x18\x07 \x01(\x08R\x08statuses\x12\x1f\n\x0b\x65vent_times\x18\x08 \x01(\x08R\neventTimes\x12#\n\rhistory_token\x18\t \x01(\x0cR\x0chistoryToken\x12\x1b\n\tskip_rows\x18\n \x01(\x04R\x08skipRowsB\x07\n\x05spine\"\xc3\x01\n\x16GetTrainingSetResponse\x12\x14\n\x05\x61rrow\x18\x01 \x01(\x0cR\x05\x61rrow\x12\x12\n\x04rows\x18\x02 \x01(\x04R\x04rows\x12#\n\rhistory_token\x18\x03 \x01(\x0cR\x0chistoryToken\x12/\n\x13\x64\x65\x66initions_version\x18\x04 \x01(\x03R\x12\x64\x65\x66initionsVersion\x12)\n\x05views\x18\x05 \x03(\x0b\x32\x13.onehop.v1.ViewJoinR\x05views\"H\n\x08ViewJoin\x12\x12\n\x04view\x18\x01 \x01(\tR\x04view\x12\x10\n\x03way\x18\x02 \x01(\tR\x03way\x12\x16\n\x06\x65vents\x18\x03 \x01(\x03R\x06\x65vents2\xdb\x03\n\x0e\x46\x65\x61tureService\x12\x63\n\x11GetOnlineFeatures\x12#.onehop.v1.GetOnlineFeaturesRequest\x1a$.onehop.v1.GetOnlineFeaturesResponse\"\x03\x90\x02\x01\x12`\n\x10ListFeatureViews\x12\".onehop.v1.ListFeatureViewsRequest\x1a#.onehop.v1.ListFeatureViewsResponse\"\x03\x90\x02\x01\x12Z\n\x0eGetFeatureView\x12 .onehop.v1.GetFeatureViewRequest\x1a!.onehop.v1.GetFeatureViewResponse\"\x03\x90\x02\x01\x12K\n\nPushEvents\x12\x1c.onehop.v1.PushEventsRequest\x1a\x1d.onehop.v1.PushEventsResponse\"\x00\x12Y\n\x0eGetTrainingSet\x12 .onehop.v1.GetTrainingSetRequest\x1a!.onehop.v1.GetTrainingSetResponse\"\x00\x30\x01\x42\x35Z3github.com/onehop/onehop/schemas/onehop/v1;onehopv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fonehop/v1/feature_service.proto\x12\tonehop.v1\x1a\x16onehop/v1/values.proto\"\x9f\x02\n\x18GetOnlineFeaturesRequest\x12\'\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\tR\x0e\x66\x65\x61tureService\x12\x1a\n\x08\x66\x65\x61tures\x18\x02 \x03(\tR\x08\x66\x65\x61tures\x12M\n\x08\x65ntities\x18\x03 \x03(\x0b\x32\x31.onehop.v1.GetOnlineFeaturesRequest.EntitiesEntryR\x08\x65ntities\x12\x1f\n\x0b\x61llow_stale\x18\x04 \x01(\x08R\nallowStale\x1aN\n\rEntitiesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x11.onehop.v1.ValuesR\x05value:\x02\x38\x01\"\xe6\x01\n\x19GetOnlineFeaturesResponse\x12 \n\x0cread_time_us\x18\x01 \x01(\x03R\nreadTimeUs\x12\x12\n\x04rows\x18\x02 \x01(\rR\x04rows\x12+\n\x07\x63olumns\x18\x03 \x03(\x0b\x32\x11.onehop.v1.ColumnR\x07\x63olumns\x12/\n\x13\x64\x65\x66initions_version\x18\x04 \x01(\x03R\x12\x64\x65\x66initionsVersion\x12\x35\n\x0blater_reads\x18\x05 \x03(\x0b\x32\x14.onehop.v1.LaterReadR\nlaterReads\"S\n\tLaterRead\x12\x12\n\x04view\x18\x01 \x01(\tR\x04view\x12\x10\n\x03row\x18\x02 \x01(\rR\x03row\x12 \n\x0cread_time_us\x18\x03 \x01(\x03R\nreadTimeUs\"\x19\n\x17ListFeatureViewsRequest\"y\n\x18ListFeatureViewsResponse\x12,\n\x05views\x18\x01 \x03(\x0b\x32\x16.onehop.v1.FeatureViewR\x05views\x12/\n\x13\x64\x65\x66initions_version\x18\x02 \x01(\x03R\x12\x64\x65\x66initionsVersion\"+\n\x15GetFeatureViewRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\"D\n\x16GetFeatureViewResponse\x12*\n\x04view\x18\x01 \x01(\x0b\x32\x16.onehop.v1.FeatureViewR\x04view\"\xfe\x01\n\x0b\x46\x65\x61tureView\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n\x06\x65ntity\x18\x02 \x01(\tR\x06\x65ntity\x12/\n\tjoin_keys\x18\x03 \x03(\x0b\x32\x12.onehop.v1.JoinKeyR\x08joinKeys\x12\x16\n\x06source\x18\x04 \x01(\tR\x06source\x12\x1f\n\x0bttl_seconds\x18\x05 \x01(\x03R\nttlSeconds\x12\x1e\n\ngeneration\x18\x06 \x01(\x03R\ngeneration\x12\x39\n\x08\x66\x65\x61tures\x18\x07 \x03(\x0b\x32\x1d.onehop.v1.FeatureDescriptionR\x08\x66\x65\x61tures\"1\n\x07JoinKey\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04type\x18\x02 \x01(\tR\x04type\"\xaa\x01\n\x12\x46\x65\x61tureDescription\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04type\x18\x02 \x01(\tR\x04type\x12\x1c\n\taggregate\x18\x03 \x01(\tR\taggregate\x12\x14\n\x05\x66ield\x18\x04 \x01(\tR\x05\x66ield\x12\x16\n\x06window\x18\x05 \x01(\tR\x06window\x12 \n\x0b\x64\x65scription\x18\x06 \x01(\tR\x0b\x64\x65scription\"C\n\x11PushEventsRequest\x12\x16\n\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n\x06\x65vents\x18\x02 \x03(\tR\x06\x65vents\"L\n\x12PushEventsResponse\x12\x36\n\tpositions\x18\x01 \x03(\x0b\x32\x18.onehop.v1.EventPositionR\tpositions\"E\n\rEventPosition\x12\x1c\n\tpartition\x18\x01 \x01(\x05R\tpartition\x12\x16\n\x06offset\x18\x02 \x01(\x03R\x06offset\"\xcf\x02\n\x15GetTrainingSetRequest\x12\'\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\tR\x0e\x66\x65\x61tureService\x12\x1a\n\x08\x66\x65\x61tures\x18\x02 \x03(\tR\x08\x66\x65\x61tures\x12\x16\n\x05\x61rrow\x18\x03 \x01(\x0cH\x00R\x05\x61rrow\x12\x12\n\x03sql\x18\x04 \x01(\tH\x00R\x03sql\x12\x1f\n\x0btime_column\x18\x05 \x01(\tR\ntimeColumn\x12\x1c\n\tavailable\x18\x06 \x01(\x08R\tavailable\x12\x1a\n\x08statuses\x18\x07 \x01(\x08R\x08statuses\x12\x1f\n\x0b\x65vent_times\x18\x08 \x01(\x08R\neventTimes\x12#\n\rhistory_token\x18\t \x01(\x0cR\x0chistoryToken\x12\x1b\n\tskip_rows\x18\n \x01(\x04R\x08skipRowsB\x07\n\x05spine\"\xc3\x01\n\x16GetTrainingSetResponse\x12\x14\n\x05\x61rrow\x18\x01 \x01(\x0cR\x05\x61rrow\x12\x12\n\x04rows\x18\x02 \x01(\x04R\x04rows\x12#\n\rhistory_token\x18\x03 \x01(\x0cR\x0chistoryToken\x12/\n\x13\x64\x65\x66initions_version\x18\x04 \x01(\x03R\x12\x64\x65\x66initionsVersion\x12)\n\x05views\x18\x05 \x03(\x0b\x32\x13.onehop.v1.ViewJoinR\x05views\"H\n\x08ViewJoin\x12\x12\n\x04view\x18\x01 \x01(\tR\x04view\x12\x10\n\x03way\x18\x02 \x01(\tR\x03way\x12\x16\n\x06\x65vents\x18\x03 \x01(\x03R\x06\x65vents2\xdb\x03\n\x0e\x46\x65\x61tureService\x12\x63\n\x11GetOnlineFeatures\x12#.onehop.v1.GetOnlineFeaturesRequest\x1a$.onehop.v1.GetOnlineFeaturesResponse\"\x03\x90\x02\x01\x12`\n\x10ListFeatureViews\x12\".onehop.v1.ListFeatureViewsRequest\x1a#.onehop.v1.ListFeatureViewsResponse\"\x03\x90\x02\x01\x12Z\n\x0eGetFeatureView\x12 .onehop.v1.GetFeatureViewRequest\x1a!.onehop.v1.GetFeatureViewResponse\"\x03\x90\x02\x01\x12K\n\nPushEvents\x12\x1c.onehop.v1.PushEventsRequest\x1a\x1d.onehop.v1.PushEventsResponse\"\x00\x12Y\n\x0eGetTrainingSet\x12 .onehop.v1.GetTrainingSetRequest\x1a!.onehop.v1.GetTrainingSetResponse\"\x00\x30\x01\x42\x35Z3github.com/onehop/onehop/schemas/onehop/v1;onehopv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,33 +46,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETONLINEFEATURESREQUEST_ENTITIESENTRY']._serialized_start=280
   _globals['_GETONLINEFEATURESREQUEST_ENTITIESENTRY']._serialized_end=358
   _globals['_GETONLINEFEATURESRESPONSE']._serialized_start=361
-  _globals['_GETONLINEFEATURESRESPONSE']._serialized_end=536
-  _globals['_LISTFEATUREVIEWSREQUEST']._serialized_start=538
-  _globals['_LISTFEATUREVIEWSREQUEST']._serialized_end=563
-  _globals['_LISTFEATUREVIEWSRESPONSE']._serialized_start=565
-  _globals['_LISTFEATUREVIEWSRESPONSE']._serialized_end=686
-  _globals['_GETFEATUREVIEWREQUEST']._serialized_start=688
-  _globals['_GETFEATUREVIEWREQUEST']._serialized_end=731
-  _globals['_GETFEATUREVIEWRESPONSE']._serialized_start=733
-  _globals['_GETFEATUREVIEWRESPONSE']._serialized_end=801
-  _globals['_FEATUREVIEW']._serialized_start=804
-  _globals['_FEATUREVIEW']._serialized_end=1058
-  _globals['_JOINKEY']._serialized_start=1060
-  _globals['_JOINKEY']._serialized_end=1109
-  _globals['_FEATUREDESCRIPTION']._serialized_start=1112
-  _globals['_FEATUREDESCRIPTION']._serialized_end=1282
-  _globals['_PUSHEVENTSREQUEST']._serialized_start=1284
-  _globals['_PUSHEVENTSREQUEST']._serialized_end=1351
-  _globals['_PUSHEVENTSRESPONSE']._serialized_start=1353
-  _globals['_PUSHEVENTSRESPONSE']._serialized_end=1429
-  _globals['_EVENTPOSITION']._serialized_start=1431
-  _globals['_EVENTPOSITION']._serialized_end=1500
-  _globals['_GETTRAININGSETREQUEST']._serialized_start=1503
-  _globals['_GETTRAININGSETREQUEST']._serialized_end=1838
-  _globals['_GETTRAININGSETRESPONSE']._serialized_start=1841
-  _globals['_GETTRAININGSETRESPONSE']._serialized_end=2036
-  _globals['_VIEWJOIN']._serialized_start=2038
-  _globals['_VIEWJOIN']._serialized_end=2110
-  _globals['_FEATURESERVICE']._serialized_start=2113
-  _globals['_FEATURESERVICE']._serialized_end=2588
+  _globals['_GETONLINEFEATURESRESPONSE']._serialized_end=591
+  _globals['_LATERREAD']._serialized_start=593
+  _globals['_LATERREAD']._serialized_end=676
+  _globals['_LISTFEATUREVIEWSREQUEST']._serialized_start=678
+  _globals['_LISTFEATUREVIEWSREQUEST']._serialized_end=703
+  _globals['_LISTFEATUREVIEWSRESPONSE']._serialized_start=705
+  _globals['_LISTFEATUREVIEWSRESPONSE']._serialized_end=826
+  _globals['_GETFEATUREVIEWREQUEST']._serialized_start=828
+  _globals['_GETFEATUREVIEWREQUEST']._serialized_end=871
+  _globals['_GETFEATUREVIEWRESPONSE']._serialized_start=873
+  _globals['_GETFEATUREVIEWRESPONSE']._serialized_end=941
+  _globals['_FEATUREVIEW']._serialized_start=944
+  _globals['_FEATUREVIEW']._serialized_end=1198
+  _globals['_JOINKEY']._serialized_start=1200
+  _globals['_JOINKEY']._serialized_end=1249
+  _globals['_FEATUREDESCRIPTION']._serialized_start=1252
+  _globals['_FEATUREDESCRIPTION']._serialized_end=1422
+  _globals['_PUSHEVENTSREQUEST']._serialized_start=1424
+  _globals['_PUSHEVENTSREQUEST']._serialized_end=1491
+  _globals['_PUSHEVENTSRESPONSE']._serialized_start=1493
+  _globals['_PUSHEVENTSRESPONSE']._serialized_end=1569
+  _globals['_EVENTPOSITION']._serialized_start=1571
+  _globals['_EVENTPOSITION']._serialized_end=1640
+  _globals['_GETTRAININGSETREQUEST']._serialized_start=1643
+  _globals['_GETTRAININGSETREQUEST']._serialized_end=1978
+  _globals['_GETTRAININGSETRESPONSE']._serialized_start=1981
+  _globals['_GETTRAININGSETRESPONSE']._serialized_end=2176
+  _globals['_VIEWJOIN']._serialized_start=2178
+  _globals['_VIEWJOIN']._serialized_end=2250
+  _globals['_FEATURESERVICE']._serialized_start=2253
+  _globals['_FEATURESERVICE']._serialized_end=2728
 # @@protoc_insertion_point(module_scope)
