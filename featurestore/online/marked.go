@@ -16,6 +16,9 @@ import (
 // rows are read. It is called before Do; the read costs a script call for each bucket then.
 func (r *Read) Mark() { r.marked = true }
 
+// Marked says whether the watermarks were read.
+func (r *Read) Marked() bool { return r.marked }
+
 // Marks are the watermarks up to which the i-th row, which may be none, is the fold of its
 // events. The caller must not change them; rows of a bucket share them.
 func (r *Read) Marks(i int) map[ingest.PartitionID]int64 { return r.marks[i] }

@@ -59,8 +59,12 @@ func (s *Store) NewRead() *Read {
 	return r
 }
 
-// Release gives the Read back; the rows that it returned must not be used any more.
+// Release gives the Read back; the rows that it returned must not be used any more. Of nil
+// there is nothing to give back.
 func (r *Read) Release() {
+	if r == nil {
+		return
+	}
 	r.text, r.ends, r.buckets, r.markers = r.text[:0], r.ends[:0], r.buckets[:0], r.markers[:0]
 	r.rows, r.filling, r.store, r.marked, r.marks = r.rows[:0], false, nil, false, nil
 	if r.reply.Cap() > maxPooled {
@@ -120,10 +124,13 @@ func (r *Read) Do(ctx context.Context) error {
 		r.keys = append(r.keys, unsafe.String(unsafe.SliceData(r.text[start:end]), end-start))
 		start = end
 	}
+	if r.marked {
+		// A request is answered though its watermarks cannot be read.
+		r.marked = r.fetchMarked(ctx, rows) == nil
+	}
 	var err error
 	switch {
 	case r.marked:
-		err = r.fetchMarked(ctx, rows)
 	case r.store.cluster:
 		err = r.fetchCluster(ctx)
 	default:

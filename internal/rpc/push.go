@@ -24,6 +24,8 @@ func (f *Features) PushEvents(ctx context.Context, req *onehopv1.PushEventsReque
 	switch {
 	case source == nil:
 		return nil, featurestore.Errorf(featurestore.Unknown, "there is no source %q", shortName(req.GetSource()))
+	case source.Name == featurestore.ServedSource:
+		return nil, featurestore.Errorf(featurestore.Invalid, "source %q is the serving log, which the services alone write", source.Name)
 	case !source.Pushable():
 		return nil, featurestore.Errorf(featurestore.Invalid,
 			"source %q takes no pushed events: its records are %s, or have fields in their keys or headers; produce them to topic %q", source.Name, source.Format, source.Topic)

@@ -15,6 +15,7 @@ import (
 	"github.com/onehop/onehop/internal/app"
 	"github.com/onehop/onehop/internal/config"
 	"github.com/onehop/onehop/internal/rpc"
+	"github.com/onehop/onehop/internal/servedlog"
 	"github.com/onehop/onehop/internal/server"
 	"github.com/onehop/onehop/internal/serving"
 	"github.com/onehop/onehop/schemas/onehop/v1/onehopv1connect"
@@ -69,6 +70,10 @@ func run(ctx context.Context, c Config, base *app.Base) error {
 		}
 		defer client.Close()
 		features.Producer = stream.NewProducer(client)
+		if features.Log, err = servedlog.Start(ctx, c.Kafka.Kafka, base.Metrics, base.Log); err != nil {
+			return fmt.Errorf("the serving log: %w", err)
+		}
+		defer features.Log.Close(ctx) // when the last request is answered
 	}
 	pool, err := app.OpenPool(ctx, c.Postgres, nil) // of its own: training sets keep connections
 	if err != nil {
