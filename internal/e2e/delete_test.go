@@ -42,8 +42,14 @@ views:
 // tool runs a command of the onehop tool.
 func (s *stack) tool(t *testing.T, args ...string) (status int, out string) {
 	t.Helper()
+	return s.historyTool(t, append(args, "--redis", s.redis)...)
+}
+
+// historyTool runs a command that needs no Redis.
+func (s *stack) historyTool(t *testing.T, args ...string) (status int, out string) {
+	t.Helper()
 	var stdout, stderr bytes.Buffer
-	args = append(args, "--namespace", s.namespace, "--postgres", s.postgres, "--redis", s.redis)
+	args = append(args, "--namespace", s.namespace, "--postgres", s.postgres)
 	status = cli.Run(t.Context(), args, cli.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr})
 	if stderr.Len() > 0 {
 		t.Logf("%s: %s", args[0], &stderr)

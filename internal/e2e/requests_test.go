@@ -94,11 +94,16 @@ func writeModel(t *testing.T, models string, version int, artifact []byte, spec 
 
 func rankStack(t *testing.T) *stack {
 	t.Helper()
+	return rankStackOf(t, rankDefinitions)
+}
+
+func rankStackOf(t *testing.T, definitions string) *stack {
+	t.Helper()
 	onnxtest.Open(t) // fetches the library, or skips with the reason
 	s := newStack(t)
 	s.models = t.TempDir()
 	writeModel(t, s.models, 1, onnxtest.MLP(rankWidths, 1), rankSpec)
-	s.start(t, rankDefinitions)
+	s.start(t, definitions)
 	return s
 }
 
