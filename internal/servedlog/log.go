@@ -154,10 +154,15 @@ func (l *Log) Close(ctx context.Context) {
 	}
 	close(l.stop)
 	<-l.stopped
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), delivery/2)
-	defer cancel()
-	if err := l.client.Flush(ctx); err != nil {
+	ctx = context.WithoutCancel(ctx)
+	within := func(limit time.Duration, f func(context.Context) error) error {
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		return f(ctx)
+	}
+	if err := within(delivery/2, l.client.Flush); err != nil {
 		l.log.Warn("the last vectors of the serving log were not written", "records", l.client.BufferedProduceRecords(), "error", err)
+		_ = within(time.Second, l.client.AbortBufferedRecords) // so that they are counted
 	}
 	l.client.Close()
 }
