@@ -183,9 +183,9 @@ cases:
 
 // TestLargeValuesAreShortened: a message shows how a value starts and how large it is.
 func TestLargeValuesAreShortened(t *testing.T) {
-	large, list := strings.Repeat("x", 1<<19), strings.Repeat("1, ", 500)
-	suite, err := parsed([]byte(strings.Replace(strings.Replace(shop, "x, type: float64", "x, type: string", 1),
-		"field: x}", "field: x}, {name: l, aggregate: last_n, field: x, n: 3}", 1) + `
+	large, list := strings.Repeat("x", 1<<14), strings.Repeat("1, ", 500)
+	suite, err := parsed([]byte(strings.Replace(strings.Replace(shop, "x, type: float64", "x, type: string, max_bytes: 16384", 1),
+		"field: x}", "field: x}, {name: l, aggregate: last_n, field: x, n: 2}", 1) + `
 cases:
   - name: large
     events:
@@ -204,7 +204,7 @@ cases:
 	if err != nil || len(failures) != 2 {
 		t.Fatalf("%d failures, %v", len(failures), err)
 	}
-	for i, want := range [][2]string{{"x… (524288 bytes), want x", "x… (524289 bytes)"}, {"x… (1 elements), want [1 1", "1 1… (500 elements)"}} {
+	for i, want := range [][2]string{{"x… (16384 bytes), want x", "x… (16385 bytes)"}, {"x… (1 elements), want [1 1", "1 1… (500 elements)"}} {
 		got := failures[i].Message
 		if len(got) > 600 || !strings.Contains(got, want[0]) || !strings.HasSuffix(got, want[1]) {
 			t.Errorf("%d bytes, want %q and %q: %.600s", len(got), want[0], want[1], got)

@@ -175,7 +175,7 @@ func (p *protobufFormat) scalar(n *node, field protoreflect.FieldDescriptor, val
 		}
 		v, err := protobufValue(field, value, t.field.Type)
 		if err == nil {
-			err = checkKey(v, t.field)
+			err = checkSize(v, t.field)
 		}
 		if err != nil {
 			return t.inField(p.layout, err)

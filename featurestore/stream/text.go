@@ -28,11 +28,14 @@ func (l *layout) readAside(r *kgo.Record, into *draft) error {
 		}
 		value, err := textValue(raw, t.field.Type)
 		if err == nil {
-			err = checkKey(value, t.field)
+			err = checkSize(value, t.field)
 		}
 		if err != nil {
 			kind := BadHeader
-			if t.field.Key {
+			switch {
+			case KindOf(err) == TooLarge:
+				kind = TooLarge
+			case t.field.Key:
 				kind = BadKey
 			}
 			return kind.because(t.inField(l, err))
