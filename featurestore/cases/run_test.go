@@ -221,3 +221,30 @@ func TestFilesAreBounded(t *testing.T) {
 		t.Errorf("a large file: %v", err)
 	}
 }
+
+// TestDefinitionsInBraces: mistakes are told where they stand, and numbers are those of YAML
+// 1.2 and JSON.
+func TestDefinitionsInBraces(t *testing.T) {
+	const file = `definitions: {namespace: x,
+  entities: [{name: user, keys: [{name: user_id, type: int64}]}], # "ä"
+  sources: [{name: s, format: json, event_time: {field: at, unit: us}, fields: [
+    {name: user_id, type: int64, default: 7}, {name: f, type: float64}, {name: t, type: string}]}],
+  views: [{name: v, entity: user, source: s, features: [
+    {name: f, aggregate: latest, field: f}, {name: t, aggregate: latest, field: t}]}]}
+cases:
+  - name: numbers
+    events: [{time: 2026-01-01T00:00:00Z, value: {f: 1e3, t: "1e3"}}]
+    reads: [{at: 2026-01-01T00:00:01Z, of: {user_id: 7}, expect: {v.f: 10e2, v.t: "1e3"}}]
+`
+	suite, err := parsed([]byte(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if failures, err := suite.Run(t.Context(), &suite.Cases[0]); err != nil || len(failures) > 0 {
+		t.Error(failures, err)
+	}
+	_, err = parsed([]byte(strings.Replace(file, "latest, field: t", "newest, field: t", 1)))
+	if err == nil || !strings.Contains(err.Error(), `:6:66: unknown aggregate "newest"`) {
+		t.Error(err)
+	}
+}

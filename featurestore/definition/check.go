@@ -175,6 +175,10 @@ func (c *checker) keyBytes() {
 			if field.KeyBytes == 0 || most < field.KeyBytes {
 				field.KeyBytes = most
 			}
+			if d := field.Default; d != nil && (len(d.Bytes) == 0 || len(d.Bytes) > field.KeyBytes) {
+				c.addf(c.sourceNames[source.Name], "field %q of source %q is part of a key of feature view %q, and its default has %d bytes; it must have 1 to %d",
+					name, source.Name, view.Name, len(d.Bytes), field.KeyBytes)
+			}
 		}
 	}
 }

@@ -79,7 +79,11 @@ func textValue(raw []byte, t featurestore.Type) (featurestore.Value, error) {
 			return featurestore.BoolValue(s == "true"), nil
 		}
 	}
-	return featurestore.Value{}, fmt.Errorf("is %s; %s as text is needed", shorten(strconv.Quote(string(raw)), 60), t)
+	form := t.String() + " as text"
+	if _, err := strconv.ParseInt(string(raw), 10, 64); t == featurestore.Int64 && err == nil {
+		form = "an int64 without zeros or a plus in front"
+	}
+	return featurestore.Value{}, fmt.Errorf("is %s; %s is needed", shorten(strconv.Quote(string(raw)), 60), form)
 }
 
 var errNUL = errors.New("holds a NUL character, which history cannot keep")
