@@ -34,7 +34,8 @@ func given(ctx context.Context, name, address string, ask func(context.Context) 
 	defer cancel()
 	version, err := ask(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("%s at %s: %w", name, shown(address), err)
+		flag := strings.ToLower(name)
+		return nil, fmt.Errorf("%s at %s, which --%s or ONEHOP_%s names, does not answer; without them it is started: %w", name, shown(address), flag, strings.ToUpper(name), err)
 	}
 	return &started{part: Part{Name: name, Kind: "given, version " + version, Addr: shown(address)}, url: address}, nil
 }

@@ -111,9 +111,27 @@ func TestServedIsRecomputed(t *testing.T) {
 		got.Differences[0].RequestID != "request-1" || got.Skew != 1/float64(points) {
 		t.Errorf("after a change of the log: exit status %d, %+v", status, got)
 	}
+	s.checkForgotten(t)
 	_, err := s.onehop.Features().PushEvents(t.Context(), &onehopv1.PushEventsRequest{Source: "served", Events: []string{"{}"}})
 	if connect.CodeOf(err) != connect.CodeInvalidArgument || !strings.Contains(err.Error(), "serving log") {
 		t.Errorf("an event was pushed to the serving log: %v", err)
+	}
+}
+
+// checkForgotten deletes an entity: its vectors are gone, and what was computed from its events
+// is not compared any more.
+func (s *stack) checkForgotten(t *testing.T) {
+	t.Helper()
+	status, out := s.tool(t, "delete-entity", "place", "de|x", "y", "--yes", "--json", "--kafka", strings.Join(s.kafka, ","))
+	if status != 0 || !strings.Contains(out, `"served"`) {
+		t.Fatalf("exit status %d: %s", status, out)
+	}
+	var n int
+	if err := s.connect(t).QueryRow(t.Context(), "SELECT count(*) FROM "+s.logTable()+` WHERE 'place=de\|x|y' = ANY(f_entities)`).Scan(&n); err != nil || n != 0 {
+		t.Errorf("%d vectors of an entity that was deleted are left, %v", n, err)
+	}
+	if status, got := s.skew(t); status != 0 || got.Vectors == 0 || got.Points != 0 || got.Unchecked["events were deleted"] == 0 {
+		t.Errorf("after a deletion: exit status %d, %+v", status, got)
 	}
 }
 
@@ -130,7 +148,9 @@ func (s *stack) waitLogged(t *testing.T, vectors int) {
 	})
 }
 
-func (s *stack) logTable() string { return pgx.Identifier{"onehop_" + s.namespace, "served"}.Sanitize() }
+func (s *stack) logTable() string {
+	return pgx.Identifier{"onehop_" + s.namespace, "served"}.Sanitize()
+}
 
 func (s *stack) connect(t *testing.T) *pgx.Conn {
 	t.Helper()

@@ -159,7 +159,7 @@ func answer(p *plan.Plan, keys []plan.Keys, rows int, read *online.Read, now tim
 			}
 			for cell, column := range v.Columns {
 				builders[column].add(&cells[cell])
-				size += textBytes(&cells[cell].Value)
+				size += cells[cell].Value.TextBytes()
 			}
 			if size > maxText {
 				return featurestore.Errorf(featurestore.Exhausted, "the text of this answer is more than %d MiB; ask for fewer rows or features", maxText>>20)
@@ -172,15 +172,6 @@ func answer(p *plan.Plan, keys []plan.Keys, rows int, read *online.Read, now tim
 
 // maxText bounds the text and bytes of an answer.
 const maxText = 32 << 20
-
-// textBytes is the size of a value's text.
-func textBytes(v *featurestore.Value) int {
-	n := len(v.Bytes)
-	for i := range v.List {
-		n += len(v.List[i].Bytes)
-	}
-	return n
-}
 
 // ListFeatureViews lists the views that are served.
 func (f *Features) ListFeatureViews(context.Context, *onehopv1.ListFeatureViewsRequest) (*onehopv1.ListFeatureViewsResponse, error) {

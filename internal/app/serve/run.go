@@ -11,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/stream"
 	"github.com/onehop/onehop/internal/app"
 	"github.com/onehop/onehop/internal/config"
@@ -82,6 +83,10 @@ func run(ctx context.Context, c Config, base *app.Base) error {
 	defer pool.Close()
 	features.Training = rpc.NewTrainingSets(pool, c.SQLSpines)
 	verify := &verification{every: c.VerifyEvery, sample: max(1, c.VerifySample), pool: pool, store: base.Store, served: current, log: base.Log}
+	verify.logged.versions = func() []*featurestore.Catalog {
+		versions, _ := base.Follower.Versions()
+		return versions
+	}
 	verify.register(base.Metrics)
 	options, err := rpc.Options(base.Telemetry)
 	if err != nil {

@@ -27,6 +27,7 @@ type verification struct {
 	store  *online.Store
 	served *serving.Current
 	log    *slog.Logger
+	logged servedVerification
 
 	rows, different *prometheus.CounterVec
 	last            *prometheus.GaugeVec
@@ -43,6 +44,7 @@ func (v *verification) register(r prometheus.Registerer) {
 		Name: "onehop_verify_last_seconds", Help: "When a view was last compared, in seconds since 1970.",
 	}, []string{"view", "generation"})
 	r.MustRegister(v.rows, v.different, v.last)
+	v.logged.register(r)
 }
 
 // run compares until the context ends. The first time is somewhere in the first interval,
@@ -67,7 +69,7 @@ func (v *verification) run(ctx context.Context) error {
 	}
 }
 
-// once compares a sample of each view, unless another service is about it.
+// once compares a sample of each view, and of what was served, unless another service is about it.
 func (v *verification) once(ctx context.Context) error {
 	d, err := v.served.Get()
 	if err != nil {
@@ -92,7 +94,7 @@ func (v *verification) once(ctx context.Context) error {
 		}
 		v.tell(view, result)
 	}
-	return nil
+	return v.verifyServed(ctx)
 }
 
 // tell counts a result, and logs one that nobody wants.
