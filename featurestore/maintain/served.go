@@ -138,8 +138,8 @@ func (c *servedComparison) view(ctx context.Context, of servedView, rows []serve
 
 // whole leaves out the rows that were read before events of their source were deleted.
 func (c *servedComparison) whole(rows []servedRow, source string) []servedRow {
-	last, any := c.deleted[source]
-	if !any {
+	last, ok := c.deleted[source]
+	if !ok {
 		return rows
 	}
 	var kept []servedRow

@@ -2,8 +2,8 @@ package online
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,7 +13,7 @@ import (
 )
 
 // Mark asks for the watermarks of the rows' buckets too, each as of the moment at which its
-// rows are read. It is called before Do; the read costs a script call for each bucket then.
+// rows are read. It is called before Do, and makes the read slower; see BenchmarkRead.
 func (r *Read) Mark() { r.marked = true }
 
 // Marked says whether the watermarks were read.
@@ -32,47 +32,39 @@ func (r *Read) Bytes() int {
 	return n
 }
 
-// lookScript reads rows of a bucket and its watermarks at one moment.
+// lookScript reads rows and the watermarks of their buckets at one moment.
 //
-//	KEYS: watermarks, row…
+//	KEYS: watermarks…, row…      ARGV: how many of the keys are watermarks
 //
-// It answers the watermarks as HGETALL does, and then each row.
+// It answers each hash of watermarks as HGETALL does, and then all rows as MGET does.
 var lookScript = redis.NewScript(`
-local answer = {redis.call('HGETALL', KEYS[1])}
-for i = 2, #KEYS do
-  answer[i] = redis.call('GET', KEYS[i])
+local answer, buckets = {}, tonumber(ARGV[1])
+for i = 1, buckets do
+  answer[i] = redis.call('HGETALL', KEYS[i])
 end
+answer[buckets + 1] = redis.call('MGET', unpack(KEYS, buckets + 1))
 return answer
 `)
 
-// lookKeys is how many rows a call of the script reads: a Redis answers nobody else meanwhile.
-const lookKeys = 512
+// lookRows is how many rows a call of the script reads: a Redis answers nobody else meanwhile.
+const lookRows = 512
 
-// fetchMarked reads the markers, and then the first rows of the keys, bucket by bucket. The markers
-// come first: a fill that begins between the two is then seen as none, and its rows, which
-// are the fold up to their watermarks too, are as good.
+// look is one call of the script: some rows, and the buckets that they are in.
+type look struct {
+	buckets []string    // stems of their keys
+	rows    []int       // of the keys of the read, markers among them
+	bucket  map[int]int // of buckets, for each row
+}
+
+// fetchMarked reads all keys, of which the first are rows, with the watermarks of the rows, in
+// one round trip.
 func (r *Read) fetchMarked(ctx context.Context, rows int) error {
 	all := append(r.rows[:0], make([][]byte, len(r.keys))...)
-	cmds := make([]*redis.StringCmd, len(r.keys))
-	_, err := r.store.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		for i := rows; i < len(r.keys); i++ {
-			cmds[i] = pipe.Get(ctx, r.keys[i])
-		}
-		return nil
-	})
-	for i := rows; i < len(r.keys); i++ {
-		text, missing := cmds[i].Result()
-		switch {
-		case missing == nil:
-			all[i] = []byte(text)
-		case !errors.Is(missing, redis.Nil):
-			return missing
-		}
+	looks := r.looks(rows)
+	calls := make([]call, len(looks))
+	for i, l := range looks {
+		calls[i] = r.callOf(l)
 	}
-	if err != nil && !errors.Is(err, redis.Nil) {
-		return err
-	}
-	calls, of := r.looks(rows)
 	replies, err := r.store.eval(ctx, lookScript, calls)
 	if err != nil {
 		return err
@@ -80,7 +72,7 @@ func (r *Read) fetchMarked(ctx context.Context, rows int) error {
 	r.marks = make([]map[ingest.PartitionID]int64, rows)
 	size := 0
 	for i, reply := range replies {
-		n, err := r.takeLook(reply, all, of[i])
+		n, err := r.takeLook(reply, all, looks[i])
 		if err != nil {
 			return fmt.Errorf("reading rows with their watermarks: %w", err)
 		}
@@ -92,39 +84,70 @@ func (r *Read) fetchMarked(ctx context.Context, rows int) error {
 	return nil
 }
 
-// looks are the script calls for the first rows of the keys, and the rows of each.
-func (r *Read) looks(rows int) (calls []call, of [][]int) {
-	open := map[string]int{} // the call of each bucket that has room
-	for i := range rows {
-		key := r.keys[i]
-		stem := key[:strings.IndexByte(key, '}')+1]
-		at, ok := open[stem]
-		if !ok || len(of[at]) == lookKeys {
-			at = len(calls)
-			open[stem] = at
-			calls, of = append(calls, call{keys: []string{stem + "#watermarks"}}), append(of, nil)
+// looks are the calls of the script for the keys: as few as may be on a server, and on a cluster
+// one for each bucket, because its keys are in one slot; the bucket's marker is too.
+func (r *Read) looks(rows int) (looks []*look) {
+	open := map[string]*look{} // those that have room; a server has one
+	for i := range r.keys {
+		stem := r.keys[i][:strings.IndexByte(r.keys[i], '}')+1]
+		of := ""
+		if r.store.cluster {
+			of = stem
 		}
-		calls[at].keys, of[at] = append(calls[at].keys, key), append(of[at], i)
+		l := open[of]
+		if l == nil || len(l.rows) == lookRows {
+			l = &look{bucket: map[int]int{}}
+			open[of], looks = l, append(looks, l)
+		}
+		l.rows = append(l.rows, i)
+		if i >= rows {
+			continue // a marker
+		}
+		at := slices.Index(l.buckets, stem)
+		if at < 0 {
+			at = len(l.buckets)
+			l.buckets = append(l.buckets, stem)
+		}
+		l.bucket[i] = at
 	}
-	return calls, of
+	return looks
+}
+
+func (r *Read) callOf(l *look) call {
+	c := call{keys: make([]string, 0, len(l.buckets)+len(l.rows)), args: []any{len(l.buckets)}}
+	for _, stem := range l.buckets {
+		c.keys = append(c.keys, stem+"#watermarks")
+	}
+	for _, i := range l.rows {
+		c.keys = append(c.keys, r.keys[i])
+	}
+	return c
 }
 
 // takeLook takes the answer of one call and says how long its rows are.
-func (r *Read) takeLook(reply *redis.Cmd, all [][]byte, rows []int) (size int, err error) {
+func (r *Read) takeLook(reply *redis.Cmd, all [][]byte, l *look) (size int, err error) {
 	parts, err := reply.Slice()
 	if err != nil {
 		return 0, err
 	}
-	if len(parts) != 1+len(rows) {
+	if len(parts) != len(l.buckets)+1 {
 		return 0, errReply
 	}
-	marks, err := parseMarks(parts[0])
-	if err != nil {
-		return 0, err
+	marks := make([]map[ingest.PartitionID]int64, len(l.buckets))
+	for i := range marks {
+		if marks[i], err = parseMarks(parts[i]); err != nil {
+			return 0, err
+		}
 	}
-	for i, at := range rows {
-		r.marks[at] = marks
-		if text, ok := parts[1+i].(string); ok {
+	rows, ok := parts[len(l.buckets)].([]any)
+	if !ok || len(rows) != len(l.rows) {
+		return 0, errReply
+	}
+	for i, at := range l.rows {
+		if at < len(r.marks) {
+			r.marks[at] = marks[l.bucket[at]]
+		}
+		if text, ok := rows[i].(string); ok {
 			all[at] = []byte(text)
 			size += len(text)
 		}

@@ -33,7 +33,7 @@ func testMarkedReads(t *testing.T, url string) {
 			t.Fatal(err)
 		}
 	}
-	const n = 64 * lookKeys / 8
+	const n = 64 * lookRows / 8
 	read := store.NewRead()
 	defer read.Release()
 	read.Mark()

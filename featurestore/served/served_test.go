@@ -78,7 +78,7 @@ func drawValue(t *rapid.T) featurestore.Value {
 		for range rapid.IntRange(0, 3).Draw(t, "length") {
 			list = append(list, scalar(kind))
 		}
-		return featurestore.ListValue(featurestore.Type(scalar(kind).Type), list)
+		return featurestore.ListValue(scalar(kind).Type, list)
 	default:
 		return scalar(kind)
 	}

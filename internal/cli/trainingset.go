@@ -58,15 +58,11 @@ Examples:
 // Check returns everything that is wrong with the flags.
 func (c *trainingSetCommand) Check() error {
 	problems := []error{c.postgresFlags.Check(), c.checkLog()}
-	switch {
-	case c.FromLog != "":
-	case (c.Spine == "") == (c.SQL == ""):
+	if c.FromLog == "" && (c.Spine == "") == (c.SQL == "") {
 		problems = append(problems, errors.New("give the spine: --spine or --sql; or --from-log"))
-		fallthrough
-	default:
-		if (len(c.Features) == 0) == (c.Service == "") {
-			problems = append(problems, errors.New("say which features: --features or --service"))
-		}
+	}
+	if c.FromLog == "" && (len(c.Features) == 0) == (c.Service == "") {
+		problems = append(problems, errors.New("say which features: --features or --service"))
 	}
 	if c.Spine != "" {
 		problems = append(problems, flagError("--spine", files.Check(c.Spine)))

@@ -57,10 +57,15 @@ func TestServedIsRecomputed(t *testing.T) {
 	s := rankStackOf(t, servedDefinitions)
 	now := time.Now()
 	s.onehop.WaitVisible(t, s.onehop.Produce(t, "ratings", visit(1, "de|x", "y", 4, now))...)
-	ctx, stop := context.WithCancel(t.Context())
+	enough := make(chan struct{})
 	var feeding sync.WaitGroup
 	feeding.Go(func() {
-		for i := 0; ctx.Err() == nil; i++ {
+		for i := 0; ; i++ {
+			select {
+			case <-enough:
+				return
+			default:
+			}
 			at := time.Now()
 			if i%7 == 0 {
 				at = at.Add(30 * time.Second) // a fast clock
@@ -68,6 +73,11 @@ func TestServedIsRecomputed(t *testing.T) {
 			s.onehop.Produce(t, "ratings", visit(1+i%5, "de|x", "y", float64(i%9)/2+0.1, at), visit(1+i%3, "de", "x|y", 1, at))
 		}
 	})
+	stop := sync.OnceFunc(func() {
+		close(enough)
+		feeding.Wait()
+	})
+	defer stop()
 	const requests = 60
 	vectors := 0
 	last := map[string]string{}
@@ -97,7 +107,6 @@ func TestServedIsRecomputed(t *testing.T) {
 		last["read"] = strconv.FormatInt(res.GetReadTimeUs(), 10)
 	}
 	stop()
-	feeding.Wait()
 	points := requests/2*3*4 + requests/2*2*5
 	s.waitLogged(t, vectors)
 	status, got := s.skew(t)
