@@ -50,11 +50,11 @@ func named(ctx context.Context, id string) context.Context {
 	return ctx
 }
 
-// TestServedIsRecomputed: what was served while events arrived, some of them from the future, is
-// what history gives at the same read times and watermarks, to the last value; a value that
+// TestServedIsRecomputed: what was served while events arrived, some of them from the future, and
+// ingest was killed three times, is what history gives at the same read times and watermarks, to the last value; a value that
 // is changed in the log is found.
 func TestServedIsRecomputed(t *testing.T) {
-	s := rankStackOf(t, servedDefinitions)
+	s, ingest := rankStackOf(t, servedDefinitions)
 	now := time.Now()
 	s.onehop.WaitVisible(t, s.onehop.Produce(t, "ratings", visit(1, "de|x", "y", 4, now))...)
 	enough := make(chan struct{})
@@ -83,6 +83,10 @@ func TestServedIsRecomputed(t *testing.T) {
 	last := map[string]string{}
 	for i := range requests {
 		id := "request-" + strconv.Itoa(i)
+		if i%20 == 10 {
+			ingest.kill()
+			ingest = s.startIngest(t)
+		}
 		if i%2 == 0 {
 			res, err := s.onehop.Inference().GetFeaturesAndPredict(named(t.Context(), id), rankRequest())
 			if err != nil {
