@@ -43,8 +43,12 @@ func (f *Features) GetOnlineFeatures(ctx context.Context, req *onehopv1.GetOnlin
 	if err != nil {
 		return nil, err
 	}
-	if rows*len(p.Columns) > maxCells {
-		return nil, featurestore.Errorf(featurestore.Invalid, "%d rows of %d features are more than %d values; ask in parts", rows, len(p.Columns), maxCells)
+	request, rows, err := requestFields(p.Plan, req.GetRequest(), rows)
+	if err != nil {
+		return nil, err
+	}
+	if rows*p.Cells > maxCells {
+		return nil, featurestore.Errorf(featurestore.Invalid, "%d rows of %d features are more than %d values; ask in parts", rows, p.Cells, maxCells)
 	}
 	read := f.Store.NewRead()
 	defer read.Release()
@@ -60,7 +64,7 @@ func (f *Features) GetOnlineFeatures(ctx context.Context, req *onehopv1.GetOnlin
 		return nil, errFilling()
 	}
 	res := &onehopv1.GetOnlineFeaturesResponse{Rows: uint32(rows), DefinitionsVersion: int64(definitions.Catalog.Version)}
-	res.ReadTimeUs, res.Columns, err = answer(p.Plan, keys, rows, read, f.Now())
+	res.ReadTimeUs, res.Columns, err = answer(ctx, &rowsRead{plan: p.Plan, keys: keys, request: request, rows: rows, read: read}, f.Now())
 	return res, err
 }
 
@@ -113,46 +117,71 @@ func entityKeys(p *plan.Plan, given map[string]*onehopv1.Values) (keys []plan.Ke
 	return keys, rows, checkNames("entities", given, wanted, names)
 }
 
+// rowsRead is what an answer is made of.
+type rowsRead struct {
+	plan    *plan.Plan
+	keys    []plan.Keys
+	request [][]featurestore.Value
+	rows    int
+	read    *online.Read
+}
+
 // answer reads every column at one time: now, or just after the newest event of the
 // rows read.
-func answer(p *plan.Plan, keys []plan.Keys, rows int, read *online.Read, now time.Time) (int64, []*onehopv1.Column, error) {
-	t, at := now.UnixMicro(), 0
+func answer(ctx context.Context, r *rowsRead, now time.Time) (int64, []*onehopv1.Column, error) {
+	p, t, at := r.plan, now.UnixMicro(), 0
 	for _, v := range p.Views {
-		for range keys[v.Entity].Len() {
-			t = fold.ReadTime(t, v.Reader.Newest(read.Row(at)))
+		for range r.keys[v.Entity].Len() {
+			t = fold.ReadTime(t, v.Reader.Newest(r.read.Row(at)))
 			at++
 		}
 	}
 	builders := make([]columnBuilder, len(p.Columns))
 	columns := make([]*onehopv1.Column, len(p.Columns))
 	for i, c := range p.Columns {
-		builders[i] = newColumn(c.Ref.String(), c.Type, rows)
+		builders[i] = newColumn(c.Ref.String(), c.Type, r.rows)
 		columns[i] = builders[i].column
 	}
-	first, size := 0, 0
-	for _, v := range p.Views {
-		n := keys[v.Entity].Len()
-		cells := make([]featurestore.Cell, len(v.Columns))
-		for row := range rows {
-			if row < n {
-				if err := v.Reader.Read(read.Row(first+row), t, cells); err != nil {
-					return 0, nil, err
-				}
-				if read.Filling() {
-					featurestore.MarkFilling(cells)
-				}
+	cells, request, computer, size := make([]featurestore.Cell, p.Cells), make([]featurestore.Value, len(p.Request)), p.Computer(), 0
+	for row := range r.rows {
+		if err := context.Cause(ctx); err != nil {
+			return 0, nil, err
+		}
+		if err := r.cells(row, t, cells); err != nil {
+			return 0, nil, err
+		}
+		computer.Compute(cells, valuesAt(request, r.request, row))
+		for i := range p.Columns {
+			cell := &cells[p.Columns[i].Cell]
+			builders[i].add(cell)
+			size += textBytes(&cell.Value)
+		}
+		if size > maxText {
+			return 0, nil, featurestore.Errorf(featurestore.Exhausted, "the text of this answer is more than %d MiB; ask for fewer rows or features", maxText>>20)
+		}
+	}
+	return t, columns, nil
+}
+
+// cells reads a row of the plan, as of one time, after those before it: an entity with one
+// key was read with the first.
+func (r *rowsRead) cells(row int, t int64, cells []featurestore.Cell) error {
+	first := 0
+	for i := range r.plan.Views {
+		v := &r.plan.Views[i]
+		n := r.keys[v.Entity].Len()
+		if row < n {
+			own := cells[v.First : v.First+len(v.Columns)]
+			if err := v.Reader.Read(r.read.Row(first+row), t, own); err != nil {
+				return err
 			}
-			for cell, column := range v.Columns {
-				builders[column].add(&cells[cell])
-				size += textBytes(&cells[cell].Value)
-			}
-			if size > maxText {
-				return 0, nil, featurestore.Errorf(featurestore.Exhausted, "the text of this answer is more than %d MiB; ask for fewer rows or features", maxText>>20)
+			if r.read.Filling() {
+				featurestore.MarkFilling(own)
 			}
 		}
 		first += n
 	}
-	return t, columns, nil
+	return nil
 }
 
 // maxText bounds the text and bytes of an answer.
@@ -177,6 +206,9 @@ func (f *Features) ListFeatureViews(context.Context, *onehopv1.ListFeatureViewsR
 	for i := range d.Catalog.Views {
 		res.Views = append(res.Views, describe(d.Catalog, &d.Catalog.Views[i]))
 	}
+	for i := range d.Catalog.OnDemand {
+		res.Views = append(res.Views, describeOnDemand(&d.Catalog.OnDemand[i]))
+	}
 	return res, nil
 }
 
@@ -185,6 +217,9 @@ func (f *Features) GetFeatureView(_ context.Context, req *onehopv1.GetFeatureVie
 	d, err := f.Definitions.Get()
 	if err != nil {
 		return nil, err
+	}
+	if group := d.Catalog.OnDemandGroup(req.GetName()); group != nil {
+		return &onehopv1.GetFeatureViewResponse{View: describeOnDemand(group)}, nil
 	}
 	view := d.Catalog.View(req.GetName())
 	if view == nil {
@@ -211,6 +246,20 @@ func describe(c *featurestore.Catalog, v *featurestore.View) *onehopv1.FeatureVi
 			d.Window = feature.Windows[column.Window].String()
 		}
 		out.Features = append(out.Features, d)
+	}
+	return out
+}
+
+func describeOnDemand(group *featurestore.OnDemand) *onehopv1.FeatureView {
+	out := &onehopv1.FeatureView{Name: group.Name}
+	for _, field := range group.Request {
+		out.Request = append(out.Request, &onehopv1.RequestField{Name: field.Name, Type: field.Type.String()})
+	}
+	for i := range group.Features {
+		f := &group.Features[i]
+		out.Features = append(out.Features, &onehopv1.FeatureDescription{
+			Name: f.Name, Type: f.Type.String(), Description: f.Description, Expression: f.Expression,
+		})
 	}
 	return out
 }

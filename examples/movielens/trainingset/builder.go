@@ -28,7 +28,7 @@ type builder struct {
 	states   map[string]map[string]*fold.State // by view, by encoded key
 
 	row   []byte
-	cells [][]featurestore.Cell // of each view of the plan
+	cells []featurestore.Cell // of the plan
 	line  []string
 }
 
@@ -56,9 +56,7 @@ func newBuilder(catalog *featurestore.Catalog, model string) (*builder, error) {
 	for i := range catalog.Views {
 		b.states[catalog.Views[i].Name] = map[string]*fold.State{}
 	}
-	for i := range p.Views {
-		b.cells = append(b.cells, make([]featurestore.Cell, len(p.Views[i].Columns)))
-	}
+	b.cells = make([]featurestore.Cell, p.Cells)
 	return b, nil
 }
 
@@ -116,11 +114,12 @@ func (b *builder) read(rating *featurestore.Event) ([]string, error) {
 			b.row = state.AppendRow(b.row[:0])
 			row = b.row
 		}
-		if err := view.Reader.Read(row, rating.Time, b.cells[i]); err != nil {
+		cells := b.cells[view.First : view.First+len(view.Columns)]
+		if err := view.Reader.Read(row, rating.Time, cells); err != nil {
 			return nil, err
 		}
-		for c := range b.cells[i] { // the next row takes this one's memory
-			b.cells[i][c].Value = b.cells[i][c].Value.Clone()
+		for c := range cells { // the next row takes this one's memory
+			cells[c].Value = cells[c].Value.Clone()
 		}
 	}
 	value := func(field string) featurestore.Value { return rating.Values[source.Field(field)] }
@@ -130,7 +129,7 @@ func (b *builder) read(rating *featurestore.Event) ([]string, error) {
 	}
 	b.line = append(b.line[:0], value("user_id").String(), value("movie_id").String(), strconv.FormatInt(rating.Time, 10), label)
 	for _, c := range b.plan.Columns {
-		b.line = append(b.line, text(b.cells[c.View][c.Cell].Value))
+		b.line = append(b.line, text(b.cells[c.Cell].Value))
 	}
 	return b.requestFields(rating.Time)
 }
