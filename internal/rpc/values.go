@@ -106,16 +106,16 @@ func fieldValues(field *plan.RequestField, given map[string]*onehopv1.Values) ([
 		return nil, featurestore.Errorf(featurestore.Invalid, "request: field %q is missing; feature %q is computed from it", field.Name, field.For)
 	}
 	var out []featurestore.Value
-	switch {
-	case field.Type == featurestore.Float64:
+	switch field.Type {
+	case featurestore.Float64:
 		numbers, err := floats("request", field.Name, &onehopv1.Values{Int64: v.GetInt64(), Double: v.GetDouble()})
 		if err != nil {
 			return nil, err
 		}
 		out = valuesOf(numbers, featurestore.FloatValue)
-	case field.Type == featurestore.Int64:
+	case featurestore.Int64:
 		out = valuesOf(v.GetInt64(), featurestore.IntValue)
-	case field.Type == featurestore.Bool:
+	case featurestore.Bool:
 		out = valuesOf(v.GetBool(), featurestore.BoolValue)
 	default:
 		out = valuesOf(v.GetString_(), featurestore.StringValue)
