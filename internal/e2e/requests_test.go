@@ -186,7 +186,7 @@ func TestNewAndBadModelVersions(t *testing.T) {
 	s := rankStack(t)
 	writeModel(t, s.models, 2, onnxtest.MLP(rankWidths, 2), rankSpec)
 	writeModel(t, s.models, 3, []byte("this is no model"), rankSpec)
-	writeModel(t, s.models, 4, onnxtest.MLP([]int{7, 1}, 2), rankSpec)
+	writeModel(t, s.models, 4, onnxtest.MLP([]int{6, 1}, 2), rankSpec)
 	writeModel(t, s.models, 5, onnxtest.MLP(rankWidths, 2), strings.ReplaceAll(rankSpec, "user_ratings.mean_1h", "user_ratings.nonsense"))
 	var list *onehopv1.ListModelsResponse
 	eventually(t, 15*time.Second, "five versions are listed", func() (err error) {
@@ -310,7 +310,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 	online := func(change func(*onehopv1.GetOnlineFeaturesRequest)) error {
 		req := &onehopv1.GetOnlineFeaturesRequest{FeatureService: "ranker", Entities: map[string]*onehopv1.Values{
 			"user_id": {Int64: []int64{1, 2}}, "country": {String_: []string{"de"}}, "city": {String_: []string{"x"}},
-		}}
+		}, Request: map[string]*onehopv1.Values{"hour": {Double: []float64{12}}}}
 		change(req)
 		_, err := s.onehop.Features().GetOnlineFeatures(t.Context(), req)
 		return err
@@ -349,6 +349,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		"unwanted key":      {online(func(r *online1) { r.Entities["shoe"] = r.Entities["city"] }), connect.CodeInvalidArgument, `"shoe"`},
 		"too many rows":     {online(func(r *online1) { r.Entities["user_id"].Int64 = many }), connect.CodeInvalidArgument, "10000"},
 		"ten thousand":      {online(func(r *online1) { r.Entities["user_id"].Int64 = many[1:] }), 0, ""},
+		"hour missing":      {online(func(r *online1) { r.Request = nil }), connect.CodeInvalidArgument, `"match.late" is computed from it`},
 		"unequal lengths":   {online(func(r *online1) { r.Entities["city"].String_ = []string{"x", "y", "z"} }), connect.CodeInvalidArgument, "rows"},
 		"unknown model":     {rank(func(r *rank1) { r.Model = "x" }), connect.CodeNotFound, `"x"`},
 		"unknown version":   {rank(func(r *rank1) { r.Version = 9 }), connect.CodeNotFound, "version 9"},
