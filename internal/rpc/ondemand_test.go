@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -97,9 +98,12 @@ func (p *pairs) request() *onehopv1.GetOnlineFeaturesRequest {
 func (p *pairs) spine(t *testing.T, at int64) []byte {
 	t.Helper()
 	schema := arrow.NewSchema([]arrow.Field{
-		{Name: "user_id", Type: arrow.PrimitiveTypes.Int64}, {Name: "item_id", Type: arrow.PrimitiveTypes.Int64},
-		{Name: "k", Type: arrow.PrimitiveTypes.Int64}, {Name: "hour", Type: arrow.PrimitiveTypes.Float64},
-		{Name: "here", Type: arrow.BinaryTypes.String}, {Name: "ok", Type: arrow.FixedWidthTypes.Boolean},
+		{Name: "user_id", Type: arrow.PrimitiveTypes.Int64},
+		{Name: "item_id", Type: arrow.PrimitiveTypes.Int64},
+		{Name: "k", Type: arrow.PrimitiveTypes.Int64},
+		{Name: "hour", Type: arrow.PrimitiveTypes.Float64},
+		{Name: "here", Type: arrow.BinaryTypes.String},
+		{Name: "ok", Type: arrow.FixedWidthTypes.Boolean},
 		{Name: "event_time", Type: &arrow.TimestampType{Unit: arrow.Microsecond, TimeZone: "UTC"}},
 	}, nil)
 	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
@@ -151,7 +155,7 @@ func (tr *trainer) offline(t *testing.T, spine []byte) map[string][]string {
 			for row := range column.Len() {
 				text := column.ValueStr(row)
 				if at, ok := column.(*array.Timestamp); ok && !at.IsNull(row) {
-					text = fmt.Sprint(int64(at.Value(row)))
+					text = strconv.FormatInt(int64(at.Value(row)), 10)
 				}
 				columns[name] = append(columns[name], text)
 			}
@@ -169,9 +173,10 @@ func onlineText(t *testing.T, columns []*onehopv1.Column) map[string][]string {
 		for row, status := range c.GetStatuses() {
 			at := "(null)"
 			if us := c.GetEventTimesUs()[row]; us > 0 {
-				at = fmt.Sprint(us)
+				at = strconv.FormatInt(us, 10)
 			}
-			value, v := "(null)", c.GetValues()
+			v := c.GetValues()
+			var value string
 			switch {
 			case len(v.GetListLengths()) > 0:
 				n := int(v.GetListLengths()[row])
@@ -180,9 +185,9 @@ func onlineText(t *testing.T, columns []*onehopv1.Column) map[string][]string {
 			case len(v.GetDouble()) > 0:
 				value = fmt.Sprint(v.GetDouble()[row])
 			case len(v.GetInt64()) > 0:
-				value = fmt.Sprint(v.GetInt64()[row])
+				value = strconv.FormatInt(v.GetInt64()[row], 10)
 			case len(v.GetBool()) > 0:
-				value = fmt.Sprint(v.GetBool()[row])
+				value = strconv.FormatBool(v.GetBool()[row])
 			default:
 				value = v.GetString_()[row]
 			}
@@ -247,8 +252,10 @@ func TestOnDemandOnlineIsOffline(t *testing.T) {
 			}
 		}
 	}
-	for _, is := range []string{"m.gap.status PRESENT", "m.gap.status NULL", "m.few.status OVERFLOW", "m.few.status PRESENT", "m.each.status NULL",
-		"m.share.status NULL", "m.large.status NULL", "m.large.status PRESENT", "m.home.status PRESENT", "m.words.status NULL", "u.last.status EXPIRED"} {
+	for _, is := range []string{
+		"m.gap.status PRESENT", "m.gap.status NULL", "m.few.status OVERFLOW", "m.few.status PRESENT", "m.each.status NULL",
+		"m.share.status NULL", "m.large.status NULL", "m.large.status PRESENT", "m.home.status PRESENT", "m.words.status NULL", "u.last.status EXPIRED",
+	} {
 		if !seen[is] {
 			t.Errorf("nothing was %s", is)
 		}

@@ -194,9 +194,9 @@ class Client:
         types: dict[str, str] = {}
         twice: set[str] = set()
         for view in self.feature_views():
-            for key in (*view.join_keys, *view.request):
-                if types.setdefault(key.name, key.type) != key.type:
-                    twice.add(key.name)
+            for name, t in (*view.join_keys, *view.request):
+                if types.setdefault(name, t) != t:
+                    twice.add(name)
         return {name: t for name, t in types.items() if name not in twice}
 
     def online_features(
