@@ -93,10 +93,18 @@ func TestOnDemandColumnsThatAreMissing(t *testing.T) {
 	if err = h.Run(t.Context(), req, &Result{}); err == nil || !strings.Contains(err.Error(), "0 fields are given") {
 		t.Errorf("a request without fields: %v", err)
 	}
+	req = onDemandRequest(t, h, 310)
+	list, _ := req.Rows.(rows) // of the items and then of the user
+	for i := range 300 {
+		list[i] = list[0]
+	}
+	if err := h.Run(t.Context(), req, &Result{}); err == nil || !strings.Contains(err.Error(), `candidate 300: feature "m.per_age" is NULL`) {
+		t.Errorf("an unknown item in the second run: %v", err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := h.Run(ctx, onDemandRequest(t, h, 3), &Result{}); !errors.Is(err, context.Canceled) {
-		t.Errorf("a caller that went away: %v", err)
+	if err := h.assembleComputed(ctx, req, &Result{}, nil, 0, 0); !errors.Is(err, context.Canceled) {
+		t.Errorf("computed for a caller that went away: %v", err)
 	}
 }
 
