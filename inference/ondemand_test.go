@@ -108,17 +108,44 @@ func TestOnDemandColumnsThatAreMissing(t *testing.T) {
 	}
 }
 
-// BenchmarkRunOnDemand is BenchmarkRun with two columns that are computed.
-func BenchmarkRunOnDemand(b *testing.B) {
-	h, err := newSet(b, onDemandSpec).Find("ranker", 0)
+// TestNumbersOnDemandAllocateNothingForACandidate is a promise of the hot path.
+func TestNumbersOnDemandAllocateNothingForACandidate(t *testing.T) {
+	h, err := newSet(t, strings.Replace(onDemandSpec, "m.late", "{from: u.age, default: 0}", 1)).Find("ranker", 0)
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
-	req, res := onDemandRequest(b, h, 100), &Result{}
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := h.Run(context.Background(), req, res); err != nil {
-			b.Fatal(err)
-		}
+	measure := func(n int) float64 {
+		req, res := onDemandRequest(t, h, n), &Result{}
+		return testing.AllocsPerRun(50, func() {
+			if err := h.Run(context.Background(), req, res); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	if few, many := measure(10), measure(250); many > few {
+		t.Errorf("%v allocations for 10 candidates, %v for 250", few, many)
+	}
+}
+
+// BenchmarkRunOnDemand is BenchmarkRun of 100 candidates with one column that is computed: of
+// numbers, or with a text.
+func BenchmarkRunOnDemand(b *testing.B) {
+	for name, spec := range map[string]string{
+		"numbers": strings.Replace(onDemandSpec, "m.late", "{from: u.age, default: 0}", 1),
+		"text":    strings.Replace(onDemandSpec, "{from: m.per_age, default: -1}", "{from: u.age, default: 0}", 1),
+	} {
+		b.Run(name, func(b *testing.B) {
+			h, err := newSet(b, spec).Find("ranker", 0)
+			if err != nil {
+				b.Fatal(err)
+			}
+			req, res := onDemandRequest(b, h, 100), &Result{}
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := h.Run(context.Background(), req, res); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

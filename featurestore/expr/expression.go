@@ -3,7 +3,6 @@ package expr
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 
@@ -28,6 +27,7 @@ type Scope func(featurestore.Ref) (featurestore.Type, error)
 // through a [Computation] of their own.
 type Expression struct {
 	program cel.Program
+	numbers step // does what the program does, without allocating; nil if it cannot
 	inputs  []featurestore.Ref
 	places  map[string]int
 	typ     featurestore.Type
@@ -70,6 +70,7 @@ func NewExpression(text string, scope Scope) (*Expression, error) {
 	if e.typ, err = resultType(checked.OutputType()); err != nil {
 		return nil, err
 	}
+	e.numbers = compileNumeric(checked.NativeRep(), e.places)
 	e.program, err = program(env, checked, maxReadCost)
 	return e, err
 }
@@ -150,7 +151,17 @@ func (e *Expression) Compute() *Computation {
 // may be null. It is null when the expression says so, when it cannot be evaluated (an
 // order, a calculation or a function of a null, a division by zero, an int64 that overflows,
 // too much work), and when it is or holds a number that is not finite. It owns its memory.
+// An expression over numbers and bools that only calculates, compares, decides and converts
+// allocates nothing.
 func (c *Computation) Value(inputs []featurestore.Value) featurestore.Value {
+	if c.expression.numbers != nil {
+		return c.expression.numbers(inputs).value()
+	}
+	return c.evaluate(inputs)
+}
+
+// evaluate lets CEL evaluate.
+func (c *Computation) evaluate(inputs []featurestore.Value) featurestore.Value {
 	c.variables.values = inputs
 	out, _, err := c.expression.program.Eval(&c.variables)
 	c.variables.values = nil
@@ -169,8 +180,8 @@ func scalarValue(out ref.Val) featurestore.Value {
 	case types.Int:
 		return featurestore.IntValue(int64(v))
 	case types.Double:
-		if f := float64(v); !math.IsNaN(f) && !math.IsInf(f, 0) {
-			return featurestore.FloatValue(f)
+		if finite(float64(v)) {
+			return featurestore.FloatValue(float64(v))
 		}
 	case types.Bool:
 		return featurestore.BoolValue(bool(v))
