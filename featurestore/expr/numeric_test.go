@@ -108,6 +108,26 @@ func TestNumbersAreAsInCEL(t *testing.T) {
 	}
 }
 
+// Products are told to be too large to the last one.
+func TestProductsAtTheLimit(t *testing.T) {
+	e, err := NewExpression("v.i1 * v.i2", numbersScope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := e.Compute()
+	list := []int64{ // 2⁶³ + 1 is the third and the fourth, 2⁶³ the fifth and 2
+		0, -1, 3, 3074457345618258603, 1 << 62, 2, -2, -3, 7, 1317624576693539401, math.MaxInt64, math.MinInt64, 1 << 32, -1 << 31,
+	}
+	for _, a := range list {
+		for _, b := range list {
+			inputs := []featurestore.Value{featurestore.IntValue(a), featurestore.IntValue(b)}
+			if got, want := c.Value(inputs), c.evaluate(inputs); !got.Equal(want) {
+				t.Errorf("%d * %d: %v, CEL says %v", a, b, got, want)
+			}
+		}
+	}
+}
+
 // What has text or lists in it, or functions, is left to CEL.
 func TestWhatIsLeftToCEL(t *testing.T) {
 	for _, text := range []string{"user.city == 'Oslo'", "size(user.last) > 1", "math.abs(user.mean)", "user.city == null", "int('3') + user.n", "user.last == [1]"} {
