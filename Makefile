@@ -5,7 +5,7 @@ TOOL := go tool -modfile=tools/go.mod
 WITH := go run ./internal/testenv/with --
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-faults chaos test-containers test-python lint generate generate-python check-generated bench fuzz
+.PHONY: help setup demo circle test test-faults chaos test-containers test-python lint generate generate-python check-generated bench fuzz
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -31,9 +31,15 @@ chaos: ## the same at full size, about fifty minutes; FAULT=kill,flush runs some
 test-containers: ## the integration suite again, with everything in containers
 	@scripts/test-containers.sh
 
-test-python: setup ## the Python client against onehop dev, in a virtual environment of its own
+test-python: setup ## the Python client against onehop dev, and the example's trainer, in a virtual environment of its own
 	@mkdir -p bin && go build -o bin/ ./cmd/onehop ./cmd/serve
 	@clients/python/test.sh
+	@python=$$(scripts/venv.sh) && cd examples/movielens && \
+	  $$python -m pip install --quiet --disable-pip-version-check -r requirements.txt && $$python -m unittest -q
+
+circle: ## the example from events to a trained model in service; GENERATED=n invents ratings, SAVE=1 keeps the model
+	@scripts/setup.sh demo >&2
+	@examples/movielens/circle.sh
 
 lint: ## golangci-lint, strict
 	$(TOOL) golangci-lint run ./...

@@ -174,18 +174,25 @@ func TestScoresAreTheNetworks(t *testing.T) {
 	}
 }
 
-// TestReadTimeFollowsTheNewestEvent reads rows that are newer than the caller's clock.
-func TestReadTimeFollowsTheNewestEvent(t *testing.T) {
+// TestRowsNewerThanTheClock: they are read just after their newest event, and give what they
+// would give to a caller with a better clock.
+func TestRowsNewerThanTheClock(t *testing.T) {
 	s := newSet(t, spec)
 	h, err := s.Find("ranker", 1)
 	if err != nil {
 		t.Fatal(err)
 	}
+	var early, late Result
 	req := request(t, h, 3)
+	if err := h.Run(t.Context(), req, &late); err != nil {
+		t.Fatal(err)
+	}
 	req.Now = now - 1000
-	var res Result
-	if err := h.Run(t.Context(), req, &res); err != nil || res.ReadTime != now-5+1 {
-		t.Errorf("read at %d, %v; want just after the newest event, %d", res.ReadTime, err, now-4)
+	if err := h.Run(t.Context(), req, &early); err != nil || early.ReadTime != req.Now || early.Newest != now-5 {
+		t.Errorf("read at %d, newest event at %d, %v", early.ReadTime, early.Newest, err)
+	}
+	if !slices.Equal(early.Scores, late.Scores) {
+		t.Errorf("scores are %v, want %v", early.Scores, late.Scores)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/onehop/onehop/featurestore"
-	"github.com/onehop/onehop/featurestore/fold"
 	"github.com/onehop/onehop/featurestore/plan"
 )
 
@@ -61,7 +60,7 @@ func (req *Request) prepare(h *Hop) error {
 type Result struct {
 	// Scores has one score for each candidate.
 	Scores []float32
-	// ReadTime is the time of the read, and Newest the time of the newest event of the
+	// ReadTime is the time of the read, now, and Newest the time of the newest event of the
 	// rows that were found, 0 if none was; in microseconds.
 	ReadTime, Newest int64
 	// Statuses counts the values read by status.
@@ -70,9 +69,9 @@ type Result struct {
 	Assemble, Run time.Duration
 }
 
-// Run scores the candidates. Every value is as of one time: now, or just after the
-// newest event of the rows. It allocates nothing for a candidate, but for what on-demand
-// features take.
+// Run scores the candidates. Every value is as of one time, now, but that of a row with a
+// newer event is as of just after it. It allocates nothing for a candidate, but for what
+// on-demand features of texts and lists take.
 //
 // It fails with featurestore.Invalid when a value is missing for which the model has
 // no default, and with featurestore.Unavailable when it is missing while the store is
@@ -82,7 +81,7 @@ func (h *Hop) Run(ctx context.Context, req *Request, res *Result) error {
 	if err := req.prepare(h); err != nil {
 		return err
 	}
-	h.readTime(req, res)
+	h.newest(req, res)
 	batch, err := h.Model.batch()
 	if err != nil {
 		return err
@@ -116,15 +115,14 @@ func (h *Hop) RowCount(view, candidates int) int {
 	return 1
 }
 
-func (h *Hop) readTime(req *Request, res *Result) {
+// newest finds the time of the newest event.
+func (h *Hop) newest(req *Request, res *Result) {
 	res.ReadTime, res.Newest = req.Now, 0
 	at := 0
 	for i := range h.Plan.Views {
 		reader := h.Plan.Views[i].Reader
 		for range h.RowCount(i, req.Candidates) {
-			newest := reader.Newest(req.Rows.Row(at))
-			res.ReadTime = fold.ReadTime(res.ReadTime, newest)
-			res.Newest = max(res.Newest, newest)
+			res.Newest = max(res.Newest, reader.Newest(req.Rows.Row(at)))
 			at++
 		}
 	}

@@ -1,16 +1,14 @@
-"""Read a training set and split it by time."""
+"""A training set as arrays, split by time."""
 
-import csv
-import json
 import re
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
-RESERVED = ("label", "user_id", "movie_id", "time")
-COLUMN = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
 # A missing count, sum or number of distinct values means that nothing happened.
 ZERO_WHEN_MISSING = re.compile(r".*\.(.*_)?(count|sum|distinct|decayed_sum)(_.*)?")
+FEWEST = 30  # rows that can be split
 
 
 class Mistake(Exception):
@@ -19,7 +17,7 @@ class Mistake(Exception):
 
 @dataclass
 class Table:
-    columns: list  # of the features, in the file's order
+    columns: list  # of the features, in order
     features: np.ndarray  # float64 [rows, columns], NaN where missing
     labels: np.ndarray  # float64 [rows], 0 or 1
     users: np.ndarray  # int64 [rows]
@@ -32,55 +30,39 @@ class Table:
         )
 
 
-def read(path):
-    """Return the training set at path as a Table, ordered by time."""
-    with open(path, newline="", encoding="utf-8") as file:
-        if str(path).endswith(".csv"):
-            reader = csv.DictReader(file)
-            header, rows = reader.fieldnames or [], list(reader)
-        elif str(path).endswith(".jsonl"):
-            rows = [json.loads(line) for line in file if line.strip()]
-            header = list(rows[0]) if rows else []
-        else:
-            raise Mistake(f"{path}: want a file that ends in .csv or .jsonl")
-    missing = [name for name in RESERVED if name not in header]
+def of(training_set, request):
+    """Return a training set, an Arrow table as client.training_set answers it, ordered by time.
+
+    Of its columns, `label` is 0 or 1, `user_id`, `movie_id` and `event_time` say which row it is, those of request are what a
+    caller of the model brings, and those with a point in their names are features. The model's inputs are the features and
+    then the fields of the request, named "request.field".
+    """
+    names = set(training_set.column_names)
+    missing = {"label", "user_id", "movie_id", "event_time", *request} - names
     if missing:
-        raise Mistake(f"{path}: columns {', '.join(missing)} are missing; it has {', '.join(header)}")
-    columns = [name for name in header if name not in RESERVED]
-    bad = [name for name in columns if not COLUMN.fullmatch(name)]
-    if bad or not columns:
-        raise Mistake(f"{path}: columns must be named view.feature or request.field: {', '.join(bad) or 'there are none'}")
-    if len(rows) < 30:
-        raise Mistake(f"{path}: {len(rows)} rows are too few to split")
+        raise Mistake(f"columns {', '.join(sorted(missing))} are missing; there are {', '.join(sorted(names))}")
+    features = [name for name in training_set.column_names if "." in name]
+    if training_set.num_rows < FEWEST or not features:
+        raise Mistake(f"{training_set.num_rows} rows of {len(features)} features are too few to train on")
+    columns = [*features, *(f"request.{name}" for name in request)]
     table = Table(
         columns,
-        np.array([[number(path, i, name, row.get(name)) for name in columns] for i, row in enumerate(rows)]),
-        np.array([number(path, i, "label", row.get("label"), required=True) for i, row in enumerate(rows)]),
-        *(np.array([integer(path, i, name, row.get(name)) for i, row in enumerate(rows)], dtype=np.int64)
-          for name in ("user_id", "movie_id", "time")),
+        np.stack([numbers(training_set, name) for name in (*features, *request)], axis=1),
+        numbers(training_set, "label"),
+        *(numbers(training_set, name).astype(np.int64) for name in ("user_id", "movie_id")),
+        training_set["event_time"].to_numpy().astype("datetime64[us]").astype(np.int64),
     )
     if not np.isin(table.labels, (0, 1)).all():
-        raise Mistake(f"{path}: labels must be 0 or 1")
+        raise Mistake("labels must be 0 or 1")
     return table.take(np.argsort(table.times, kind="stable"))
 
 
-def number(path, row, name, value, required=False):
-    if value in ("", None) and not required:
-        return np.nan
-    try:
-        parsed = float(value)
-    except (TypeError, ValueError):
-        parsed = np.nan
-    if not np.isfinite(parsed):
-        raise Mistake(f"{path}: row {row + 1}: {name} is {value!r}, want a finite number")
-    return parsed
-
-
-def integer(path, row, name, value):
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        raise Mistake(f"{path}: row {row + 1}: {name} is {value!r}, want a whole number") from None
+def numbers(training_set, name):
+    """Return a column as float64, NaN where it is null."""
+    kind = training_set.schema.field(name).type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+        raise Mistake(f"column {name} is {kind}; a model's columns are numbers")
+    return training_set[name].cast(pa.float64()).to_numpy()
 
 
 def split_by_time(table):

@@ -21,9 +21,29 @@ def mean_rating(test):
     return np.nan_to_num(test.features[:, test.columns.index(MEAN_RATING)])
 
 
-def report(scores, test):
-    ndcg, users = ndcg_by_user(scores, test.labels, test.users, 10)
-    return {"auc": round(auc(scores, test.labels), 6), "ndcg_at_10": round(ndcg, 6), "users": users}
+def report(scores, test, known):
+    """Say how good scores are: over all rows, and apart for users that training knew and did not."""
+    said = quality(scores, test.labels, test.users)
+    old = np.isin(test.users, known)
+    for name, rows in (("known_users", old), ("new_users", ~old)):
+        said[name] = quality(scores[rows], test.labels[rows], test.users[rows])
+    return said
+
+
+def quality(scores, labels, users):
+    if len(set(labels)) < 2:
+        return {"rows": len(labels)}  # nothing is better than anything else
+    ndcg, of = ndcg_by_user(scores, labels, users, 10)
+    return {"rows": len(labels), "auc": round(auc(scores, labels), 6), "ndcg_at_10": round(ndcg, 6), "users": of}
+
+
+def gain(scores, others, test, samples=2000, seed=1):
+    """Return the gain in NDCG@10 of scores over others, and where 95 % of bootstrap samples of users have it (Efron 1979)."""
+    differences = by_user(scores, test.labels, test.users, 10) - by_user(others, test.labels, test.users, 10)
+    random = np.random.default_rng(seed)
+    means = [random.choice(differences, len(differences)).mean() for _ in range(samples)]
+    low, high = np.quantile(means, (0.025, 0.975))
+    return {"mean": round(float(differences.mean()), 4), "low": round(float(low), 4), "high": round(float(high), 4)}
 
 
 def auc(scores, labels):
@@ -36,16 +56,19 @@ def auc(scores, labels):
 
 
 def ndcg_by_user(scores, labels, users, k):
-    """Return the mean NDCG@k over users with both labels among their rows, and how many those are.
+    """Return the mean NDCG@k over the users that have both labels, and how many these are."""
+    found = by_user(scores, labels, users, k)
+    return (float(np.mean(found)) if len(found) else 0.0), len(found)
 
-    Rows of equal score share the mean gain of their ties (McSherry and Najork 2008), so the order of the file can't help.
-    """
+
+def by_user(scores, labels, users, k):
+    """Return the NDCG@k of each user that has both labels, in order of the users."""
     found = []
     for user in np.unique(users):
         rows = users == user
         if 0 < labels[rows].sum() < rows.sum():
             found.append(ndcg(scores[rows], labels[rows], k))
-    return (float(np.mean(found)) if found else 0.0), len(found)
+    return np.array(found)
 
 
 def ndcg(scores, labels, k):

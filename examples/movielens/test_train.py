@@ -1,8 +1,5 @@
 """python -m unittest, in this directory, with requirements.txt installed."""
 
-import contextlib
-import csv
-import io
 import json
 import pathlib
 import tempfile
@@ -10,28 +7,33 @@ import unittest
 
 import numpy as np
 import onnxruntime
+import pyarrow as pa
 
 import dataset
 import evaluate
 import export
 import train
 
-COLUMNS = ["user_ratings.mean_rating_30d", "user_ratings.count_7d", "movie_ratings.mean_rating_30d", "request.hour_of_day"]
+FEATURES = ["user_ratings.mean_rating_30d", "user_ratings.count_7d", "movie_ratings.mean_rating_30d"]
+REQUEST = ("hour_of_day",)
 
 
-def write_training_set(path, rows=6000, seed=0):
+def training_set(rows=6000, seed=0):
     """Labels follow the two mean ratings, not the movie's popularity; every tenth value is missing."""
     random = np.random.default_rng(seed)
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["user_id", COLUMNS[0], "label", *COLUMNS[1:], "movie_id", "time"])
-        for i in random.permutation(rows):
-            user, movie = random.integers(1, 40), random.integers(1, 60)
-            values = [random.normal(3.5, 0.7), random.poisson(20), random.normal(3.4, 0.6), random.integers(0, 24)]
-            logit = 3 * (values[0] - 3.5) + 3 * (values[2] - 3.4)
-            label = int(random.random() < 1 / (1 + np.exp(-logit)))
-            fields = ["" if random.random() < 0.1 else f"{value:g}" for value in values]
-            writer.writerow([user, fields[0], label, *fields[1:], movie, 1_700_000_000_000_000 + int(i) * 1_000_000])
+    mine, count, others = random.normal(3.5, 0.7, rows), random.poisson(20, rows), random.normal(3.4, 0.6, rows)
+    likes = random.random(rows) < 1 / (1 + np.exp(-3 * (mine - 3.5) - 3 * (others - 3.4)))
+    table = pa.table({
+        "user_id": random.integers(1, 40, rows),
+        FEATURES[0]: pa.array(mine, mask=random.random(rows) < 0.1),
+        "label": likes.astype(int),
+        FEATURES[1]: pa.array(count, mask=random.random(rows) < 0.1),
+        FEATURES[2]: pa.array(others, mask=random.random(rows) < 0.1),
+        "hour_of_day": random.integers(0, 24, rows),
+        "movie_id": random.integers(1, 60, rows),
+        "event_time": pa.array(1_700_000_000_000_000 + np.arange(rows) * 1_000_000, pa.timestamp("us", "UTC")),
+    })
+    return table.take(random.permutation(rows))
 
 
 class TrainTest(unittest.TestCase):
@@ -39,65 +41,50 @@ class TrainTest(unittest.TestCase):
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.directory = pathlib.Path(directory.name)
-        self.data = self.directory / "training.csv"
 
-    def run_training(self, out):
-        with contextlib.redirect_stdout(io.StringIO()):
-            return train.main(["--data", str(self.data), "--out", str(out), "--epochs", "20"])
+    def write(self, name, rows):
+        out = self.directory / name / "movie_ranker" / "1"
+        return out, train.write_version(dataset.of(training_set(rows), REQUEST), out, epochs=20)
 
     def test_whole_run(self):
-        write_training_set(self.data)
-        out = self.directory / "models" / "movie_ranker" / "1"
-        metrics = self.run_training(out)
+        out, metrics = self.write("models", 6000)
         model, baseline = metrics["test"]["model"], metrics["test"]["popularity"]
         self.assertGreater(model["auc"], 0.8)
         self.assertLess(abs(baseline["auc"] - 0.5), 0.1)
         self.assertGreater(model["ndcg_at_10"], baseline["ndcg_at_10"] + 0.1)
+        self.assertGreater(metrics["gain"]["popularity"]["low"], 0)
         self.assertEqual(metrics["rows"], {"train": 4800, "validate": 600, "test": 600})
         self.assertEqual(json.loads((out / "metrics.json").read_text()), metrics)
         text = (out / "model.yaml").read_text()
         self.assertIn("model: movie_ranker\n", text)
         self.assertIn("{from: user_ratings.count_7d, default: 0.0}", text)
-        self.assertEqual([line.split("from: ")[1].split(",")[0] for line in text.splitlines() if "from:" in line], COLUMNS)
+        columns = [line.split("from: ")[1].split(",")[0] for line in text.splitlines() if "from:" in line]
+        self.assertEqual(columns, [*FEATURES, "request.hour_of_day"])
         session = onnxruntime.InferenceSession(out / "model.onnx")
         low, high = session.run(["scores"], {"features": np.array([[2, 20, 2, 1], [5, 20, 5, 1]], np.float32)})[0][:, 0]
         self.assertLess(low, 0.2)
         self.assertGreater(high, 0.8)
 
     def test_same_seed_same_model(self):
-        write_training_set(self.data, rows=600)
-        self.run_training(self.directory / "a" / "1")
-        self.run_training(self.directory / "b" / "1")
-        first, second = ((self.directory / name / "1" / "model.onnx").read_bytes() for name in "ab")
+        first, second = ((self.write(name, 600)[0] / "model.onnx").read_bytes() for name in "ab")
         self.assertEqual(first, second)
 
-    def test_json_lines_read_alike(self):
-        write_training_set(self.data, rows=100)
-        lines = self.directory / "training.jsonl"
-        with open(self.data, newline="", encoding="utf-8") as file, open(lines, "w", encoding="utf-8") as to:
-            for row in csv.DictReader(file):
-                to.write(json.dumps({name: float(value) if value else None for name, value in row.items()}) + "\n")
-        a, b = dataset.read(self.data), dataset.read(lines)
-        np.testing.assert_array_equal(a.features, b.features)
-        np.testing.assert_array_equal(a.times, b.times)
-        self.assertEqual(a.columns, b.columns)
-
     def test_mistakes_are_named(self):
-        head = "label,user_id,movie_id,time,a.b\n"
-        rows = "".join(f"{i % 2},1,1,{i},{i}\n" for i in range(40))
-        for text, want in [
-            ("label,user_id,time,a.b\n", "movie_id"),
-            (head.replace("a.b", "ab") + rows, "view.feature"),
-            (head + rows + "1,1,1,5,many\n", "row 41: a.b is 'many'"),
-            (head + rows + "1,1,1,5,nan\n", "finite"),
-            (head + rows + "2,1,1,5,1\n", "0 or 1"),
-            (head + rows + "1,x,1,5,1\n", "user_id is 'x'"),
-            (head + "1,1,1,1,1\n", "too few"),
-            (head + "1,1,1,7,1\n" * 40, "only one label"),
+        table = training_set(60)
+
+        def with_column(name, values):
+            return table.set_column(table.column_names.index(name), name, pa.array(values))
+
+        for broken, want in [
+            (table.drop_columns(["movie_id", "hour_of_day"]), "columns hour_of_day, movie_id are missing"),
+            (table.drop_columns(FEATURES), "60 rows of 0 features"),
+            (table.slice(0, 20), "too few"),
+            (with_column("label", [2] * 60), "0 or 1"),
+            (with_column(FEATURES[0], ["x"] * 60), f"column {FEATURES[0]} is string"),
+            (with_column("label", [1] * 60), "only one label"),
         ]:
-            self.data.write_text(text)
             with self.assertRaises(dataset.Mistake) as caught:
-                dataset.split_by_time(dataset.read(self.data))
+                dataset.split_by_time(dataset.of(broken, REQUEST))
             self.assertIn(want, str(caught.exception))
 
 

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/onehop/onehop/featurestore"
-	"github.com/onehop/onehop/featurestore/fold"
 	"github.com/onehop/onehop/featurestore/plan"
 )
 
@@ -56,21 +55,18 @@ func (w *world) read(r *Read, name string, used map[string]bool) (featurestore.C
 	if err != nil {
 		return featurestore.Cell{}, err
 	}
-	cells, at := make([]featurestore.Cell, p.Cells), r.At.us
-	rows := make([][]byte, len(p.Views))
+	cells := make([]featurestore.Cell, p.Cells)
 	for i := range p.Views {
 		key, err := encodedKey(p.Entities[p.Views[i].Entity], r.Of, used)
 		if err != nil {
 			return featurestore.Cell{}, err
 		}
-		if state, ok := w.views[p.Views[i].Name].rows[key]; ok {
-			rows[i] = state.AppendRow(nil)
-		}
-		at = fold.ReadTime(at, p.Views[i].Reader.Newest(rows[i]))
-	}
-	for i := range p.Views {
 		v := &p.Views[i]
-		if err := v.Reader.Read(rows[i], at, cells[v.First:v.First+len(v.Columns)]); err != nil {
+		var row []byte
+		if state, ok := w.views[v.Name].rows[key]; ok {
+			row = state.AppendRow(nil)
+		}
+		if err := v.Reader.Read(row, r.At.us, cells[v.First:v.First+len(v.Columns)]); err != nil {
 			return featurestore.Cell{}, err
 		}
 	}

@@ -82,9 +82,9 @@ func (r *Reader) Newest(row []byte) int64 {
 }
 
 // Read writes the values of the row at time t, in microseconds, to cells, one for
-// each column of the reader. row is nil when there is none. t must be after the
-// row's newest event; see [ReadTime]. Strings and bytes in the cells alias the row;
-// only lists are allocated.
+// each column of the reader. row is nil when there is none. A row that holds an event of t
+// or later is read just after its newest one; see [ReadTime]. Strings and bytes in the
+// cells alias the row; only lists are allocated.
 //
 // It fails when the row is damaged or of another definition; cells are then
 // undefined.
@@ -98,6 +98,7 @@ func (r *Reader) Read(row []byte, t int64, cells []featurestore.Cell) error {
 		return fmt.Errorf("view %q: %w", r.program.view.Name, err)
 	}
 	newest := newestTime(row)
+	t = ReadTime(t, newest)
 	age := t - newest
 	switch {
 	case r.program.retention > 0 && age > r.program.retention:
@@ -219,12 +220,7 @@ func fill(cells []featurestore.Cell, status featurestore.Status, newest int64) {
 	}
 }
 
-// ReadTime is the time at which a read is taken: now, or just after the newest
-// event of what is read if a row already holds an event newer than the caller's
-// clock.
-func ReadTime(now int64, newest ...int64) int64 {
-	for _, n := range newest {
-		now = max(now, n+1)
-	}
-	return now
-}
+// ReadTime is the time at which a row is read: now, or just after its newest event where
+// the row holds one that is newer than the caller's clock. It is a row's own, so that one
+// producer with a fast clock moves no windows but those of the entity that it tells of.
+func ReadTime(now, newest int64) int64 { return max(now, newest+1) }

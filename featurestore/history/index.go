@@ -110,15 +110,10 @@ func (t *Table) Index(ctx context.Context) error {
 	}
 	defer conn.Release()
 	lock := "onehop index " + t.namespace + "." + t.source.Name
-	var mine bool
-	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock(hashtext($1))", lock).Scan(&mine); err != nil || !mine {
+	if mine, err := TryLock(ctx, conn, lock); err != nil || !mine {
 		return err
 	}
-	defer func() {
-		unlock, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		_, _ = conn.Exec(unlock, "SELECT pg_advisory_unlock(hashtext($1))", lock)
-	}()
+	defer Unlock(ctx, conn, lock)
 	t.setBare(false) // a month made from now on counts
 	if err := t.index(ctx, conn); err != nil {
 		t.setBare(true)

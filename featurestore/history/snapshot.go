@@ -22,6 +22,7 @@ type Snapshot struct {
 	namespace string
 	offsets   Offsets
 	cut       bool                              // history holds more than the snapshot is to show
+	omitted   string                            // a condition that leaves events out; see Without
 	topics    map[string][]featurestore.TopicID // of each source, in the order in which they came
 	columns   map[string]map[string]bool
 	dropped   map[string]int64 // where the history of a source begins, see Begin
@@ -186,13 +187,19 @@ func (s *Snapshot) order(source string) string {
 // within is the condition that an event of the source is in the snapshot; empty for none.
 func (s *Snapshot) within(source string) string {
 	if !s.cut {
-		return ""
+		return s.omitted
 	}
+	return " AND kafka_offset < " + s.offsets.next(source) + s.omitted
+}
+
+// next is the first offset of an event's partition that is not meant, in SQL; 0 for
+// partitions that are not named.
+func (o Offsets) next(source string) string {
 	var b strings.Builder
-	b.WriteString(" AND kafka_offset < CASE")
-	for _, o := range s.offsets {
-		if o.Source == source {
-			fmt.Fprintf(&b, " WHEN topic_id = '%s' AND kafka_partition = %d THEN %d", o.Topic, o.Partition, o.Next)
+	b.WriteString("CASE")
+	for _, p := range o {
+		if p.Source == source {
+			fmt.Fprintf(&b, " WHEN topic_id = '%s' AND kafka_partition = %d THEN %d", p.Topic, p.Partition, p.Next)
 		}
 	}
 	b.WriteString(" WHEN false THEN 0 ELSE 0 END")

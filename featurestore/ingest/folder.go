@@ -132,9 +132,7 @@ func (f *folder) pack(v *View, row *rowFold) (RowWrite, error) {
 		return write, nil // deleted, and nothing came after
 	}
 	write.Row = f.state.AppendRow(make([]byte, 0, len(row.row)+64))
-	if retention := v.Program.Retention(); retention > 0 {
-		write.Expire = f.state.Newest() + retention + ExpirySlack.Microseconds()
-	}
+	write.Expire = v.Expire(f.state.Newest())
 	return write, nil
 }
 

@@ -37,6 +37,15 @@ func NewView(catalog *featurestore.Catalog, view *featurestore.View) (*View, err
 	return v, nil
 }
 
+// Expire is when the row whose newest event is of a time may be forgotten, in microseconds; 0
+// is never.
+func (v *View) Expire(newest int64) int64 {
+	if retention := v.Program.Retention(); retention > 0 {
+		return newest + retention + ExpirySlack.Microseconds()
+	}
+	return 0
+}
+
 // Missing is the watermark of a partition that a bucket does not know.
 const Missing int64 = -1
 

@@ -2,6 +2,8 @@ package maintain
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -27,14 +29,19 @@ type Backfill struct {
 	Catalog *featurestore.Catalog
 	// Progress, if set, is told how many more entities are done.
 	Progress func(entities int)
+	// Chunk is how many entities are written at a time; 0 is 10,000.
+	Chunk int
 }
 
 // Filled is what a backfill did.
 type Filled struct {
 	View       string `json:"view"`
 	Generation int    `json:"generation"`
-	Entities   int    `json:"entities"`
-	Events     int64  `json:"events"`
+	// Entities and Events are of this run; Resumed says that it went on where another one was
+	// stopped.
+	Entities int   `json:"entities"`
+	Events   int64 `json:"events"`
+	Resumed  bool  `json:"resumed"`
 	// Behind is how many records ingest has still to fold before the view comes into
 	// service.
 	Behind int64 `json:"behind"`
@@ -46,68 +53,34 @@ type Logs func(ctx context.Context) (featurestore.TopicID, map[int32]ingest.Offs
 // View fills a view up to where history goes; ingest does the rest. logs are those of its
 // source. It refuses what ingest can do by itself, a view that is in service, and a
 // view between whose history and Kafka's first record events are missing. When it fails the
-// view stays out of service, and it can be begun anew.
+// view stays out of service; the next call goes on where it was, if it can.
 func (b *Backfill) View(ctx context.Context, view *featurestore.View, logs Logs) (*Filled, error) {
 	compiled, err := ingest.NewView(b.Catalog, view)
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := b.lock(ctx, view)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	if err := b.refuse(ctx, compiled, logs); err != nil {
-		return nil, err
-	}
-	s, err := history.OpenSnapshot(ctx, b.Pool, b.Catalog.Namespace, nil)
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close(ctx)
-	f := &filler{Backfill: b, view: compiled, source: b.Catalog.Source(view.Source), result: &Filled{View: view.Name, Generation: view.Generation}}
-	f.state = compiled.Program.NewState()
-	marks, targets, err := f.ends(ctx, s, logs)
-	if err != nil {
-		return nil, err
-	}
-	if err := b.Store.BeginRebuild(ctx, compiled); err != nil {
-		return nil, err
-	}
-	if s, err = s.Until(s.Offsets()); err == nil { // what is added meanwhile is ingest's
-		err = f.fill(ctx, s)
-	}
-	if err == nil {
-		err = b.Store.EndRebuild(ctx, compiled, marks, targets)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("filling view %q: %w", view.Name, err)
-	}
-	return f.result, nil
-}
-
-// lock lets one caller fill a view.
-func (b *Backfill) lock(ctx context.Context, view *featurestore.View) (unlock func(), err error) {
 	conn, err := b.Pool.Acquire(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to Postgres: %w", err)
 	}
-	name := fmt.Sprintf("onehop backfill %s.%s@%d", b.Catalog.Namespace, view.Name, view.Generation)
-	var mine bool
-	err = conn.QueryRow(ctx, "SELECT pg_try_advisory_lock(hashtext($1))", name).Scan(&mine)
-	if err == nil && !mine {
-		err = featurestore.Errorf(featurestore.Invalid, "view %q is being filled by another process", view.Name)
+	defer conn.Release()
+	lock := fmt.Sprintf("onehop backfill %s.%s@%d", b.Catalog.Namespace, view.Name, view.Generation)
+	switch mine, err := history.TryLock(ctx, conn, lock); {
+	case err != nil:
+		return nil, err
+	case !mine:
+		return nil, featurestore.Errorf(featurestore.Invalid, "view %q is being filled by another process", view.Name)
 	}
-	if err != nil {
-		conn.Release()
+	defer history.Unlock(ctx, conn, lock)
+	if err := b.refuse(ctx, compiled, logs); err != nil {
 		return nil, err
 	}
-	return func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		_, _ = conn.Exec(ctx, "SELECT pg_advisory_unlock(hashtext($1))", name)
-		conn.Release()
-	}, nil
+	f := &filler{Backfill: b, view: compiled, source: b.Catalog.Source(view.Source), result: &Filled{View: view.Name, Generation: view.Generation}}
+	f.state = compiled.Program.NewState()
+	if err := f.run(ctx, logs); err != nil {
+		return nil, fmt.Errorf("filling view %q: %w", view.Name, err)
+	}
+	return f.result, nil
 }
 
 // refuse says why a view is not to be filled from history.
@@ -137,6 +110,84 @@ type filler struct {
 	source *featurestore.Source
 	result *Filled
 	state  *fold.State
+	step   online.Step // that is done
+}
+
+// rebuildPlan is what a run that goes on must know of the one that was stopped.
+type rebuildPlan struct {
+	Fingerprint uint64          `json:"fingerprint"`
+	Offsets     history.Offsets `json:"offsets"`
+}
+
+// run fills the view, from where a run was stopped or from the start.
+func (f *filler) run(ctx context.Context, logs Logs) error {
+	s, marks, targets, err := f.goOn(ctx, logs)
+	if err == nil && s == nil {
+		s, marks, targets, err = f.begin(ctx, logs)
+	}
+	if err != nil {
+		return err
+	}
+	defer s.Close(ctx)
+	until, err := s.Until(s.OffsetsOf(f.source.Name)) // what is added meanwhile is ingest's
+	if err != nil {
+		return err
+	}
+	if err := f.fill(ctx, until); err != nil {
+		return err
+	}
+	return f.Store.EndRebuild(ctx, f.view, f.step, marks, targets)
+}
+
+// begin takes the view out of service and begins with the first entity.
+func (f *filler) begin(ctx context.Context, logs Logs) (s *history.Snapshot, marks, targets map[ingest.PartitionID]int64, err error) {
+	if s, err = history.OpenSnapshot(ctx, f.Pool, f.Catalog.Namespace, nil); err != nil {
+		return nil, nil, nil, err
+	}
+	var plan []byte
+	marks, targets, err = f.ends(ctx, s, logs)
+	if err == nil {
+		plan, err = json.Marshal(rebuildPlan{Fingerprint: f.view.Program.Fingerprint(), Offsets: s.OffsetsOf(f.source.Name)})
+	}
+	if err == nil {
+		f.step = online.Step{Run: rand.Text()}
+		err = f.Store.BeginRebuild(ctx, f.view, f.step, plan)
+	}
+	if err != nil {
+		s.Close(ctx)
+		return nil, nil, nil, err
+	}
+	return s, marks, targets, nil
+}
+
+// goOn finds out how far a run had got that was stopped. Without a snapshot there is none, or
+// its rows are of no use any more: of another definition, or from a history that Postgres
+// does not have or Kafka no longer reaches.
+func (f *filler) goOn(ctx context.Context, logs Logs) (s *history.Snapshot, marks, targets map[ingest.PartitionID]int64, err error) {
+	step, text, err := f.Store.Rebuild(ctx, f.view)
+	if err != nil || step == nil {
+		return nil, nil, nil, err
+	}
+	var plan rebuildPlan
+	if err := json.Unmarshal(text, &plan); err != nil || plan.Fingerprint != f.view.Program.Fingerprint() {
+		return nil, nil, nil, nil //nolint:nilerr // written by another version: it begins anew
+	}
+	s, err = history.OpenSnapshot(ctx, f.Pool, f.Catalog.Namespace, plan.Offsets)
+	if err == nil {
+		marks, targets, err = f.ends(ctx, s, logs)
+	}
+	var fault *featurestore.Error
+	switch {
+	case errors.As(err, &fault):
+		if s != nil {
+			s.Close(ctx)
+		}
+		return nil, nil, nil, nil
+	case err != nil:
+		return nil, nil, nil, err
+	}
+	f.step, f.result.Resumed = *step, true
+	return s, marks, targets, nil
 }
 
 // ends are the offsets up to which history goes, and up to which ingest must fold. Kafka is
@@ -175,19 +226,33 @@ func (f *filler) fill(ctx context.Context, s *history.Snapshot) error {
 		return err
 	}
 	defer keys.Close(ctx)
+	var after []featurestore.Value
+	if len(f.step.Last) > 0 {
+		if after, err = f.view.Entity.ParseKey(f.step.Last); err != nil {
+			return err
+		}
+	}
 	batch := newEntities(f.view.Entity)
-	err = keys.Keys(ctx, f.source, f.view.JoinFields, 0, func(key []featurestore.Value) error {
-		if err := batch.add(key); err != nil || batch.len() < chunk {
+	err = keys.KeysAfter(ctx, f.source, f.view.JoinFields, after, func(key []featurestore.Value) error {
+		if err := batch.add(key); err != nil || batch.len() < f.chunkSize() {
 			return err
 		}
 		err := f.chunk(ctx, s, batch)
 		batch = newEntities(f.view.Entity)
 		return err
 	})
-	if err != nil {
+	if err != nil || batch.len() == 0 {
 		return err
 	}
 	return f.chunk(ctx, s, batch)
+}
+
+// chunkSize is how many entities are written at a time.
+func (f *filler) chunkSize() int {
+	if f.Chunk > 0 {
+		return f.Chunk
+	}
+	return chunk
 }
 
 // chunk writes the rows of some entities.
@@ -234,11 +299,16 @@ func (f *filler) chunk(ctx context.Context, s *history.Snapshot, batch *entities
 		return err
 	}
 	pack()
+	next := online.Step{Number: f.step.Number + 1, Run: f.step.Run, Last: batch.keys[len(rows)-1]}
+	if err := f.Store.PutRows(ctx, f.view, f.step, next, rows); err != nil {
+		return err
+	}
+	f.step = next
 	f.result.Entities += len(rows)
 	if f.Progress != nil {
 		f.Progress(len(rows))
 	}
-	return f.Store.PutRows(ctx, f.view, rows)
+	return nil
 }
 
 // pack is the row of the state, with its expiry.
@@ -248,8 +318,6 @@ func (f *filler) pack(key []byte) ingest.RowWrite {
 		return row
 	}
 	row.Row = f.state.AppendRow(nil)
-	if retention := f.view.Program.Retention(); retention > 0 {
-		row.Expire = f.state.Newest() + retention + ingest.ExpirySlack.Microseconds()
-	}
+	row.Expire = f.view.Expire(f.state.Newest())
 	return row
 }

@@ -50,12 +50,18 @@ type world struct {
 	store    *online.Store
 	catalog  *featurestore.Catalog
 	view     *ingest.View
+	others   []*ingest.View // folded too
 	redis    string
 	table    *history.Table
 	verifier *maintain.Verifier
 }
 
 func newWorld(t *testing.T) *world {
+	t.Helper()
+	return newWorldOf(t, definitions)
+}
+
+func newWorldOf(t *testing.T, definitions string) *world {
 	t.Helper()
 	w := &world{t: t, redis: testenv.Redis(t)}
 	pool, err := pgxpool.New(t.Context(), testenv.Postgres(t))
@@ -65,9 +71,13 @@ func newWorld(t *testing.T) *world {
 	w.check(err)
 	w.catalog, err = definition.Options{Namespace: testenv.Namespace(t)}.Parse([]definition.File{{Name: "d.yaml", Text: []byte(definitions)}})
 	w.check(err)
-	w.catalog.Views[0].Generation = 1
-	w.view, err = ingest.NewView(w.catalog, &w.catalog.Views[0])
-	w.check(err)
+	for i := range w.catalog.Views {
+		w.catalog.Views[i].Generation = 1
+		view, err := ingest.NewView(w.catalog, &w.catalog.Views[i])
+		w.check(err)
+		w.others = append(w.others, view)
+	}
+	w.view, w.others = w.others[0], w.others[1:]
 	client, err := online.Connect(w.redis)
 	w.check(err)
 	t.Cleanup(func() { w.check(client.Close()) })
@@ -110,7 +120,7 @@ var logs = map[int32]ingest.Offsets{0: {End: 1000}}
 func (w *world) fold(list []featurestore.Event) {
 	const to = 100
 	w.t.Helper()
-	p := ingest.NewPartition(w.store, id, ingest.NewHotRows([]*ingest.View{w.view}, 1<<20))
+	p := ingest.NewPartition(w.store, id, ingest.NewHotRows(append([]*ingest.View{w.view}, w.others...), 1<<20))
 	_, err := p.Open(w.t.Context(), map[int32]ingest.Offsets{0: {End: to}})
 	w.check(err)
 	w.check(p.Process(w.t.Context(), ingest.Batch{From: 0, To: to, Events: list}))

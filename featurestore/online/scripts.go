@@ -70,3 +70,37 @@ if redis.call('EXISTS', KEYS[2]) == 1 then return live end
 redis.call('SET', KEYS[1], 'live')
 return 'live'
 `)
+
+// putScript writes rows of a bucket that is being rebuilt, and moves its step.
+//
+//	KEYS: step, row…
+//	ARGV: step before, step after, then for each row: expiry in ms since 1970 ('' for
+//	      never), row ('' to delete it)
+//
+// It answers 1, or 0 when the bucket is at another step.
+var putScript = redis.NewScript(`
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+for i = 2, #KEYS do
+  if ARGV[2 * i] == '' then
+    redis.call('DEL', KEYS[i])
+  elseif ARGV[2 * i - 1] == '' then
+    redis.call('SET', KEYS[i], ARGV[2 * i])
+  else
+    redis.call('SET', KEYS[i], ARGV[2 * i], 'PXAT', ARGV[2 * i - 1])
+  end
+end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+`)
+
+// endScript gives a rebuilt bucket its watermarks.
+//
+//	KEYS: step, watermarks      ARGV: last step, field, offset, field, offset, …
+//
+// It answers 1, or 0 when the bucket is at another step.
+var endScript = redis.NewScript(`
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[2], unpack(ARGV, 2))
+redis.call('DEL', KEYS[1])
+return 1
+`)

@@ -33,7 +33,8 @@ the view out, with an alarm, and the generation before it stays in service. This
 where history goes; ingest takes the view up from there within ten seconds, and it comes into service when it has caught up.
 
 Nobody is served a view that is half filled, and views in service go on. A run that was stopped leaves the view out of service; run it
-again, and it begins anew. To go back to what was before, apply the definitions of before.
+again, and it goes on where it was. If Redis lost what it had written, it says so, or begins anew. To go back to what was before, apply the
+definitions of before.
 
 Example:
 
@@ -81,7 +82,11 @@ func (c *backfillCommand) Run(ctx context.Context, s Streams) (err error) {
 	t := newTable(s.Out)
 	t.row("view", "entities", "events", "records left to ingest")
 	for _, r := range results {
-		t.row(fmt.Sprintf("%s@%d", r.View, r.Generation), strconv.Itoa(r.Entities), strconv.FormatInt(r.Events, 10), strconv.FormatInt(r.Behind, 10))
+		name := fmt.Sprintf("%s@%d", r.View, r.Generation)
+		if r.Resumed {
+			name += " (went on)"
+		}
+		t.row(name, strconv.Itoa(r.Entities), strconv.FormatInt(r.Events, 10), strconv.FormatInt(r.Behind, 10))
 	}
 	t.flush()
 	return nil

@@ -154,16 +154,38 @@ func TestDev(t *testing.T) {
 			mustRun(t, "health", admin+"/readyz")
 		}
 	})
+	if err := e.query(t); connect.CodeOf(err) != connect.CodeInvalidArgument {
+		t.Errorf("a query as spine, not allowed: %v", err)
+	}
 	if err := e.stop(); err != nil {
 		t.Fatal(err)
 	}
 	if out := e.out.String(); strings.LastIndex(out, "Stopping the services") > strings.LastIndex(out, "Stopping the servers") {
 		t.Error("the servers were stopped before the services:", out)
 	}
+	config.SQLSpines = true
 	e = start(t, config)
+	if err := e.query(t); err != nil {
+		t.Errorf("a query as spine: %v", err)
+	}
 	e.waitCount(t, 7, 2)
 	e.push(t, 7, 13)
 	e.waitCount(t, 7, 3)
+}
+
+// query asks for a training set of one row, which is a query.
+func (e *environment) query(t *testing.T) error {
+	t.Helper()
+	stream, err := e.features.GetTrainingSet(t.Context(), &onehopv1.GetTrainingSetRequest{
+		Features: []string{"user_ratings.*"},
+		Spine:    &onehopv1.GetTrainingSetRequest_Sql{Sql: "SELECT 7::bigint AS user_id, now() AS event_time"},
+	})
+	if err != nil {
+		return err
+	}
+	for stream.Receive() {
+	}
+	return errors.Join(stream.Err(), stream.Close())
 }
 
 // printedCalls makes the calls that the curl lines make.

@@ -64,7 +64,7 @@ func (f *Features) GetOnlineFeatures(ctx context.Context, req *onehopv1.GetOnlin
 		return nil, errFilling()
 	}
 	res := &onehopv1.GetOnlineFeaturesResponse{Rows: uint32(rows), DefinitionsVersion: int64(definitions.Catalog.Version)}
-	res.ReadTimeUs, res.Columns, err = answer(ctx, &rowsRead{plan: p.Plan, keys: keys, request: request, rows: rows, read: read}, f.Now())
+	err = answer(ctx, &rowsRead{plan: p.Plan, keys: keys, request: request, rows: rows, read: read}, f.Now(), res)
 	return res, err
 }
 
@@ -126,29 +126,23 @@ type rowsRead struct {
 	read    *online.Read
 }
 
-// answer reads every column at one time: now, or just after the newest event of the
-// rows read.
-func answer(ctx context.Context, r *rowsRead, now time.Time) (int64, []*onehopv1.Column, error) {
-	p, t, at := r.plan, now.UnixMicro(), 0
-	for _, v := range p.Views {
-		for range r.keys[v.Entity].Len() {
-			t = fold.ReadTime(t, v.Reader.Newest(r.read.Row(at)))
-			at++
-		}
-	}
+// answer reads every column as of now, and says of which rows the values are of later.
+func answer(ctx context.Context, r *rowsRead, now time.Time, res *onehopv1.GetOnlineFeaturesResponse) error {
+	p := r.plan
+	res.ReadTimeUs = now.UnixMicro()
 	builders := make([]columnBuilder, len(p.Columns))
-	columns := make([]*onehopv1.Column, len(p.Columns))
+	res.Columns = make([]*onehopv1.Column, len(p.Columns))
 	for i, c := range p.Columns {
 		builders[i] = newColumn(c.Ref.String(), c.Type, r.rows)
-		columns[i] = builders[i].column
+		res.Columns[i] = builders[i].column
 	}
 	cells, request, computer, size := make([]featurestore.Cell, p.Cells), make([]featurestore.Value, len(p.Request)), p.Computer(), 0
 	for row := range r.rows {
 		if err := context.Cause(ctx); err != nil {
-			return 0, nil, err
+			return err
 		}
-		if err := r.cells(row, t, cells); err != nil {
-			return 0, nil, err
+		if err := r.cells(row, cells, res); err != nil {
+			return err
 		}
 		computer.Compute(cells, valuesAt(request, r.request, row))
 		for i := range p.Columns {
@@ -157,23 +151,26 @@ func answer(ctx context.Context, r *rowsRead, now time.Time) (int64, []*onehopv1
 			size += textBytes(&cell.Value)
 		}
 		if size > maxText {
-			return 0, nil, featurestore.Errorf(featurestore.Exhausted, "the text of this answer is more than %d MiB; ask for fewer rows or features", maxText>>20)
+			return featurestore.Errorf(featurestore.Exhausted, "the text of this answer is more than %d MiB; ask for fewer rows or features", maxText>>20)
 		}
 	}
-	return t, columns, nil
+	return nil
 }
 
-// cells reads a row of the plan, as of one time, after those before it: an entity with one
-// key was read with the first.
-func (r *rowsRead) cells(row int, t int64, cells []featurestore.Cell) error {
+// cells reads a row of the plan, as of the answer's time, after those before it: an entity
+// with one key was read with the first.
+func (r *rowsRead) cells(row int, cells []featurestore.Cell, res *onehopv1.GetOnlineFeaturesResponse) error {
 	first := 0
 	for i := range r.plan.Views {
 		v := &r.plan.Views[i]
 		n := r.keys[v.Entity].Len()
 		if row < n {
-			own := cells[v.First : v.First+len(v.Columns)]
-			if err := v.Reader.Read(r.read.Row(first+row), t, own); err != nil {
+			packed, own := r.read.Row(first+row), cells[v.First:v.First+len(v.Columns)]
+			if err := v.Reader.Read(packed, res.GetReadTimeUs(), own); err != nil {
 				return err
+			}
+			if t := fold.ReadTime(res.GetReadTimeUs(), v.Reader.Newest(packed)); t > res.GetReadTimeUs() {
+				res.LaterReads = append(res.LaterReads, &onehopv1.LaterRead{View: v.Name, Row: uint32(row), ReadTimeUs: t})
 			}
 			if r.read.Filling() {
 				featurestore.MarkFilling(own)

@@ -60,10 +60,11 @@ func TestWhatIsNotThereYetIsNoValue(t *testing.T) {
 	if err := read.Do(t.Context()); err != nil || !read.Filling() {
 		t.Fatal(read.Filling(), err)
 	}
-	_, columns, err := answer(t.Context(), &rowsRead{plan: p.Plan, keys: keys, rows: rows, read: read}, time.UnixMicro(2_000_000))
-	if err != nil {
+	var res onehopv1.GetOnlineFeaturesResponse
+	if err := answer(t.Context(), &rowsRead{plan: p.Plan, keys: keys, rows: rows, read: read}, time.UnixMicro(2_000_000), &res); err != nil {
 		t.Fatal(err)
 	}
+	columns := res.GetColumns()
 	// User 7 has one event, without stars; of user 8 there is no row.
 	for i, want := range [][]onehopv1.Status{
 		{onehopv1.Status_STATUS_STALE, onehopv1.Status_STATUS_FILLING},

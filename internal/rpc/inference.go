@@ -250,7 +250,7 @@ func (c *hopCall) respond(hop *inference.Hop, req *onehopv1.GetFeaturesAndPredic
 		res.Scores[i] = scores[at]
 	}
 	if c.result.Newest > 0 {
-		res.FreshnessUs = c.result.ReadTime - c.result.Newest
+		res.FreshnessUs = max(0, c.result.ReadTime-c.result.Newest)
 	}
 	for status, n := range c.result.Statuses {
 		if n > 0 {

@@ -231,7 +231,7 @@ func TestOnDemandOnlineIsOffline(t *testing.T) {
 		if err := errors.Join(partition.Process(t.Context(), batch), tr.writer.Process(t.Context(), batch, 0)); err != nil {
 			t.Fatal(err)
 		}
-		now := time.UnixMicro(trainerStart + tr.next*3e6 - 5e6 + random.Int64N(90e6))
+		now := time.UnixMicro(trainerStart + tr.next*3e6 + random.Int64N(90e6))
 		tr.features.Now = func() time.Time { return now }
 		p := newPairs(random)
 		answer, err := tr.client.GetOnlineFeatures(t.Context(), p.request())

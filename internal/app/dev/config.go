@@ -32,6 +32,7 @@ type Config struct {
 
 	ServeListen string `env:"ONEHOP_SERVE_LISTEN" placeholder:"HOST:PORT" help:"Address of serve; 127.0.0.1:8081, or any free port when that is taken."`
 	InferListen string `env:"ONEHOP_INFER_LISTEN" placeholder:"HOST:PORT" help:"Address of infer; 127.0.0.1:8082, or any free port when that is taken."`
+	SQLSpines   bool   `name:"sql-spines" env:"ONEHOP_SQL_SPINES" help:"Let the spines of training sets be queries."`
 	LogFormat   string `env:"ONEHOP_LOG_FORMAT" enum:"text,json" default:"text" help:"Format of the log: ${enum}."`
 	LogLevel    string `env:"ONEHOP_LOG_LEVEL" enum:"debug,info,warn,error" default:"warn" help:"Level of the log: ${enum}."`
 	Trace       string `env:"ONEHOP_TRACE" placeholder:"HOST:PORT" help:"OTLP collector (gRPC) to send traces to."`

@@ -56,6 +56,7 @@ func (e *environment) serve(ctx context.Context) runFunc {
 	c := serve.Config{
 		Common: e.common(listen(ctx, "", "127.0.0.1:9081")), Kafka: config.Kafka{Kafka: e.stack.KafkaBrokers},
 		Listen: config.Listen{Listen: listen(ctx, e.config.ServeListen, "127.0.0.1:8081")}, Log: e.config.Log,
+		SQLSpines: e.config.SQLSpines,
 	}
 	return func(ctx context.Context, started func(public, admin string)) error {
 		c.Started = started

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/history"
 	"github.com/onehop/onehop/featurestore/maintain"
 	"github.com/onehop/onehop/featurestore/online"
 	"github.com/onehop/onehop/internal/serving"
@@ -78,15 +79,10 @@ func (v *verification) once(ctx context.Context) error {
 	}
 	defer conn.Release()
 	lock := "onehop verify " + d.Catalog.Namespace
-	var mine bool
-	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock(hashtext($1))", lock).Scan(&mine); err != nil || !mine {
+	if mine, err := history.TryLock(ctx, conn, lock); err != nil || !mine {
 		return err
 	}
-	defer func() {
-		unlock, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		_, _ = conn.Exec(unlock, "SELECT pg_advisory_unlock(hashtext($1))", lock)
-	}()
+	defer history.Unlock(ctx, conn, lock)
 	verifier := maintain.Verifier{Pool: v.pool, Store: v.store, Catalog: d.Catalog, Wait: 10 * time.Second}
 	for i := range d.Catalog.Views {
 		view := &d.Catalog.Views[i]

@@ -110,7 +110,8 @@ func (x *GetOnlineFeaturesRequest) GetRequest() map[string]*Values {
 // GetOnlineFeaturesResponse holds a column for each feature.
 type GetOnlineFeaturesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The time of the read, in microseconds since 1970 UTC: every value is as of it.
+	// The time of the read, in microseconds since 1970 UTC: every value is as of it, but for
+	// those of later_reads.
 	ReadTimeUs int64 `protobuf:"varint,1,opt,name=read_time_us,json=readTimeUs,proto3" json:"read_time_us,omitempty"`
 	// The number of rows.
 	Rows uint32 `protobuf:"varint,2,opt,name=rows,proto3" json:"rows,omitempty"`
@@ -118,8 +119,11 @@ type GetOnlineFeaturesResponse struct {
 	Columns []*Column `protobuf:"bytes,3,rep,name=columns,proto3" json:"columns,omitempty"`
 	// The version of the definitions that answered.
 	DefinitionsVersion int64 `protobuf:"varint,4,opt,name=definitions_version,json=definitionsVersion,proto3" json:"definitions_version,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// Reads of entities that have an event of after read_time_us, by a producer whose clock is
+	// ahead: they are just after that event.
+	LaterReads    []*LaterRead `protobuf:"bytes,5,rep,name=later_reads,json=laterReads,proto3" json:"later_reads,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetOnlineFeaturesResponse) Reset() {
@@ -180,6 +184,77 @@ func (x *GetOnlineFeaturesResponse) GetDefinitionsVersion() int64 {
 	return 0
 }
 
+func (x *GetOnlineFeaturesResponse) GetLaterReads() []*LaterRead {
+	if x != nil {
+		return x.LaterReads
+	}
+	return nil
+}
+
+// LaterRead says that the values of a view in one row are as of a later time.
+type LaterRead struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of the view.
+	View string `protobuf:"bytes,1,opt,name=view,proto3" json:"view,omitempty"`
+	// The row, from 0; of an entity that is the same in all rows, 0.
+	Row uint32 `protobuf:"varint,2,opt,name=row,proto3" json:"row,omitempty"`
+	// The time that the values are of, in microseconds since 1970 UTC.
+	ReadTimeUs    int64 `protobuf:"varint,3,opt,name=read_time_us,json=readTimeUs,proto3" json:"read_time_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LaterRead) Reset() {
+	*x = LaterRead{}
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LaterRead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LaterRead) ProtoMessage() {}
+
+func (x *LaterRead) ProtoReflect() protoreflect.Message {
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LaterRead.ProtoReflect.Descriptor instead.
+func (*LaterRead) Descriptor() ([]byte, []int) {
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *LaterRead) GetView() string {
+	if x != nil {
+		return x.View
+	}
+	return ""
+}
+
+func (x *LaterRead) GetRow() uint32 {
+	if x != nil {
+		return x.Row
+	}
+	return 0
+}
+
+func (x *LaterRead) GetReadTimeUs() int64 {
+	if x != nil {
+		return x.ReadTimeUs
+	}
+	return 0
+}
+
 // ListFeatureViewsRequest has no parameters.
 type ListFeatureViewsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -189,7 +264,7 @@ type ListFeatureViewsRequest struct {
 
 func (x *ListFeatureViewsRequest) Reset() {
 	*x = ListFeatureViewsRequest{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[2]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -201,7 +276,7 @@ func (x *ListFeatureViewsRequest) String() string {
 func (*ListFeatureViewsRequest) ProtoMessage() {}
 
 func (x *ListFeatureViewsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[2]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -214,7 +289,7 @@ func (x *ListFeatureViewsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFeatureViewsRequest.ProtoReflect.Descriptor instead.
 func (*ListFeatureViewsRequest) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{2}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{3}
 }
 
 // ListFeatureViewsResponse lists feature views.
@@ -230,7 +305,7 @@ type ListFeatureViewsResponse struct {
 
 func (x *ListFeatureViewsResponse) Reset() {
 	*x = ListFeatureViewsResponse{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[3]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -242,7 +317,7 @@ func (x *ListFeatureViewsResponse) String() string {
 func (*ListFeatureViewsResponse) ProtoMessage() {}
 
 func (x *ListFeatureViewsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[3]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -255,7 +330,7 @@ func (x *ListFeatureViewsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFeatureViewsResponse.ProtoReflect.Descriptor instead.
 func (*ListFeatureViewsResponse) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{3}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ListFeatureViewsResponse) GetViews() []*FeatureView {
@@ -283,7 +358,7 @@ type GetFeatureViewRequest struct {
 
 func (x *GetFeatureViewRequest) Reset() {
 	*x = GetFeatureViewRequest{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[4]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -295,7 +370,7 @@ func (x *GetFeatureViewRequest) String() string {
 func (*GetFeatureViewRequest) ProtoMessage() {}
 
 func (x *GetFeatureViewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[4]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -308,7 +383,7 @@ func (x *GetFeatureViewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetFeatureViewRequest.ProtoReflect.Descriptor instead.
 func (*GetFeatureViewRequest) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{4}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetFeatureViewRequest) GetName() string {
@@ -329,7 +404,7 @@ type GetFeatureViewResponse struct {
 
 func (x *GetFeatureViewResponse) Reset() {
 	*x = GetFeatureViewResponse{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[5]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -341,7 +416,7 @@ func (x *GetFeatureViewResponse) String() string {
 func (*GetFeatureViewResponse) ProtoMessage() {}
 
 func (x *GetFeatureViewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[5]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -354,7 +429,7 @@ func (x *GetFeatureViewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetFeatureViewResponse.ProtoReflect.Descriptor instead.
 func (*GetFeatureViewResponse) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{5}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetFeatureViewResponse) GetView() *FeatureView {
@@ -390,7 +465,7 @@ type FeatureView struct {
 
 func (x *FeatureView) Reset() {
 	*x = FeatureView{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[6]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -402,7 +477,7 @@ func (x *FeatureView) String() string {
 func (*FeatureView) ProtoMessage() {}
 
 func (x *FeatureView) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[6]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -415,7 +490,7 @@ func (x *FeatureView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FeatureView.ProtoReflect.Descriptor instead.
 func (*FeatureView) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{6}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *FeatureView) GetName() string {
@@ -487,7 +562,7 @@ type RequestField struct {
 
 func (x *RequestField) Reset() {
 	*x = RequestField{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[7]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -499,7 +574,7 @@ func (x *RequestField) String() string {
 func (*RequestField) ProtoMessage() {}
 
 func (x *RequestField) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[7]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -512,7 +587,7 @@ func (x *RequestField) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestField.ProtoReflect.Descriptor instead.
 func (*RequestField) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{7}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RequestField) GetName() string {
@@ -542,7 +617,7 @@ type JoinKey struct {
 
 func (x *JoinKey) Reset() {
 	*x = JoinKey{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[8]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -554,7 +629,7 @@ func (x *JoinKey) String() string {
 func (*JoinKey) ProtoMessage() {}
 
 func (x *JoinKey) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[8]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -567,7 +642,7 @@ func (x *JoinKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinKey.ProtoReflect.Descriptor instead.
 func (*JoinKey) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{8}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *JoinKey) GetName() string {
@@ -607,7 +682,7 @@ type FeatureDescription struct {
 
 func (x *FeatureDescription) Reset() {
 	*x = FeatureDescription{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[9]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -619,7 +694,7 @@ func (x *FeatureDescription) String() string {
 func (*FeatureDescription) ProtoMessage() {}
 
 func (x *FeatureDescription) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[9]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -632,7 +707,7 @@ func (x *FeatureDescription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FeatureDescription.ProtoReflect.Descriptor instead.
 func (*FeatureDescription) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{9}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *FeatureDescription) GetName() string {
@@ -697,7 +772,7 @@ type PushEventsRequest struct {
 
 func (x *PushEventsRequest) Reset() {
 	*x = PushEventsRequest{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[10]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -709,7 +784,7 @@ func (x *PushEventsRequest) String() string {
 func (*PushEventsRequest) ProtoMessage() {}
 
 func (x *PushEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[10]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -722,7 +797,7 @@ func (x *PushEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushEventsRequest.ProtoReflect.Descriptor instead.
 func (*PushEventsRequest) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{10}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PushEventsRequest) GetSource() string {
@@ -750,7 +825,7 @@ type PushEventsResponse struct {
 
 func (x *PushEventsResponse) Reset() {
 	*x = PushEventsResponse{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[11]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -762,7 +837,7 @@ func (x *PushEventsResponse) String() string {
 func (*PushEventsResponse) ProtoMessage() {}
 
 func (x *PushEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[11]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -775,7 +850,7 @@ func (x *PushEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushEventsResponse.ProtoReflect.Descriptor instead.
 func (*PushEventsResponse) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{11}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PushEventsResponse) GetPositions() []*EventPosition {
@@ -798,7 +873,7 @@ type EventPosition struct {
 
 func (x *EventPosition) Reset() {
 	*x = EventPosition{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[12]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -810,7 +885,7 @@ func (x *EventPosition) String() string {
 func (*EventPosition) ProtoMessage() {}
 
 func (x *EventPosition) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[12]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -823,7 +898,7 @@ func (x *EventPosition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventPosition.ProtoReflect.Descriptor instead.
 func (*EventPosition) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{12}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *EventPosition) GetPartition() int32 {
@@ -877,7 +952,7 @@ type GetTrainingSetRequest struct {
 
 func (x *GetTrainingSetRequest) Reset() {
 	*x = GetTrainingSetRequest{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[13]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -889,7 +964,7 @@ func (x *GetTrainingSetRequest) String() string {
 func (*GetTrainingSetRequest) ProtoMessage() {}
 
 func (x *GetTrainingSetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[13]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -902,7 +977,7 @@ func (x *GetTrainingSetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrainingSetRequest.ProtoReflect.Descriptor instead.
 func (*GetTrainingSetRequest) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{13}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetTrainingSetRequest) GetFeatureService() string {
@@ -1024,7 +1099,7 @@ type GetTrainingSetResponse struct {
 
 func (x *GetTrainingSetResponse) Reset() {
 	*x = GetTrainingSetResponse{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[14]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1036,7 +1111,7 @@ func (x *GetTrainingSetResponse) String() string {
 func (*GetTrainingSetResponse) ProtoMessage() {}
 
 func (x *GetTrainingSetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[14]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1049,7 +1124,7 @@ func (x *GetTrainingSetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrainingSetResponse.ProtoReflect.Descriptor instead.
 func (*GetTrainingSetResponse) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{14}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetTrainingSetResponse) GetArrow() []byte {
@@ -1103,7 +1178,7 @@ type ViewJoin struct {
 
 func (x *ViewJoin) Reset() {
 	*x = ViewJoin{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[15]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1115,7 +1190,7 @@ func (x *ViewJoin) String() string {
 func (*ViewJoin) ProtoMessage() {}
 
 func (x *ViewJoin) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[15]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1128,7 +1203,7 @@ func (x *ViewJoin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ViewJoin.ProtoReflect.Descriptor instead.
 func (*ViewJoin) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{15}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ViewJoin) GetView() string {
@@ -1170,13 +1245,20 @@ const file_onehop_v1_feature_service_proto_rawDesc = "" +
 	"\fRequestEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
 	"\x05value\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x05value:\x028\x01:\x85\x01\xbaH\x81\x01\x1a\x7f\n" +
-	"\x18get_online_features.what\x12'give either feature_service or features\x1a:(this.feature_service == '') != (size(this.features) == 0)\"\xaf\x01\n" +
+	"\x18get_online_features.what\x12'give either feature_service or features\x1a:(this.feature_service == '') != (size(this.features) == 0)\"\xe6\x01\n" +
 	"\x19GetOnlineFeaturesResponse\x12 \n" +
 	"\fread_time_us\x18\x01 \x01(\x03R\n" +
 	"readTimeUs\x12\x12\n" +
 	"\x04rows\x18\x02 \x01(\rR\x04rows\x12+\n" +
 	"\acolumns\x18\x03 \x03(\v2\x11.onehop.v1.ColumnR\acolumns\x12/\n" +
-	"\x13definitions_version\x18\x04 \x01(\x03R\x12definitionsVersion\"\x19\n" +
+	"\x13definitions_version\x18\x04 \x01(\x03R\x12definitionsVersion\x125\n" +
+	"\vlater_reads\x18\x05 \x03(\v2\x14.onehop.v1.LaterReadR\n" +
+	"laterReads\"S\n" +
+	"\tLaterRead\x12\x12\n" +
+	"\x04view\x18\x01 \x01(\tR\x04view\x12\x10\n" +
+	"\x03row\x18\x02 \x01(\rR\x03row\x12 \n" +
+	"\fread_time_us\x18\x03 \x01(\x03R\n" +
+	"readTimeUs\"\x19\n" +
 	"\x17ListFeatureViewsRequest\"y\n" +
 	"\x18ListFeatureViewsResponse\x12,\n" +
 	"\x05views\x18\x01 \x03(\v2\x16.onehop.v1.FeatureViewR\x05views\x12/\n" +
@@ -1270,57 +1352,59 @@ func file_onehop_v1_feature_service_proto_rawDescGZIP() []byte {
 	return file_onehop_v1_feature_service_proto_rawDescData
 }
 
-var file_onehop_v1_feature_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_onehop_v1_feature_service_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_onehop_v1_feature_service_proto_goTypes = []any{
 	(*GetOnlineFeaturesRequest)(nil),  // 0: onehop.v1.GetOnlineFeaturesRequest
 	(*GetOnlineFeaturesResponse)(nil), // 1: onehop.v1.GetOnlineFeaturesResponse
-	(*ListFeatureViewsRequest)(nil),   // 2: onehop.v1.ListFeatureViewsRequest
-	(*ListFeatureViewsResponse)(nil),  // 3: onehop.v1.ListFeatureViewsResponse
-	(*GetFeatureViewRequest)(nil),     // 4: onehop.v1.GetFeatureViewRequest
-	(*GetFeatureViewResponse)(nil),    // 5: onehop.v1.GetFeatureViewResponse
-	(*FeatureView)(nil),               // 6: onehop.v1.FeatureView
-	(*RequestField)(nil),              // 7: onehop.v1.RequestField
-	(*JoinKey)(nil),                   // 8: onehop.v1.JoinKey
-	(*FeatureDescription)(nil),        // 9: onehop.v1.FeatureDescription
-	(*PushEventsRequest)(nil),         // 10: onehop.v1.PushEventsRequest
-	(*PushEventsResponse)(nil),        // 11: onehop.v1.PushEventsResponse
-	(*EventPosition)(nil),             // 12: onehop.v1.EventPosition
-	(*GetTrainingSetRequest)(nil),     // 13: onehop.v1.GetTrainingSetRequest
-	(*GetTrainingSetResponse)(nil),    // 14: onehop.v1.GetTrainingSetResponse
-	(*ViewJoin)(nil),                  // 15: onehop.v1.ViewJoin
-	nil,                               // 16: onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry
-	nil,                               // 17: onehop.v1.GetOnlineFeaturesRequest.RequestEntry
-	(*Column)(nil),                    // 18: onehop.v1.Column
-	(*Values)(nil),                    // 19: onehop.v1.Values
+	(*LaterRead)(nil),                 // 2: onehop.v1.LaterRead
+	(*ListFeatureViewsRequest)(nil),   // 3: onehop.v1.ListFeatureViewsRequest
+	(*ListFeatureViewsResponse)(nil),  // 4: onehop.v1.ListFeatureViewsResponse
+	(*GetFeatureViewRequest)(nil),     // 5: onehop.v1.GetFeatureViewRequest
+	(*GetFeatureViewResponse)(nil),    // 6: onehop.v1.GetFeatureViewResponse
+	(*FeatureView)(nil),               // 7: onehop.v1.FeatureView
+	(*RequestField)(nil),              // 8: onehop.v1.RequestField
+	(*JoinKey)(nil),                   // 9: onehop.v1.JoinKey
+	(*FeatureDescription)(nil),        // 10: onehop.v1.FeatureDescription
+	(*PushEventsRequest)(nil),         // 11: onehop.v1.PushEventsRequest
+	(*PushEventsResponse)(nil),        // 12: onehop.v1.PushEventsResponse
+	(*EventPosition)(nil),             // 13: onehop.v1.EventPosition
+	(*GetTrainingSetRequest)(nil),     // 14: onehop.v1.GetTrainingSetRequest
+	(*GetTrainingSetResponse)(nil),    // 15: onehop.v1.GetTrainingSetResponse
+	(*ViewJoin)(nil),                  // 16: onehop.v1.ViewJoin
+	nil,                               // 17: onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry
+	nil,                               // 18: onehop.v1.GetOnlineFeaturesRequest.RequestEntry
+	(*Column)(nil),                    // 19: onehop.v1.Column
+	(*Values)(nil),                    // 20: onehop.v1.Values
 }
 var file_onehop_v1_feature_service_proto_depIdxs = []int32{
-	16, // 0: onehop.v1.GetOnlineFeaturesRequest.entities:type_name -> onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry
-	17, // 1: onehop.v1.GetOnlineFeaturesRequest.request:type_name -> onehop.v1.GetOnlineFeaturesRequest.RequestEntry
-	18, // 2: onehop.v1.GetOnlineFeaturesResponse.columns:type_name -> onehop.v1.Column
-	6,  // 3: onehop.v1.ListFeatureViewsResponse.views:type_name -> onehop.v1.FeatureView
-	6,  // 4: onehop.v1.GetFeatureViewResponse.view:type_name -> onehop.v1.FeatureView
-	8,  // 5: onehop.v1.FeatureView.join_keys:type_name -> onehop.v1.JoinKey
-	9,  // 6: onehop.v1.FeatureView.features:type_name -> onehop.v1.FeatureDescription
-	7,  // 7: onehop.v1.FeatureView.request:type_name -> onehop.v1.RequestField
-	12, // 8: onehop.v1.PushEventsResponse.positions:type_name -> onehop.v1.EventPosition
-	15, // 9: onehop.v1.GetTrainingSetResponse.views:type_name -> onehop.v1.ViewJoin
-	19, // 10: onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry.value:type_name -> onehop.v1.Values
-	19, // 11: onehop.v1.GetOnlineFeaturesRequest.RequestEntry.value:type_name -> onehop.v1.Values
-	0,  // 12: onehop.v1.FeatureService.GetOnlineFeatures:input_type -> onehop.v1.GetOnlineFeaturesRequest
-	2,  // 13: onehop.v1.FeatureService.ListFeatureViews:input_type -> onehop.v1.ListFeatureViewsRequest
-	4,  // 14: onehop.v1.FeatureService.GetFeatureView:input_type -> onehop.v1.GetFeatureViewRequest
-	10, // 15: onehop.v1.FeatureService.PushEvents:input_type -> onehop.v1.PushEventsRequest
-	13, // 16: onehop.v1.FeatureService.GetTrainingSet:input_type -> onehop.v1.GetTrainingSetRequest
-	1,  // 17: onehop.v1.FeatureService.GetOnlineFeatures:output_type -> onehop.v1.GetOnlineFeaturesResponse
-	3,  // 18: onehop.v1.FeatureService.ListFeatureViews:output_type -> onehop.v1.ListFeatureViewsResponse
-	5,  // 19: onehop.v1.FeatureService.GetFeatureView:output_type -> onehop.v1.GetFeatureViewResponse
-	11, // 20: onehop.v1.FeatureService.PushEvents:output_type -> onehop.v1.PushEventsResponse
-	14, // 21: onehop.v1.FeatureService.GetTrainingSet:output_type -> onehop.v1.GetTrainingSetResponse
-	17, // [17:22] is the sub-list for method output_type
-	12, // [12:17] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	17, // 0: onehop.v1.GetOnlineFeaturesRequest.entities:type_name -> onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry
+	18, // 1: onehop.v1.GetOnlineFeaturesRequest.request:type_name -> onehop.v1.GetOnlineFeaturesRequest.RequestEntry
+	19, // 2: onehop.v1.GetOnlineFeaturesResponse.columns:type_name -> onehop.v1.Column
+	2,  // 3: onehop.v1.GetOnlineFeaturesResponse.later_reads:type_name -> onehop.v1.LaterRead
+	7,  // 4: onehop.v1.ListFeatureViewsResponse.views:type_name -> onehop.v1.FeatureView
+	7,  // 5: onehop.v1.GetFeatureViewResponse.view:type_name -> onehop.v1.FeatureView
+	9,  // 6: onehop.v1.FeatureView.join_keys:type_name -> onehop.v1.JoinKey
+	10, // 7: onehop.v1.FeatureView.features:type_name -> onehop.v1.FeatureDescription
+	8,  // 8: onehop.v1.FeatureView.request:type_name -> onehop.v1.RequestField
+	13, // 9: onehop.v1.PushEventsResponse.positions:type_name -> onehop.v1.EventPosition
+	16, // 10: onehop.v1.GetTrainingSetResponse.views:type_name -> onehop.v1.ViewJoin
+	20, // 11: onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry.value:type_name -> onehop.v1.Values
+	20, // 12: onehop.v1.GetOnlineFeaturesRequest.RequestEntry.value:type_name -> onehop.v1.Values
+	0,  // 13: onehop.v1.FeatureService.GetOnlineFeatures:input_type -> onehop.v1.GetOnlineFeaturesRequest
+	3,  // 14: onehop.v1.FeatureService.ListFeatureViews:input_type -> onehop.v1.ListFeatureViewsRequest
+	5,  // 15: onehop.v1.FeatureService.GetFeatureView:input_type -> onehop.v1.GetFeatureViewRequest
+	11, // 16: onehop.v1.FeatureService.PushEvents:input_type -> onehop.v1.PushEventsRequest
+	14, // 17: onehop.v1.FeatureService.GetTrainingSet:input_type -> onehop.v1.GetTrainingSetRequest
+	1,  // 18: onehop.v1.FeatureService.GetOnlineFeatures:output_type -> onehop.v1.GetOnlineFeaturesResponse
+	4,  // 19: onehop.v1.FeatureService.ListFeatureViews:output_type -> onehop.v1.ListFeatureViewsResponse
+	6,  // 20: onehop.v1.FeatureService.GetFeatureView:output_type -> onehop.v1.GetFeatureViewResponse
+	12, // 21: onehop.v1.FeatureService.PushEvents:output_type -> onehop.v1.PushEventsResponse
+	15, // 22: onehop.v1.FeatureService.GetTrainingSet:output_type -> onehop.v1.GetTrainingSetResponse
+	18, // [18:23] is the sub-list for method output_type
+	13, // [13:18] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_onehop_v1_feature_service_proto_init() }
@@ -1329,7 +1413,7 @@ func file_onehop_v1_feature_service_proto_init() {
 		return
 	}
 	file_onehop_v1_values_proto_init()
-	file_onehop_v1_feature_service_proto_msgTypes[13].OneofWrappers = []any{
+	file_onehop_v1_feature_service_proto_msgTypes[14].OneofWrappers = []any{
 		(*GetTrainingSetRequest_Arrow)(nil),
 		(*GetTrainingSetRequest_Sql)(nil),
 	}
@@ -1339,7 +1423,7 @@ func file_onehop_v1_feature_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_onehop_v1_feature_service_proto_rawDesc), len(file_onehop_v1_feature_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

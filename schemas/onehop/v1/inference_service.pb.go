@@ -146,7 +146,8 @@ type GetFeaturesAndPredictResponse struct {
 	Indexes []uint32 `protobuf:"varint,3,rep,packed,name=indexes,proto3" json:"indexes,omitempty"`
 	// The scores in the same order.
 	Scores []float32 `protobuf:"fixed32,4,rep,packed,name=scores,proto3" json:"scores,omitempty"`
-	// The time of the read, in microseconds since 1970 UTC.
+	// The time of the read, in microseconds since 1970 UTC: values are as of it, or just after
+	// the newest event of their entity where a producer's clock was ahead.
 	ReadTimeUs int64 `protobuf:"varint,5,opt,name=read_time_us,json=readTimeUs,proto3" json:"read_time_us,omitempty"`
 	// How old the newest event behind any of the values is, in microseconds; 0 when
 	// no row was found. With return_features each value has its own event time.

@@ -221,7 +221,8 @@ class Client:
         ``allow_stale`` answers from a store that is being
         refilled, too, instead of raising :class:`onehop.Unavailable`.
 
-        :func:`onehop.read_time` is the time of the read.
+        :func:`onehop.read_time` is the time of the read. An entity with a newer event, by a clock
+        that was ahead, is read just after that.
         """
         keys = _values.to_arrays("entities", entities)
         fields = _values.to_arrays("request", request or {})

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from onehop.v1 import values_pb2 as onehop_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fonehop/v1/feature_service.proto\x12\tonehop.v1\x1a\x16onehop/v1/values.proto\"\xba\x03\n\x18GetOnlineFeaturesRequest\x12\'\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\tR\x0e\x66\x65\x61tureService\x12\x1a\n\x08\x66\x65\x61tures\x18\x02 \x03(\tR\x08\x66\x65\x61tures\x12M\n\x08\x65ntities\x18\x03 \x03(\x0b\x32\x31.onehop.v1.GetOnlineFeaturesRequest.EntitiesEntryR\x08\x65ntities\x12\x1f\n\x0b\x61llow_stale\x18\x04 \x01(\x08R\nallowStale\x12J\n\x07request\x18\x05 \x03(\x0b\x32\x30.onehop.v1.GetOnlineFeaturesRequest.RequestEntryR\x07request\x1aN\n\rEntitiesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x11.onehop.v1.ValuesR\x05value:\x02\x38\x01\x1aM\n\x0cRequestEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x11.onehop.v1.ValuesR\x05value:\x02\x38\x01\"\xaf\x01\n\x19GetOnlineFeaturesResponse\x12 \n\x0cread_time_us\x18\x01 \x01(\x03R\nreadTimeUs\x12\x12\n\x04rows\x18\x02 \x01(\rR\x04rows\x12+\n\x07\x63olumns\x18\x03 \x03(\x0b\x32\x11.onehop.v1.ColumnR\x07\x63olumns\x12/\n\x13\x64\x65\x66initions_version\x18\x04 \x01(\x03R\x12\x64\x65\x66initionsVersion\"\x19\n\x17ListFeatureViewsRequest\"y\n\x18ListFeatureViewsResponse\x12,\n\x05views\x18\x01 \x03(\x0b\x32\x16.onehop.v1.FeatureViewR\x05views\x12/\n\x13\x64\x65\x66initions_version\x18\x02 \x01(\x03R\x12\x64\x65\x66initionsVersion\"+\n\x15GetFeatureViewRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\"D\n\x16GetFeatureViewResponse\x12*\n\x04view\x18\x01 \x01(\x0b\x32\x16.onehop.v1.FeatureViewR\x04view\"\xb1\x02\n\x0b\x46\x65\x61tureView\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n\x06\x65ntity\x18\x02 \x01(\tR\x06\x65ntity\x12/\n\tjoin_keys\x18\x03 \x03(\x0b\x32\x12.onehop.v1.JoinKeyR\x08joinKeys\x12\x16\n\x06source\x18\x04 \x01(\tR\x06source\x12\x1f\n\x0bttl_seconds\x18\x05 \x01(\x03R\nttlSeconds\x12\x1e\n\ngeneration\x18\x06 \x01(\x03R\ngeneration\x12\x39\n\x08\x66\x65\x61tures\x18\x07 \x03(\x0b\x32\x1d.onehop.v1.FeatureDescriptionR\x08\x66\x65\x61tures\x12\x31\n\x07request\x18\x08 \x03(\x0b\x32\x17.onehop.v1.RequestFieldR\x07request\"6\n\x0cRequestField\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04type\x18\x02 \x01(\tR\x04type\"1\n\x07JoinKey\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04type\x18\x02 \x01(\tR\x04type\"\xca\x01\n\x12\x46\x65\x61tureDescription\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04type\x18\x02 \x01(\tR\x04type\x12\x1c\n\taggregate\x18\x03 \x01(\tR\taggregate\x12\x14\n\x05\x66ield\x18\x04 \x01(\tR\x05\x66ield\x12\x16\n\x06window\x18\x05 \x01(\tR\x06window\x12 \n\x0b\x64\x65scription\x18\x06 \x01(\tR\x0b\x64\x65scription\x12\x1e\n\nexpression\x18\x07 \x01(\tR\nexpression\"C\n\x11PushEventsRequest\x12\x16\n\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n\x06\x65vents\x18\x02 \x03(\tR\x06\x65vents\"L\n\x12PushEventsResponse\x12\x36\n\tpositions\x18\x01 \x03(\x0b\x32\x18.onehop.v1.EventPositionR\tpositions\"E\n\rEventPosition\x12\x1c\n\tpartition\x18\x01 \x01(\x05R\tpartition\x12\x16\n\x06offset\x18\x02 \x01(\x03R\x06offset\"\xcf\x02\n\x15GetTrainingSetRequest\x12\'\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\tR\x0e\x66\x65\x61tureService\x12\x1a\n\x08\x66\x65\x61tures\x18\x02 \x03(\tR\x08\x66\x65\x61tures\x12\x16\n\x05\x61rrow\x18\x03 \x01(\x0cH\x00R\x05\x61rrow\x12\x12\n\x03sql\x18\x04 \x01(\tH\x00R\x03sql\x12\x1f\n\x0btime_column\x18\x05 \x01(\tR\ntimeColumn\x12\x1c\n\tavailable\x18\x06 \x01(\x08R\tavailable\x12\x1a\n\x08statuses\x18\x07 \x01(\x08R\x08statuses\x12\x1f\n\x0b\x65vent_times\x18\x08 \x01(\x08R\neventTimes\x12#\n\rhistory_token\x18\t \x01(\x0cR\x0chistoryToken\x12\x1b\n\tskip_rows\x18\n \x01(\x04R\x08skipRowsB\x07\n\x05spine\"\xc3\x01\n\x16GetTrainingSetResponse\x12\x14\n\x05\x61rrow\x18\x01 \x01(\x0cR\x05\x61rrow\x12\x12\n\x04rows\x18\x02 \x01(\x04R\x04rows\x12#\n\rhistory_token\x18\x03 \x01(\x0cR\x0chistoryToken\x12/\n\x13\x64\x65\x66initions_version\x18\x04 \x01(\x03R\x12\x64\x65\x66initionsVersion\x12)\n\x05views\x18\x05 \x03(\x0b\x32\x13.onehop.v1.ViewJoinR\x05views\"H\n\x08ViewJoin\x12\x12\n\x04view\x18\x01 \x01(\tR\x04view\x12\x10\n\x03way\x18\x02 \x01(\tR\x03way\x12\x16\n\x06\x65vents\x18\x03 \x01(\x03R\x06\x65vents2\xdb\x03\n\x0e\x46\x65\x61tureService\x12\x63\n\x11GetOnlineFeatures\x12#.onehop.v1.GetOnlineFeaturesRequest\x1a$.onehop.v1.GetOnlineFeaturesResponse\"\x03\x90\x02\x01\x12`\n\x10ListFeatureViews\x12\".onehop.v1.ListFeatureViewsRequest\x1a#.onehop.v1.ListFeatureViewsResponse\"\x03\x90\x02\x01\x12Z\n\x0eGetFeatureView\x12 .onehop.v1.GetFeatureViewRequest\x1a!.onehop.v1.GetFeatureViewResponse\"\x03\x90\x02\x01\x12K\n\nPushEvents\x12\x1c.onehop.v1.PushEventsRequest\x1a\x1d.onehop.v1.PushEventsResponse\"\x00\x12Y\n\x0eGetTrainingSet\x12 .onehop.v1.GetTrainingSetRequest\x1a!.onehop.v1.GetTrainingSetResponse\"\x00\x30\x01\x42\x35Z3github.com/onehop/onehop/schemas/onehop/v1;onehopv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fonehop/v1/feature_service.proto\x12\tonehop.v1\x1a\x16onehop/v1/values.proto\"\xba\x03\n\x18GetOnlineFeaturesRequest\x12\'\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\tR\x0e\x66\x65\x61tureService\x12\x1a\n\x08\x66\x65\x61tures\x18\x02 \x03(\tR\x08\x66\x65\x61tures\x12M\n\x08\x65ntities\x18\x03 \x03(\x0b\x32\x31.onehop.v1.GetOnlineFeaturesRequest.EntitiesEntryR\x08\x65ntities\x12\x1f\n\x0b\x61llow_stale\x18\x04 \x01(\x08R\nallowStale\x12J\n\x07request\x18\x05 \x03(\x0b\x32\x30.onehop.v1.GetOnlineFeaturesRequest.RequestEntryR\x07request\x1aN\n\rEntitiesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x11.onehop.v1.ValuesR\x05value:\x02\x38\x01\x1aM\n\x0cRequestEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x11.onehop.v1.ValuesR\x05value:\x02\x38\x01\"\xe6\x01\n\x19GetOnlineFeaturesResponse\x12 \n\x0cread_time_us\x18\x01 \x01(\x03R\nreadTimeUs\x12\x12\n\x04rows\x18\x02 \x01(\rR\x04rows\x12+\n\x07\x63olumns\x18\x03 \x03(\x0b\x32\x11.onehop.v1.ColumnR\x07\x63olumns\x12/\n\x13\x64\x65\x66initions_version\x18\x04 \x01(\x03R\x12\x64\x65\x66initionsVersion\x12\x35\n\x0blater_reads\x18\x05 \x03(\x0b\x32\x14.onehop.v1.LaterReadR\nlaterReads\"S\n\tLaterRead\x12\x12\n\x04view\x18\x01 \x01(\tR\x04view\x12\x10\n\x03row\x18\x02 \x01(\rR\x03row\x12 \n\x0cread_time_us\x18\x03 \x01(\x03R\nreadTimeUs\"\x19\n\x17ListFeatureViewsRequest\"y\n\x18ListFeatureViewsResponse\x12,\n\x05views\x18\x01 \x03(\x0b\x32\x16.onehop.v1.FeatureViewR\x05views\x12/\n\x13\x64\x65\x66initions_version\x18\x02 \x01(\x03R\x12\x64\x65\x66initionsVersion\"+\n\x15GetFeatureViewRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\"D\n\x16GetFeatureViewResponse\x12*\n\x04view\x18\x01 \x01(\x0b\x32\x16.onehop.v1.FeatureViewR\x04view\"\xb1\x02\n\x0b\x46\x65\x61tureView\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n\x06\x65ntity\x18\x02 \x01(\tR\x06\x65ntity\x12/\n\tjoin_keys\x18\x03 \x03(\x0b\x32\x12.onehop.v1.JoinKeyR\x08joinKeys\x12\x16\n\x06source\x18\x04 \x01(\tR\x06source\x12\x1f\n\x0bttl_seconds\x18\x05 \x01(\x03R\nttlSeconds\x12\x1e\n\ngeneration\x18\x06 \x01(\x03R\ngeneration\x12\x39\n\x08\x66\x65\x61tures\x18\x07 \x03(\x0b\x32\x1d.onehop.v1.FeatureDescriptionR\x08\x66\x65\x61tures\x12\x31\n\x07request\x18\x08 \x03(\x0b\x32\x17.onehop.v1.RequestFieldR\x07request\"6\n\x0cRequestField\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04type\x18\x02 \x01(\tR\x04type\"1\n\x07JoinKey\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04type\x18\x02 \x01(\tR\x04type\"\xca\x01\n\x12\x46\x65\x61tureDescription\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04type\x18\x02 \x01(\tR\x04type\x12\x1c\n\taggregate\x18\x03 \x01(\tR\taggregate\x12\x14\n\x05\x66ield\x18\x04 \x01(\tR\x05\x66ield\x12\x16\n\x06window\x18\x05 \x01(\tR\x06window\x12 \n\x0b\x64\x65scription\x18\x06 \x01(\tR\x0b\x64\x65scription\x12\x1e\n\nexpression\x18\x07 \x01(\tR\nexpression\"C\n\x11PushEventsRequest\x12\x16\n\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n\x06\x65vents\x18\x02 \x03(\tR\x06\x65vents\"L\n\x12PushEventsResponse\x12\x36\n\tpositions\x18\x01 \x03(\x0b\x32\x18.onehop.v1.EventPositionR\tpositions\"E\n\rEventPosition\x12\x1c\n\tpartition\x18\x01 \x01(\x05R\tpartition\x12\x16\n\x06offset\x18\x02 \x01(\x03R\x06offset\"\xcf\x02\n\x15GetTrainingSetRequest\x12\'\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\tR\x0e\x66\x65\x61tureService\x12\x1a\n\x08\x66\x65\x61tures\x18\x02 \x03(\tR\x08\x66\x65\x61tures\x12\x16\n\x05\x61rrow\x18\x03 \x01(\x0cH\x00R\x05\x61rrow\x12\x12\n\x03sql\x18\x04 \x01(\tH\x00R\x03sql\x12\x1f\n\x0btime_column\x18\x05 \x01(\tR\ntimeColumn\x12\x1c\n\tavailable\x18\x06 \x01(\x08R\tavailable\x12\x1a\n\x08statuses\x18\x07 \x01(\x08R\x08statuses\x12\x1f\n\x0b\x65vent_times\x18\x08 \x01(\x08R\neventTimes\x12#\n\rhistory_token\x18\t \x01(\x0cR\x0chistoryToken\x12\x1b\n\tskip_rows\x18\n \x01(\x04R\x08skipRowsB\x07\n\x05spine\"\xc3\x01\n\x16GetTrainingSetResponse\x12\x14\n\x05\x61rrow\x18\x01 \x01(\x0cR\x05\x61rrow\x12\x12\n\x04rows\x18\x02 \x01(\x04R\x04rows\x12#\n\rhistory_token\x18\x03 \x01(\x0cR\x0chistoryToken\x12/\n\x13\x64\x65\x66initions_version\x18\x04 \x01(\x03R\x12\x64\x65\x66initionsVersion\x12)\n\x05views\x18\x05 \x03(\x0b\x32\x13.onehop.v1.ViewJoinR\x05views\"H\n\x08ViewJoin\x12\x12\n\x04view\x18\x01 \x01(\tR\x04view\x12\x10\n\x03way\x18\x02 \x01(\tR\x03way\x12\x16\n\x06\x65vents\x18\x03 \x01(\x03R\x06\x65vents2\xdb\x03\n\x0e\x46\x65\x61tureService\x12\x63\n\x11GetOnlineFeatures\x12#.onehop.v1.GetOnlineFeaturesRequest\x1a$.onehop.v1.GetOnlineFeaturesResponse\"\x03\x90\x02\x01\x12`\n\x10ListFeatureViews\x12\".onehop.v1.ListFeatureViewsRequest\x1a#.onehop.v1.ListFeatureViewsResponse\"\x03\x90\x02\x01\x12Z\n\x0eGetFeatureView\x12 .onehop.v1.GetFeatureViewRequest\x1a!.onehop.v1.GetFeatureViewResponse\"\x03\x90\x02\x01\x12K\n\nPushEvents\x12\x1c.onehop.v1.PushEventsRequest\x1a\x1d.onehop.v1.PushEventsResponse\"\x00\x12Y\n\x0eGetTrainingSet\x12 .onehop.v1.GetTrainingSetRequest\x1a!.onehop.v1.GetTrainingSetResponse\"\x00\x30\x01\x42\x35Z3github.com/onehop/onehop/schemas/onehop/v1;onehopv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,35 +50,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETONLINEFEATURESREQUEST_REQUESTENTRY']._serialized_start=436
   _globals['_GETONLINEFEATURESREQUEST_REQUESTENTRY']._serialized_end=513
   _globals['_GETONLINEFEATURESRESPONSE']._serialized_start=516
-  _globals['_GETONLINEFEATURESRESPONSE']._serialized_end=691
-  _globals['_LISTFEATUREVIEWSREQUEST']._serialized_start=693
-  _globals['_LISTFEATUREVIEWSREQUEST']._serialized_end=718
-  _globals['_LISTFEATUREVIEWSRESPONSE']._serialized_start=720
-  _globals['_LISTFEATUREVIEWSRESPONSE']._serialized_end=841
-  _globals['_GETFEATUREVIEWREQUEST']._serialized_start=843
-  _globals['_GETFEATUREVIEWREQUEST']._serialized_end=886
-  _globals['_GETFEATUREVIEWRESPONSE']._serialized_start=888
-  _globals['_GETFEATUREVIEWRESPONSE']._serialized_end=956
-  _globals['_FEATUREVIEW']._serialized_start=959
-  _globals['_FEATUREVIEW']._serialized_end=1264
-  _globals['_REQUESTFIELD']._serialized_start=1266
-  _globals['_REQUESTFIELD']._serialized_end=1320
-  _globals['_JOINKEY']._serialized_start=1322
-  _globals['_JOINKEY']._serialized_end=1371
-  _globals['_FEATUREDESCRIPTION']._serialized_start=1374
-  _globals['_FEATUREDESCRIPTION']._serialized_end=1576
-  _globals['_PUSHEVENTSREQUEST']._serialized_start=1578
-  _globals['_PUSHEVENTSREQUEST']._serialized_end=1645
-  _globals['_PUSHEVENTSRESPONSE']._serialized_start=1647
-  _globals['_PUSHEVENTSRESPONSE']._serialized_end=1723
-  _globals['_EVENTPOSITION']._serialized_start=1725
-  _globals['_EVENTPOSITION']._serialized_end=1794
-  _globals['_GETTRAININGSETREQUEST']._serialized_start=1797
-  _globals['_GETTRAININGSETREQUEST']._serialized_end=2132
-  _globals['_GETTRAININGSETRESPONSE']._serialized_start=2135
-  _globals['_GETTRAININGSETRESPONSE']._serialized_end=2330
-  _globals['_VIEWJOIN']._serialized_start=2332
-  _globals['_VIEWJOIN']._serialized_end=2404
-  _globals['_FEATURESERVICE']._serialized_start=2407
-  _globals['_FEATURESERVICE']._serialized_end=2882
+  _globals['_GETONLINEFEATURESRESPONSE']._serialized_end=746
+  _globals['_LATERREAD']._serialized_start=748
+  _globals['_LATERREAD']._serialized_end=831
+  _globals['_LISTFEATUREVIEWSREQUEST']._serialized_start=833
+  _globals['_LISTFEATUREVIEWSREQUEST']._serialized_end=858
+  _globals['_LISTFEATUREVIEWSRESPONSE']._serialized_start=860
+  _globals['_LISTFEATUREVIEWSRESPONSE']._serialized_end=981
+  _globals['_GETFEATUREVIEWREQUEST']._serialized_start=983
+  _globals['_GETFEATUREVIEWREQUEST']._serialized_end=1026
+  _globals['_GETFEATUREVIEWRESPONSE']._serialized_start=1028
+  _globals['_GETFEATUREVIEWRESPONSE']._serialized_end=1096
+  _globals['_FEATUREVIEW']._serialized_start=1099
+  _globals['_FEATUREVIEW']._serialized_end=1404
+  _globals['_REQUESTFIELD']._serialized_start=1406
+  _globals['_REQUESTFIELD']._serialized_end=1460
+  _globals['_JOINKEY']._serialized_start=1462
+  _globals['_JOINKEY']._serialized_end=1511
+  _globals['_FEATUREDESCRIPTION']._serialized_start=1514
+  _globals['_FEATUREDESCRIPTION']._serialized_end=1716
+  _globals['_PUSHEVENTSREQUEST']._serialized_start=1718
+  _globals['_PUSHEVENTSREQUEST']._serialized_end=1785
+  _globals['_PUSHEVENTSRESPONSE']._serialized_start=1787
+  _globals['_PUSHEVENTSRESPONSE']._serialized_end=1863
+  _globals['_EVENTPOSITION']._serialized_start=1865
+  _globals['_EVENTPOSITION']._serialized_end=1934
+  _globals['_GETTRAININGSETREQUEST']._serialized_start=1937
+  _globals['_GETTRAININGSETREQUEST']._serialized_end=2272
+  _globals['_GETTRAININGSETRESPONSE']._serialized_start=2275
+  _globals['_GETTRAININGSETRESPONSE']._serialized_end=2470
+  _globals['_VIEWJOIN']._serialized_start=2472
+  _globals['_VIEWJOIN']._serialized_end=2544
+  _globals['_FEATURESERVICE']._serialized_start=2547
+  _globals['_FEATURESERVICE']._serialized_end=3022
 # @@protoc_insertion_point(module_scope)

@@ -121,8 +121,11 @@ class GetOnlineFeaturesResponse(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
     DEFINITIONS_VERSION_FIELD_NUMBER: _builtins.int
+    LATER_READS_FIELD_NUMBER: _builtins.int
     read_time_us: _builtins.int
-    """The time of the read, in microseconds since 1970 UTC: every value is as of it."""
+    """The time of the read, in microseconds since 1970 UTC: every value is as of it, but for
+    those of later_reads.
+    """
     rows: _builtins.int
     """The number of rows."""
     definitions_version: _builtins.int
@@ -131,6 +134,12 @@ class GetOnlineFeaturesResponse(_message.Message):
     def columns(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Column]:
         """The columns, in the order of the feature service or of the request."""
 
+    @_builtins.property
+    def later_reads(self) -> _containers.RepeatedCompositeFieldContainer[Global___LaterRead]:
+        """Reads of entities that have an event of after read_time_us, by a producer whose clock is
+        ahead: they are just after that event.
+        """
+
     def __init__(
         self,
         *,
@@ -138,14 +147,45 @@ class GetOnlineFeaturesResponse(_message.Message):
         rows: _builtins.int = ...,
         columns: _abc.Iterable[_values_pb2.Column] | None = ...,
         definitions_version: _builtins.int = ...,
+        later_reads: _abc.Iterable[Global___LaterRead] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "definitions_version", b"definitions_version", "read_time_us", b"read_time_us", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "definitions_version", b"definitions_version", "later_reads", b"later_reads", "read_time_us", b"read_time_us", "rows", b"rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetOnlineFeaturesResponse: _TypeAlias = GetOnlineFeaturesResponse  # noqa: Y015
+
+@_typing.final
+class LaterRead(_message.Message):
+    """LaterRead says that the values of a view in one row are as of a later time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIEW_FIELD_NUMBER: _builtins.int
+    ROW_FIELD_NUMBER: _builtins.int
+    READ_TIME_US_FIELD_NUMBER: _builtins.int
+    view: _builtins.str
+    """The name of the view."""
+    row: _builtins.int
+    """The row, from 0; of an entity that is the same in all rows, 0."""
+    read_time_us: _builtins.int
+    """The time that the values are of, in microseconds since 1970 UTC."""
+    def __init__(
+        self,
+        *,
+        view: _builtins.str = ...,
+        row: _builtins.int = ...,
+        read_time_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["read_time_us", b"read_time_us", "row", b"row", "view", b"view"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LaterRead: _TypeAlias = LaterRead  # noqa: Y015
 
 @_typing.final
 class ListFeatureViewsRequest(_message.Message):

@@ -205,7 +205,9 @@ class GetFeaturesAndPredictResponse(_message.Message):
     model_version: _builtins.int
     """Its version."""
     read_time_us: _builtins.int
-    """The time of the read, in microseconds since 1970 UTC."""
+    """The time of the read, in microseconds since 1970 UTC: values are as of it, or just after
+    the newest event of their entity where a producer's clock was ahead.
+    """
     freshness_us: _builtins.int
     """How old the newest event behind any of the values is, in microseconds; 0 when
     no row was found. With return_features each value has its own event time.
