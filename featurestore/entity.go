@@ -4,6 +4,9 @@ import (
 	"encoding/base64"
 	"fmt"
 	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -98,14 +101,13 @@ func (k JoinKey) parse(part []byte) (Value, error) {
 }
 
 // KeyText is an encoded key as a log or a JSON message can carry it: itself when
-// it is printable ASCII, else base64 after "base64:".
+// it is printable text, else base64 after "base64:".
 func KeyText(key []byte) string {
-	for _, b := range key {
-		if b < 0x20 || b > 0x7e {
-			return "base64:" + base64.StdEncoding.EncodeToString(key)
-		}
+	text := string(key)
+	if utf8.ValidString(text) && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return text
 	}
-	return string(key)
+	return "base64:" + base64.StdEncoding.EncodeToString(key)
 }
 
 // Bucket is the bucket of an encoded entity key, in [0, Buckets).

@@ -15,6 +15,13 @@ const (
 	MaxEventBytes = 1 << 20
 	// MaxElements is the most events that one record can hold, see Source.Explode.
 	MaxElements = 10_000
+	// MaxExplodedBytes bounds the text of all events of one record: what they share counts
+	// in each of them.
+	MaxExplodedBytes = 8 << 20
+	// KeptBytes and KeptElements bound a text and a list of which rows keep values, where the
+	// definition does not say.
+	KeptBytes    = 256
+	KeptElements = 32
 )
 
 // The formats of records.
@@ -89,6 +96,10 @@ type Field struct {
 	// KeyBytes is, for a text field that is part of an entity's key, the most bytes
 	// that it may have, and it may not be empty; 0 for other fields.
 	KeyBytes int
+	// MaxBytes is the most bytes that a text, or each text of a list, may have, and
+	// MaxElements the most elements of a list; 0 is no bound of its own.
+	MaxBytes    int `json:",omitzero"`
+	MaxElements int `json:",omitzero"`
 }
 
 // Steps are the names that lead to the field in the record's value; nil for a field

@@ -86,6 +86,15 @@ func (v Value) Clone() Value {
 	return v
 }
 
+// TextBytes is how many bytes of text the value has, in all its elements.
+func (v Value) TextBytes() int {
+	n := len(v.Bytes)
+	for i := range v.List {
+		n += len(v.List[i].Bytes)
+	}
+	return n
+}
+
 // Equal says whether two values are of the same type and content; floats are
 // compared by their bits.
 func (v Value) Equal(w Value) bool {

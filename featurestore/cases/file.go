@@ -15,6 +15,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
 
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/definition"
@@ -139,9 +140,14 @@ func parse[Case any](name string, text []byte, list *[]Case) (*featurestore.Cata
 	if err := definition.CheckYAML(name, text); err != nil {
 		return nil, err
 	}
-	switch err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&file); {
-	case errors.Is(err, io.EOF):
+	body, err := document(text)
+	if err != nil {
+		return nil, located(name, err)
+	}
+	if body == nil {
 		return nil, fmt.Errorf("%s:1: the file is empty; it must have \"definitions\" and \"cases\": onehop test --help shows how", name)
+	}
+	switch err := yaml.NodeToValue(body, &file, yaml.Strict()); {
 	case err != nil:
 		return nil, located(name, err)
 	case len(file.Cases) == 0:
@@ -185,6 +191,25 @@ func definitions(name string, text []byte, node ast.Node) (*featurestore.Catalog
 	return catalog, err
 }
 
+// between is the text from one place to the end of a brace, at the place where it stands.
+func between(text []byte, from, to *token.Position) []byte {
+	lines := bytes.Split(text, []byte("\n"))
+	for i := range lines {
+		runes := []rune(string(lines[i]))
+		if i+1 == to.Line && to.Column < len(runes) {
+			runes = runes[:to.Column]
+		}
+		if i+1 == from.Line {
+			copy(runes, []rune(strings.Repeat(" ", from.Column-1)))
+		}
+		if i+1 < from.Line || i+1 > to.Line {
+			runes = nil
+		}
+		lines[i] = []byte(string(runes))
+	}
+	return bytes.Join(lines, []byte("\n"))
+}
+
 // standalone is the text of definitions that stand in a file of cases, on the lines on which they
 // stand, so that mistakes are told where they are.
 func standalone(text []byte, node ast.Node) []byte {
@@ -200,8 +225,8 @@ func standalone(text []byte, node ast.Node) []byte {
 			lines[i] = nil
 		}
 	}
-	if !found { // on one line, in braces
-		return []byte(node.String())
+	if m, braces := node.(*ast.MappingNode); !found && braces {
+		return between(text, m.Start.Position, m.End.Position)
 	}
 	return bytes.Join(lines, []byte("\n"))
 }

@@ -188,9 +188,9 @@ cases:
 
 // TestLargeValuesAreShortened: a message shows how a value starts and how large it is.
 func TestLargeValuesAreShortened(t *testing.T) {
-	large, list := strings.Repeat("x", 1<<19), strings.Repeat("1, ", 500)
-	suite, err := parsed([]byte(strings.Replace(strings.Replace(shop, "x, type: float64", "x, type: string", 1),
-		"field: x}", "field: x}, {name: l, aggregate: last_n, field: x, n: 3}", 1) + `
+	large, list := strings.Repeat("x", 1<<14), strings.Repeat("1, ", 500)
+	suite, err := parsed([]byte(strings.Replace(strings.Replace(shop, "x, type: float64", "x, type: string, max_bytes: 16384", 1),
+		"field: x}", "field: x}, {name: l, aggregate: last_n, field: x, n: 2}", 1) + `
 cases:
   - name: large
     events:
@@ -209,7 +209,7 @@ cases:
 	if err != nil || len(failures) != 2 {
 		t.Fatalf("%d failures, %v", len(failures), err)
 	}
-	for i, want := range [][2]string{{"x… (524288 bytes), want x", "x… (524289 bytes)"}, {"x… (1 elements), want [1 1", "1 1… (500 elements)"}} {
+	for i, want := range [][2]string{{"x… (16384 bytes), want x", "x… (16385 bytes)"}, {"x… (1 elements), want [1 1", "1 1… (500 elements)"}} {
 		got := failures[i].Message
 		if len(got) > 600 || !strings.Contains(got, want[0]) || !strings.HasSuffix(got, want[1]) {
 			t.Errorf("%d bytes, want %q and %q: %.600s", len(got), want[0], want[1], got)
@@ -224,5 +224,32 @@ func TestFilesAreBounded(t *testing.T) {
 	}
 	if _, err := Load(name); err == nil || !strings.Contains(err.Error(), "larger than") {
 		t.Errorf("a large file: %v", err)
+	}
+}
+
+// TestDefinitionsInBraces: mistakes are told where they stand, and numbers are those of YAML
+// 1.2 and JSON.
+func TestDefinitionsInBraces(t *testing.T) {
+	const file = `definitions: {namespace: x,
+  entities: [{name: user, keys: [{name: user_id, type: int64}]}], # "ä"
+  sources: [{name: s, format: json, event_time: {field: at, unit: us}, fields: [
+    {name: user_id, type: int64, default: 7}, {name: f, type: float64}, {name: t, type: string}]}],
+  views: [{name: v, entity: user, source: s, features: [
+    {name: f, aggregate: latest, field: f}, {name: t, aggregate: latest, field: t}]}]}
+cases:
+  - name: numbers
+    events: [{time: 2026-01-01T00:00:00Z, value: {f: 1e3, t: "1e3"}}]
+    reads: [{at: 2026-01-01T00:00:01Z, of: {user_id: 7}, expect: {v.f: 10e2, v.t: "1e3"}}]
+`
+	suite, err := parsed([]byte(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if failures, err := suite.Run(t.Context(), &suite.Cases[0]); err != nil || len(failures) > 0 {
+		t.Error(failures, err)
+	}
+	_, err = parsed([]byte(strings.Replace(file, "latest, field: t", "newest, field: t", 1)))
+	if err == nil || !strings.Contains(err.Error(), `:6:66: unknown aggregate "newest"`) {
+		t.Error(err)
 	}
 }

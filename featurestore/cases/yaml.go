@@ -4,15 +4,39 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 
 	"github.com/onehop/onehop/featurestore"
 )
+
+// exponent is a number of YAML 1.2 and of JSON that the parser takes for text: it wants a
+// point.
+var exponent = regexp.MustCompile(`^[-+]?[0-9]+[eE][-+]?[0-9]+$`)
+
+// document parses a file of one document; it is nil when there is nothing in it.
+func document(text []byte) (ast.Node, error) {
+	tokens := lexer.Tokenize(string(text))
+	for _, t := range tokens {
+		if t.Type == token.StringType && exponent.MatchString(t.Value) {
+			at := strings.IndexAny(t.Value, "eE")
+			t.Type, t.Value = token.FloatType, t.Value[:at]+".0"+t.Value[at:]
+		}
+	}
+	file, err := parser.Parse(tokens, 0)
+	if err != nil || len(file.Docs) == 0 {
+		return nil, err
+	}
+	return file.Docs[0].Body, nil
+}
 
 // mistake is something wrong at a node.
 func mistake(node ast.Node, format string, args ...any) error {

@@ -1,6 +1,7 @@
 package definition
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"strings"
@@ -61,6 +62,7 @@ func (c *checker) check(namespace string, files []File) {
 	c.tombstones()
 	c.retentions()
 	c.keyBytes()
+	c.keptBytes()
 	for i := range c.catalog.Views {
 		c.rowSize(&c.catalog.Views[i])
 	}
@@ -178,9 +180,38 @@ func (c *checker) keyBytes() {
 			if field.KeyBytes == 0 || most < field.KeyBytes {
 				field.KeyBytes = most
 			}
+			if d := field.Default; d != nil && (len(d.Bytes) == 0 || len(d.Bytes) > field.KeyBytes) {
+				c.addf(c.sourceNames[source.Name], "field %q of source %q is part of a key of feature view %q, and its default has %d bytes; it must have 1 to %d",
+					name, source.Name, view.Name, len(d.Bytes), field.KeyBytes)
+			}
 		}
 	}
 }
+
+// keptBytes bounds the texts and lists of which rows keep values, so that no accepted event
+// can make a row larger than the definitions allow.
+func (c *checker) keptBytes() {
+	for i := range c.catalog.Views {
+		view := &c.catalog.Views[i]
+		source := c.catalog.Source(view.Source)
+		for _, f := range view.Features {
+			at := source.Field(f.Field)
+			if at < 0 || f.Exact == 0 && !slices.Contains(keepers, f.Aggregate) {
+				continue
+			}
+			field := &source.Fields[at]
+			if text := field.Type.Elem(); field.KeyBytes == 0 && (text == featurestore.String || text == featurestore.Bytes) {
+				field.MaxBytes = cmp.Or(field.MaxBytes, featurestore.KeptBytes)
+			}
+			if field.Type.IsList() {
+				field.MaxElements = cmp.Or(field.MaxElements, featurestore.KeptElements)
+			}
+		}
+	}
+}
+
+// keepers are the aggregates of which a row keeps values as they are.
+var keepers = []string{"latest", "first", "last_n"}
 
 func firstGiven(places ...place) place {
 	for _, p := range places {

@@ -84,7 +84,7 @@ func (c *checker) fields(def *sourceDef, source *featurestore.Source) bool {
 		field := featurestore.Field{
 			Name: f.Name.value, Type: typ, Path: f.Path.value, Key: f.Key.value, Header: f.Header.value, Required: f.Required.value,
 		}
-		ok = c.fieldPlace(f, &field) && c.fieldDefault(f, &field) && ok
+		ok = c.fieldPlace(f, &field) && c.fieldBounds(f, &field) && c.fieldDefault(f, &field) && ok
 		source.Fields = append(source.Fields, field)
 	}
 	if required > maxRequired {
@@ -114,6 +114,23 @@ func (c *checker) fieldPlace(def *fieldDef, field *featurestore.Field) bool {
 		return true
 	}
 	return false
+}
+
+// fieldBounds checks how long the values of a field may be.
+func (c *checker) fieldBounds(def *fieldDef, field *featurestore.Field) bool {
+	if field.Type == 0 {
+		return true // the type is wrong, which is reported
+	}
+	switch text := field.Type.Elem(); {
+	case def.MaxBytes.given() && text != featurestore.String && text != featurestore.Bytes:
+		c.addf(def.MaxBytes.place, "field %q is %s; max_bytes is for text", field.Name, field.Type)
+		return false
+	case def.MaxElements.given() && !field.Type.IsList():
+		c.addf(def.MaxElements.place, "field %q is %s; max_elements is for lists", field.Name, field.Type)
+		return false
+	}
+	field.MaxBytes, field.MaxElements = def.MaxBytes.value, def.MaxElements.value
+	return true
 }
 
 func (c *checker) fieldDefault(def *fieldDef, field *featurestore.Field) bool {

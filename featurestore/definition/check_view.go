@@ -80,8 +80,8 @@ func (c *checker) joinField(name text, given bool, key featurestore.JoinKey, sou
 			source.Name, name.value, sentence(hint(name.value, fieldNames(source))))
 	case source.Fields[i].Type != key.Type:
 		c.addf(name.place, "field %q of source %q is %s; join key %q is %s", name.value, source.Name, source.Fields[i].Type, key.Name, key.Type)
-	case !source.Fields[i].Required:
-		c.addf(name.place, "field %q of source %q is a join key and must be required: add \"required: true\" to it", name.value, source.Name)
+	case !source.Fields[i].Required && source.Fields[i].Default == nil:
+		c.addf(name.place, "field %q of source %q is a join key and must never be null: add \"required: true\" to it, or a default", name.value, source.Name)
 	default:
 		return true
 	}

@@ -107,6 +107,12 @@ func fieldList(fields []featurestore.Field) (list [][2]string) {
 		if f.KeyBytes > 0 {
 			words += fmt.Sprintf(", in a key: at most %d bytes", f.KeyBytes)
 		}
+		if f.MaxBytes > 0 {
+			words += fmt.Sprintf(", max_bytes %d", f.MaxBytes)
+		}
+		if f.MaxElements > 0 {
+			words += fmt.Sprintf(", max_elements %d", f.MaxElements)
+		}
 		list = append(list, [2]string{f.Name, words})
 	}
 	return list

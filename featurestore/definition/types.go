@@ -71,6 +71,8 @@ type fieldDef struct {
 	Header      text    `yaml:"header" form:"member" eg:"tenant" doc:"The header of the Kafka record that holds it: text and bytes as they are, the others as text."`
 	Required    boolean `yaml:"required" default:"false" doc:"Whether a record without the field, or with null, is refused."`
 	Default     literal `yaml:"default" doc:"The value when it is missing or null."`
+	MaxBytes    integer `yaml:"max_bytes" min:"1" max:"65536" doc:"The longest text, or text of a list, that is accepted, in bytes. Where rows keep values of the field it is 256 by default."`
+	MaxElements integer `yaml:"max_elements" min:"1" max:"10000" doc:"The longest list that is accepted. Where rows keep values of the field it is 32 by default."`
 	Description text    `yaml:"description" doc:"For people."`
 }
 

@@ -22,7 +22,7 @@ const (
 	MaxBytes = 1024
 	// maxCost bounds the work of one evaluation, in CEL's own unit: about one for each
 	// step, and one for each ten bytes of text that a function looks at.
-	maxCost = 200_000
+	maxCost = 1_000_000
 	// maxReadCost is the same for an expression that is evaluated while somebody waits, once
 	// for each candidate.
 	maxReadCost = 20_000

@@ -26,7 +26,7 @@ type edgeSpec struct {
 type edgeValue struct {
 	field   int
 	typ     featurestore.Type
-	text    int // bytes at which text is counted
+	bound   bound
 	feature *featurestore.Feature
 }
 

@@ -25,7 +25,7 @@ var lastNAggregate = aggregate{
 		return &lastN{field: k.field, n: k.feature.N, typ: k.typ}
 	},
 	keptBytes: func(k *keptSpec) int {
-		return uvarintBytes(k.feature.N) + k.feature.N*(maxPositionBytes+maxValueBytes(k.typ, k.text))
+		return uvarintBytes(k.feature.N) + k.feature.N*(maxPositionBytes+maxValueBytes(k.typ, k.bound))
 	},
 	readKept: readLastN,
 }

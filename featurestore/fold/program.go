@@ -43,7 +43,7 @@ type keptSpec struct {
 	field   int // −1 for every event
 	filter  int // −1 for none
 	typ     featurestore.Type
-	text    int // the bound of the field's text, see MaxRowBytes
+	bound   bound
 
 	exact   int           // of a ring: how many events
 	longest time.Duration // of a ring: the longest window
@@ -146,11 +146,11 @@ func (p *Program) compile(f *featurestore.Feature) ([]output, error) {
 	}
 	k := keptSpec{
 		agg: aggregates[f.Aggregate], feature: f, field: p.source.Field(f.Field), filter: filter,
-		text: CountedTextBytes, exact: f.Exact, longest: longestOf(f),
+		exact: f.Exact, longest: longestOf(f),
 	}
 	if k.field >= 0 {
 		k.typ = p.source.Fields[k.field].Type
-		k.text = cmp.Or(p.source.Fields[k.field].KeyBytes, k.text)
+		k.bound = boundOf(&p.source.Fields[k.field])
 	}
 	windows := f.Windows
 	if len(windows) == 0 {
@@ -204,7 +204,7 @@ func (p *Program) compileEdge(k *keptSpec, o *output) {
 		i, p.edges = len(p.edges), append(p.edges, &edgeSpec{oldest: oldest, filter: k.filter})
 	}
 	o.edge, o.at = p.edges[i], len(p.edges[i].values)
-	p.edges[i].values = append(p.edges[i].values, edgeValue{field: k.field, typ: k.typ, text: k.text, feature: k.feature})
+	p.edges[i].values = append(p.edges[i].values, edgeValue{field: k.field, typ: k.typ, bound: k.bound, feature: k.feature})
 }
 
 // ring is the ring that features over the same events share, made on first use and widened

@@ -103,7 +103,7 @@ func (k *keptSpec) eachEntry(src []byte, yield func(lastEntry) bool) (dropped in
 func (k *keptSpec) ringBytes() int {
 	entry := maxPositionBytes
 	if k.field >= 0 {
-		entry += maxValueBytes(k.typ, k.text)
+		entry += maxValueBytes(k.typ, k.bound)
 	}
 	return 2*binary.MaxVarintLen64 + k.exact*entry
 }

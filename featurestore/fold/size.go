@@ -1,20 +1,24 @@
 package fold
 
 import (
+	"cmp"
 	"encoding/binary"
 	"math"
 
 	"github.com/onehop/onehop/featurestore"
 )
 
-// What [Program.MaxRowBytes] assumes of values that no definition bounds. They are
-// for planning: a longer text or list is accepted and kept whole.
+// bound is the longest that a kept value can be: the most bytes of a text, or of each text of
+// a list, and the most elements of a list.
+type bound struct{ text, elements int }
+
+// boundOf is the bound of a field's values, by which events are accepted.
+func boundOf(f *featurestore.Field) bound {
+	return bound{text: cmp.Or(f.KeyBytes, f.MaxBytes, featurestore.KeptBytes), elements: cmp.Or(f.MaxElements, featurestore.KeptElements)}
+}
+
+// What [Program.MaxRowBytes] assumes where no definition bounds.
 const (
-	// CountedTextBytes is the length at which a string or bytes value is counted,
-	// unless the field is part of a key, which has a bound of its own.
-	CountedTextBytes = 256
-	// CountedElements is the number of elements at which a list is counted.
-	CountedElements = 32
 	// CountedPartitions is the number of partitions of which a row with dedupe remembers
 	// identities: one where the topic is keyed by the entity.
 	CountedPartitions = 8
@@ -26,8 +30,7 @@ const maxPositionBytes = 8 + 5 + 9 + 5
 
 // MaxRowBytes is the most bytes that a row of the view can take: the head, every kept
 // value at its longest, and every tile of every window there, with each column in its
-// widest encoding. Texts are counted at [CountedTextBytes] and lists at
-// [CountedElements].
+// widest encoding.
 func (p *Program) MaxRowBytes() int {
 	total := headerBytes + maxPositionBytes
 	for _, edge := range p.edges {
@@ -37,7 +40,7 @@ func (p *Program) MaxRowBytes() int {
 		}
 		size += runTagBytes(len(edge.values))
 		for _, v := range edge.values {
-			size += maxBodyBytes(v.typ, v.text)
+			size += maxBodyBytes(v.typ, v.bound)
 		}
 		total += sectionBytes(size)
 	}
@@ -97,15 +100,15 @@ func widest(kind partialKind) encoding {
 }
 
 // maxValueBytes is the most that a value that stands alone takes; see appendValue.
-func maxValueBytes(t featurestore.Type, text int) int { return 1 + maxBodyBytes(t, text) }
+func maxValueBytes(t featurestore.Type, b bound) int { return 1 + maxBodyBytes(t, b) }
 
-func maxBodyBytes(t featurestore.Type, text int) int {
+func maxBodyBytes(t featurestore.Type, b bound) int {
 	if t.IsList() {
-		return uvarintBytes(CountedElements) + runTagBytes(CountedElements) + CountedElements*maxBodyBytes(t.Elem(), text)
+		return uvarintBytes(b.elements) + runTagBytes(b.elements) + b.elements*maxBodyBytes(t.Elem(), b)
 	}
 	switch t {
 	case featurestore.String, featurestore.Bytes:
-		return uvarintBytes(text) + text
+		return uvarintBytes(b.text) + b.text
 	case featurestore.Bool:
 		return 1
 	default:

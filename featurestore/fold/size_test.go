@@ -17,7 +17,7 @@ func TestRowsStayWithinTheirBound(t *testing.T) {
 	p, _ := compileTest(t)
 	state := p.NewState()
 	most := p.MaxRowBytes()
-	text := rapid.Map(rapid.IntRange(0, CountedTextBytes), func(n int) featurestore.Value {
+	text := rapid.Map(rapid.IntRange(0, featurestore.KeptBytes), func(n int) featurestore.Value {
 		return featurestore.BytesValue(bytes.Repeat([]byte("x"), n))
 	})
 	rapid.Check(t, func(t *rapid.T) {
@@ -67,15 +67,15 @@ func TestBoundIsNear(t *testing.T) {
 // worstRow folds long texts, large numbers and many different values into a minute.
 func worstRow(p *Program) []byte {
 	state := p.NewState()
-	genre := featurestore.StringValue(string(bytes.Repeat([]byte("g"), CountedTextBytes)))
-	genres := make([]featurestore.Value, CountedElements)
+	genre := featurestore.StringValue(string(bytes.Repeat([]byte("g"), featurestore.KeptBytes)))
+	genres := make([]featurestore.Value, featurestore.KeptElements)
 	for i := range genres {
 		genres[i] = genre
 	}
 	for i := range int64(66 * 50) {
 		stars := math.MaxInt64 - i
 		price := math.Ldexp(1+float64(i)/4096, int(i%1000)) // in another bin each
-		title := bytes.Repeat([]byte("x"), CountedTextBytes)
+		title := bytes.Repeat([]byte("x"), featurestore.KeptBytes)
 		copy(title, strconv.FormatInt(i, 10))
 		for range 3 {
 			state.Fold(&featurestore.Event{
@@ -106,7 +106,7 @@ func TestKeysAreCountedAtTheirBound(t *testing.T) {
 		}
 		return p.MaxRowBytes()
 	}
-	if got, want := size("url")-size("title"), featurestore.MaxKeyBytes-CountedTextBytes; got != want {
+	if got, want := size("url")-size("title"), featurestore.MaxKeyBytes-featurestore.KeptBytes; got != want {
 		t.Errorf("a key is counted %d bytes above other text, want %d", got, want)
 	}
 }

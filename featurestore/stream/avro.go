@@ -113,7 +113,7 @@ func (a *avroFormat) value(n *node, v any, into *draft) error {
 		}
 		value, err := avroValue(v, t.field.Type)
 		if err == nil {
-			err = checkKey(value, t.field)
+			err = checkSize(value, t.field)
 		}
 		if err != nil {
 			return t.inField(a.layout, err)

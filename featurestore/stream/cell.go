@@ -41,7 +41,7 @@ func (c *Cells) Text(f *featurestore.Field, cell []byte) (v featurestore.Value, 
 	if err != nil {
 		return featurestore.Value{}, err
 	}
-	return v, checkKey(v, f)
+	return v, checkSize(v, f)
 }
 
 // Check says what is wrong with a value that has its field's type. Errors continue a
@@ -58,7 +58,7 @@ func (c *Cells) Check(f *featurestore.Field, v *featurestore.Value) error {
 			return fmt.Errorf("element %d %w", i+1, err)
 		}
 	}
-	return checkKey(*v, f)
+	return checkSize(*v, f)
 }
 
 // checkElement checks a scalar.

@@ -109,6 +109,9 @@ func (d *Decoder) Decode(ctx context.Context, r *kgo.Record, events []featuresto
 		return v.finish(r, at, &d.record, 0, events)
 	}
 	defer func() { clear(d.elements) }() // a large record is not kept alive
+	if err := v.checkExploded(&d.record, len(d.elements)); err != nil {
+		return events, err
+	}
 	start := len(events)
 	for i := range d.elements {
 		var err error
@@ -118,6 +121,19 @@ func (d *Decoder) Decode(ctx context.Context, r *kgo.Record, events []featuresto
 		}
 	}
 	return events, nil
+}
+
+// checkExploded bounds what events share: each has a row of its own in history.
+func (l *layout) checkExploded(record *draft, elements int) error {
+	size := 0
+	for _, at := range l.shared {
+		size += record.values[at].TextBytes()
+	}
+	if size*elements > featurestore.MaxExplodedBytes {
+		return TooLarge.because(fmt.Errorf("each of the %d elements of %q is an event with %d bytes that the record says once; together at most %d are allowed",
+			elements, l.Source.Explode, size, featurestore.MaxExplodedBytes))
+	}
+	return nil
 }
 
 // slabValues is how many values are allocated together: those of the events of a batch then
@@ -214,12 +230,26 @@ func (t *target) inField(l *layout, err error) error {
 	return fmt.Errorf("field %s %w", t.field, err)
 }
 
-func checkKey(v featurestore.Value, f *featurestore.Field) error {
-	if f.KeyBytes == 0 || v.IsNull() {
+// checkSize checks a value against the bounds of its field.
+func checkSize(v featurestore.Value, f *featurestore.Field) error {
+	if v.IsNull() {
 		return nil
 	}
-	if n := len(v.Bytes); n == 0 || n > f.KeyBytes {
+	if n := len(v.Bytes); f.KeyBytes > 0 && (n == 0 || n > f.KeyBytes) {
 		return BadKey.because(fmt.Errorf("is part of an entity's key and has %d bytes; it must have 1 to %d", n, f.KeyBytes))
+	}
+	if n := len(v.List); f.MaxElements > 0 && n > f.MaxElements {
+		return TooLarge.because(fmt.Errorf("has %d elements; at most %d are accepted (max_elements)", n, f.MaxElements))
+	}
+	if f.MaxBytes == 0 {
+		return nil
+	}
+	longest := len(v.Bytes)
+	for i := range v.List {
+		longest = max(longest, len(v.List[i].Bytes))
+	}
+	if longest > f.MaxBytes {
+		return TooLarge.because(fmt.Errorf("has a text of %d bytes; at most %d are accepted (max_bytes)", longest, f.MaxBytes))
 	}
 	return nil
 }

@@ -174,6 +174,39 @@ func TestLargeArraysAreSeveralBatches(t *testing.T) {
 	}
 }
 
+// TestSizesAreBounded: what is kept in rows is no longer than they allow for, and what a
+// record says once is not multiplied without end.
+func TestSizesAreBounded(t *testing.T) {
+	source := orderSource()
+	source.Fields[3].MaxBytes, source.Fields[4].MaxBytes = 4, 5
+	source.Fields = append(source.Fields,
+		featurestore.Field{Name: "tags", Type: featurestore.ListOf(featurestore.String), Path: "tags", MaxBytes: 3, MaxElements: 2},
+		featurestore.Field{Name: "note", Type: featurestore.String, Path: "note"})
+	d := NewDecoder([]Version{{Source: source}}, nil)
+	value := func(city, tags, note string, items int) string {
+		return fmt.Sprintf(`{"order":{"items":[%s],"to":{"city":%q}},"tags":%s,"note":%q,"meta":{"at":1700000000000}}`,
+			strings.TrimSuffix(strings.Repeat(`{"sku":"tea"},`, items), ","), city, tags, note)
+	}
+	long := strings.Repeat("n", 90_000)
+	for _, c := range []struct{ value, tenant, want string }{
+		{value("Bonn", `["abc","x"]`, long, 90), "green", ""},
+		{value("Paris", `[]`, "", 1), "green", `field "city" (at order.to.city) has a text of 5 bytes; at most 4 are accepted (max_bytes)`},
+		{value("Bonn", `["abcd"]`, "", 1), "green", `field "tags" (at tags) has a text of 4 bytes; at most 3`},
+		{value("Bonn", `["a","b","c"]`, "", 1), "green", `has 3 elements; at most 2 are accepted (max_elements)`},
+		{value("Bonn", `[]`, "", 1), "yellow", `field "tenant" (header "tenant") has a text of 6 bytes`},
+		{value("Bonn", `[]`, long, 94), "green", `each of the 94 elements of "order.items" is an event with 90009 bytes that the record says once; together at most 8388608`},
+	} {
+		r := orderRecord(c.value)
+		r.Headers[1].Value = []byte(c.tenant)
+		events, err := d.Decode(t.Context(), r, nil)
+		switch {
+		case c.want == "" && err == nil:
+		case c.want == "" || err == nil || !strings.Contains(err.Error(), c.want) || KindOf(err) != TooLarge || len(events) != 0:
+			t.Errorf("%.60s: %d events, %v (%s), want %q", c.value, len(events), err, KindOf(err), c.want)
+		}
+	}
+}
+
 func TestTombstones(t *testing.T) {
 	deletes, plain := orderSource(), orderSource()
 	deletes.Deletes = true

@@ -100,7 +100,7 @@ func (j *jsonFormat) value(n *node, into *draft) error {
 		}
 		value, err := j.values.value(raw, t.field.Type)
 		if err == nil {
-			err = checkKey(value, t.field)
+			err = checkSize(value, t.field)
 		}
 		if err != nil {
 			return t.inField(j.layout, err)

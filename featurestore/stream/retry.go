@@ -149,7 +149,7 @@ func (r *retrier) commit(ctx context.Context) error {
 	r.batch, r.bytes = nil, 0
 	switch {
 	case fenced(err):
-		return fmt.Errorf("%w: %w", ErrRetriedElsewhere, err)
+		return ErrRetriedElsewhere // what Kafka called it says no more
 	case err != nil:
 		return fmt.Errorf("putting records back on topic %q: %w", r.letters.source.Topic, err)
 	}

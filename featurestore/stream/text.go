@@ -28,11 +28,14 @@ func (l *layout) readAside(r *kgo.Record, into *draft) error {
 		}
 		value, err := textValue(raw, t.field.Type)
 		if err == nil {
-			err = checkKey(value, t.field)
+			err = checkSize(value, t.field)
 		}
 		if err != nil {
 			kind := BadHeader
-			if t.field.Key {
+			switch {
+			case KindOf(err) == TooLarge:
+				kind = TooLarge
+			case t.field.Key:
 				kind = BadKey
 			}
 			return kind.because(t.inField(l, err))
@@ -76,7 +79,11 @@ func textValue(raw []byte, t featurestore.Type) (featurestore.Value, error) {
 			return featurestore.BoolValue(s == "true"), nil
 		}
 	}
-	return featurestore.Value{}, fmt.Errorf("is %s; %s as text is needed", shorten(strconv.Quote(string(raw)), 60), t)
+	form := t.String() + " as text"
+	if _, err := strconv.ParseInt(string(raw), 10, 64); t == featurestore.Int64 && err == nil {
+		form = "an int64 without zeros or a plus in front"
+	}
+	return featurestore.Value{}, fmt.Errorf("is %s; %s is needed", shorten(strconv.Quote(string(raw)), 60), form)
 }
 
 var errNUL = errors.New("holds a NUL character, which history cannot keep")

@@ -31,6 +31,9 @@ func TestKeeps(t *testing.T) {
 		if err := stream.EnsureTopic(t.Context(), client, topic, 1, c.configs); err != nil {
 			t.Fatal(err)
 		}
+		if _, _, err := stream.Logs(t.Context(), client, topic); err != nil { // waits until brokers know it
+			t.Fatal(err)
+		}
 		most, ends, err := stream.Keeps(t.Context(), client, topic)
 		if err != nil || ends != (c.want > 0) || most != c.want {
 			t.Errorf("%s: %s, %v, %v", name, most, ends, err)

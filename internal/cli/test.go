@@ -31,6 +31,7 @@ A file looks like this; definitions may be written there in place of the paths:
             of: {user_id: 7}
             expect: {user_ratings.count_1h: 1, user_ratings.mean_1h: 4, user_ratings.last: {status: EXPIRED}}
 
+Floats are equal within a billionth, of 1 or of themselves where they are larger, because people round.
 A read before an entity's newest event is taken just after that event, as the services do: a row holds no past.
 An event may also have source, at (the record's timestamp), partition, key, headers; a case also rejected: [{event: 2, reason:
 text}] and counts: {view: {folded: 1, late: 0, duplicate: 0}}.

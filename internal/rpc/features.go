@@ -148,7 +148,7 @@ func answer(ctx context.Context, r *rowsRead, now time.Time, res *onehopv1.GetOn
 		for i := range p.Columns {
 			cell := &cells[p.Columns[i].Cell]
 			builders[i].add(cell)
-			size += textBytes(&cell.Value)
+			size += cell.Value.TextBytes()
 		}
 		if size > maxText {
 			return featurestore.Errorf(featurestore.Exhausted, "the text of this answer is more than %d MiB; ask for fewer rows or features", maxText>>20)
@@ -183,15 +183,6 @@ func (r *rowsRead) cells(row int, cells []featurestore.Cell, res *onehopv1.GetOn
 
 // maxText bounds the text and bytes of an answer.
 const maxText = 32 << 20
-
-// textBytes is the size of a value's text.
-func textBytes(v *featurestore.Value) int {
-	n := len(v.Bytes)
-	for i := range v.List {
-		n += len(v.List[i].Bytes)
-	}
-	return n
-}
 
 // ListFeatureViews lists the views that are served.
 func (f *Features) ListFeatureViews(context.Context, *onehopv1.ListFeatureViewsRequest) (*onehopv1.ListFeatureViewsResponse, error) {
