@@ -127,7 +127,7 @@ func rankRequest() *onehopv1.GetFeaturesAndPredictRequest {
 // on features computed by hand, composite keys with separators in them included.
 func TestScoresAreTheModelsOnTheFeatures(t *testing.T) {
 	s := rankStack(t)
-	now := time.Now().Add(-2 * time.Second) // no event is of the future: freshness would be 0
+	now := time.Now().Add(-2 * time.Second)
 	s.onehop.WaitVisible(t, s.onehop.Produce(t, "ratings",
 		visit(1, "de|x", "y", 4, now), visit(1, "de|x", "y", 5, now.Add(time.Second)), visit(2, "de", "x|y", 1, now))...)
 	req := rankRequest()
