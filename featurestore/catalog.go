@@ -13,6 +13,7 @@ type Catalog struct {
 	Entities    []Entity
 	Sources     []Source
 	Views       []View
+	OnDemand    []OnDemand `json:",omitempty"`
 	Services    []Service
 	Models      []Model
 }

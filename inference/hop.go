@@ -26,12 +26,13 @@ type Hop struct {
 	Columns []string
 
 	features [][]placement // for each view of the plan
+	computed []placement   // of on-demand features
 	request  [][]placement // for each request field of the definition
 }
 
 // placement says where one value goes.
 type placement struct {
-	cell       int // of the view's reader; unused for request fields
+	cell       int // of the plan's row; unused for request fields
 	input      int // tensor
 	column     int // within the tensor
 	hasDefault bool
@@ -63,6 +64,10 @@ func Compile(m *Model, catalog *featurestore.Catalog, programs map[string]*fold.
 				i := slices.IndexFunc(definition.Request, func(f featurestore.Field) bool { return f.Name == field })
 				if i < 0 {
 					problems = append(problems, fmt.Errorf("the definitions give model %q no request field %q", definition.Name, field))
+					continue
+				}
+				if t := definition.Request[i].Type; t == featurestore.String {
+					problems = append(problems, fmt.Errorf("request field %q is %s; a model's columns are numbers", field, t))
 					continue
 				}
 				h.request[i] = append(h.request[i], at)
@@ -101,6 +106,10 @@ func (h *Hop) place(catalog *featurestore.Catalog, programs map[string]*fold.Pro
 		}
 		for _, at := range places[c.Ref] {
 			at.cell = c.Cell
+			if c.View < 0 {
+				h.computed = append(h.computed, at)
+				continue
+			}
 			h.features[c.View] = append(h.features[c.View], at)
 		}
 	}

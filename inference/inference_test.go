@@ -40,10 +40,17 @@ sources:
 views:
   - {name: u, entity: user, source: users, features: [{name: age, aggregate: latest, field: age}, {name: name, aggregate: latest, field: name}]}
   - {name: i, entity: item, source: items, features: [{name: price, aggregate: latest, field: price}, {name: n, aggregate: count, windows: [lifetime]}]}
+on_demand:
+  - name: m
+    request: [{name: hour, type: float64}, {name: device, type: string}]
+    features:
+      - {name: per_age, expression: i.price * 100.0 / double(u.age)}
+      - {name: late, expression: "request.hour > 21.0 && request.device == 'phone'"}
+      - {name: title, expression: u.name + request.device}
 services:
-  - {name: all, features: [u.*, i.*]}
+  - {name: all, features: [u.*, i.*, m.*]}
 models:
-  - {name: ranker, service: all, candidates: item, request: [{name: hour, type: float64}]}
+  - {name: ranker, service: all, candidates: item, request: [{name: hour, type: float64}, {name: device, type: string}]}
 `
 
 const spec = `
@@ -129,7 +136,7 @@ func request(t testing.TB, h *Hop, n int) *Request {
 			list = append(list, s.AppendRow(nil))
 		}
 	}
-	return &Request{Candidates: n, Fields: [][]float64{{0.5}}, Rows: list, Now: now}
+	return &Request{Candidates: n, Fields: [][]float64{{0.5}, nil}, Rows: list, Now: now}
 }
 
 // TestScoresAreTheNetworks compares the scores of more candidates than fit one run with
@@ -245,6 +252,8 @@ func TestSpecsThatDoNotFitTheDefinitions(t *testing.T) {
 		`"u.shoe" is not in feature service`: {"u.age", "u.shoe"},
 		`no request field "mood"`:            {"request.hour", "request.mood"},
 		`"u.name" is string`:                 {"u.age", "u.name"},
+		`"m.title" is string`:                {"u.age", "m.title"},
+		`request field "device" is string`:   {"request.hour", "request.device"},
 	} {
 		s := newSet(t, strings.Replace(spec, change[0], change[1], 1))
 		if m := s.Models()[0]; m.Hop != nil || m.Problem == nil || !strings.Contains(m.Problem.Error(), want) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/plan"
 )
 
 // Rows are the rows of a request, as they were fetched: for each view of the plan in
@@ -21,13 +22,38 @@ type Request struct {
 	// Fields holds, for each request field of the model, one value for all candidates,
 	// one for each, or none.
 	Fields [][]float64
+	// Values holds, for each request field of the plan, one value for all candidates or one
+	// for each.
+	Values [][]featurestore.Value
 	Rows   Rows
 	// Now is the caller's clock in microseconds.
 	Now int64
 	// Filling says that the rows were read while the store was being filled.
 	Filling bool
 
-	cells []featurestore.Cell // room for the cells of one row
+	first    []int               // of each view of the plan, in Rows
+	cells    []featurestore.Cell // room for one row of the plan
+	values   []featurestore.Value
+	computer *plan.Computer // of computes
+	computes *plan.Plan
+}
+
+// prepare makes room for a plan.
+func (req *Request) prepare(h *Hop) error {
+	if len(req.Values) != len(h.Plan.Request) {
+		return featurestore.Errorf(featurestore.Invalid, "request: %d fields are given from which features are computed; there are %d", len(req.Values), len(h.Plan.Request))
+	}
+	if req.computes != h.Plan {
+		req.computes, req.computer = h.Plan, h.Plan.Computer()
+		req.cells, req.values = make([]featurestore.Cell, h.Plan.Cells), make([]featurestore.Value, len(h.Plan.Request))
+	}
+	req.first = req.first[:0]
+	rows := 0
+	for i := range h.Plan.Views {
+		req.first = append(req.first, rows)
+		rows += h.RowCount(i, req.Candidates)
+	}
+	return nil
 }
 
 // Result is what a run gives.
@@ -44,13 +70,17 @@ type Result struct {
 }
 
 // Run scores the candidates. Every value is as of one time, now, but that of a row with a
-// newer event is as of just after it. It allocates nothing for a candidate.
+// newer event is as of just after it. It allocates nothing for a candidate, but for what
+// on-demand features of texts and lists take.
 //
 // It fails with featurestore.Invalid when a value is missing for which the model has
 // no default, and with featurestore.Unavailable when it is missing while the store is
 // being filled.
 func (h *Hop) Run(ctx context.Context, req *Request, res *Result) error {
 	start := time.Now()
+	if err := req.prepare(h); err != nil {
+		return err
+	}
 	h.newest(req, res)
 	batch, err := h.Model.batch()
 	if err != nil {
@@ -63,7 +93,7 @@ func (h *Hop) Run(ctx context.Context, req *Request, res *Result) error {
 	chunk := batch.MaxRows()
 	for from := 0; from < req.Candidates; from += chunk {
 		n := min(chunk, req.Candidates-from)
-		if err := h.assemble(req, res, slabs, from, n); err != nil {
+		if err := h.assemble(ctx, req, res, slabs, from, n); err != nil {
 			return err
 		}
 		assembled := time.Now()
@@ -99,69 +129,105 @@ func (h *Hop) newest(req *Request, res *Result) {
 }
 
 // assemble fills the input memory for n candidates from one on.
-func (h *Hop) assemble(req *Request, res *Result, slabs []slab, from, n int) error {
+func (h *Hop) assemble(ctx context.Context, req *Request, res *Result, slabs []slab, from, n int) error {
 	for field, places := range h.request {
 		if err := h.placeField(req, slabs, field, places, from, n); err != nil {
 			return err
 		}
 	}
-	first := 0
 	for i := range h.Plan.Views {
-		view := &h.Plan.Views[i]
-		if len(req.cells) < len(view.Columns) {
-			req.cells = make([]featurestore.Cell, len(view.Columns))
-		}
-		cells := req.cells[:len(view.Columns)]
-		rows := h.RowCount(i, req.Candidates)
-		if view.Entity != h.Candidate {
-			if err := h.assembleShared(req, res, slabs, i, first, from, n, cells); err != nil {
-				return err
-			}
-			first++
+		if h.Plan.Views[i].Entity == h.Candidate {
 			continue
 		}
-		for c := range n {
-			if err := h.read(req, res, i, first+from+c, cells); err != nil {
+		if err := h.assembleShared(req, res, slabs, i, from, n); err != nil {
+			return err
+		}
+	}
+	for c := range n {
+		for i := range h.Plan.Views {
+			if h.Plan.Views[i].Entity != h.Candidate {
+				continue
+			}
+			if err := h.read(req, i, from+c, res.ReadTime, req.cells); err != nil {
 				return err
 			}
-			if err := h.count(res, h.features[i], cells, from+c, false); err != nil {
+			if err := h.put(req, res, slabs, h.features[i], from+c, c); err != nil {
 				return err
-			}
-			for p := range h.features[i] {
-				at := &h.features[i][p]
-				slabs[at.input].set(c, at.column, number(&cells[at.cell], at.def))
 			}
 		}
-		first += rows
+		if len(h.computed) == 0 {
+			continue
+		}
+		if err := h.assembleComputed(ctx, req, res, slabs, from+c, c); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
+// put writes what was read for a candidate to its row of the input memory.
+func (h *Hop) put(req *Request, res *Result, slabs []slab, places []placement, candidate, row int) error {
+	if err := h.count(res, places, req.cells, candidate, false); err != nil {
+		return err
+	}
+	for p := range places {
+		at := &places[p]
+		slabs[at.input].set(row, at.column, number(&req.cells[at.cell], at.def))
+	}
+	return nil
+}
+
+// assembleComputed computes the on-demand features of a candidate, of which everything is
+// read.
+func (h *Hop) assembleComputed(ctx context.Context, req *Request, res *Result, slabs []slab, candidate, row int) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	for i, values := range req.Values {
+		req.values[i] = values[min(candidate, len(values)-1)]
+	}
+	req.computer.Compute(req.cells, req.values)
+	return h.put(req, res, slabs, h.computed, candidate, row)
+}
+
 // assembleShared reads the one row of a shared view and writes its values to all
 // candidates. Statuses are counted once, however many parts the candidates take.
-func (h *Hop) assembleShared(req *Request, res *Result, slabs []slab, view, row, from, n int, cells []featurestore.Cell) error {
-	if err := h.read(req, res, view, row, cells); err != nil {
+func (h *Hop) assembleShared(req *Request, res *Result, slabs []slab, view, from, n int) error {
+	if err := h.read(req, view, 0, res.ReadTime, req.cells); err != nil {
 		return err
 	}
 	if from == 0 {
-		if err := h.count(res, h.features[view], cells, 0, true); err != nil {
+		if err := h.count(res, h.features[view], req.cells, 0, true); err != nil {
 			return err
 		}
 	}
 	for p := range h.features[view] {
 		at := &h.features[view][p]
-		slabs[at.input].fill(n, at.column, number(&cells[at.cell], at.def))
+		slabs[at.input].fill(n, at.column, number(&req.cells[at.cell], at.def))
 	}
 	return nil
 }
 
-// read reads a row of a view.
-func (h *Hop) read(req *Request, res *Result, view, row int, cells []featurestore.Cell) error {
-	if err := h.Plan.Views[view].Reader.Read(req.Rows.Row(row), res.ReadTime, cells); err != nil {
+// Read reads a candidate's row of the plan, but for what is computed on demand, from a
+// request that was run, as of the time of its result.
+func (h *Hop) Read(req *Request, candidate int, t int64, cells []featurestore.Cell) error {
+	for i := range h.Plan.Views {
+		if err := h.read(req, i, min(candidate, h.RowCount(i, req.Candidates)-1), t, cells); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read reads a view's row into its cells of the plan's row.
+func (h *Hop) read(req *Request, view, row int, t int64, cells []featurestore.Cell) error {
+	v := &h.Plan.Views[view]
+	own := cells[v.First : v.First+len(v.Columns)]
+	if err := v.Reader.Read(req.Rows.Row(req.first[view]+row), t, own); err != nil {
 		return err
 	}
 	if req.Filling {
-		featurestore.MarkFilling(cells)
+		featurestore.MarkFilling(own)
 	}
 	return nil
 }
@@ -243,6 +309,7 @@ func (h *Hop) Predict(ctx context.Context, rows int, columns map[string][]float6
 	for _, list := range h.features {
 		places = append(places, list...)
 	}
+	places = append(places, h.computed...)
 	for _, list := range h.request {
 		places = append(places, list...)
 	}

@@ -61,12 +61,14 @@ type Event struct {
 	Value map[string]any `yaml:"value"`
 }
 
-// Read is a read of one entity's features at a time.
+// Read is a read of features at a time.
 type Read struct {
 	line int
 	At   moment `yaml:"at"`
-	// Of is the entity: its join keys by name.
+	// Of are the entities: their join keys by name.
 	Of map[string]any `yaml:"of"`
+	// Request are the request fields from which on-demand features are computed, by name.
+	Request map[string]any `yaml:"request"`
 	// Expect says what columns are, by their names: view.column.
 	Expect expectations `yaml:"expect"`
 }

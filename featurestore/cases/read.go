@@ -10,21 +10,18 @@ import (
 	"time"
 
 	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/plan"
 )
 
-// check reads an entity's columns and compares them. With an error comes its line.
+// check reads columns and compares them. With an error comes its line.
 func (w *world) check(r *Read) (failures []Failure, line int, err error) {
 	if !r.At.given {
 		return nil, r.line, errors.New("\"at\", the time of the read, is missing")
 	}
+	used := map[string]bool{} // names of join keys and request fields
 	for i := range r.Expect {
 		want := &r.Expect[i]
-		name, column, _ := strings.Cut(want.column, ".")
-		v, ok := w.views[name]
-		if !ok {
-			return nil, want.line, fmt.Errorf("%q: there is no view %q", want.column, name)
-		}
-		cell, err := v.read(r, column)
+		cell, err := w.read(r, want.column, used)
 		if err != nil {
 			return nil, want.line, fmt.Errorf("%q: %w", want.column, err)
 		}
@@ -33,35 +30,97 @@ func (w *world) check(r *Read) (failures []Failure, line int, err error) {
 				want.column, keyText(r.Of), featurestore.FormatTime(r.At.us), text(cell.Value, cell.Status), want.text())})
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(r.Of)) {
+		if len(r.Expect) > 0 && !used[name] {
+			return nil, r.line, fmt.Errorf("\"of\" has %q, which is no join key of what is expected", name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Request)) {
+		if !used[requestName(name)] {
+			return nil, r.line, fmt.Errorf("\"request\" has %q, from which nothing that is expected is computed", name)
+		}
+	}
 	return failures, 0, nil
 }
 
-// read is one column of the entity, read as the services read it.
-func (v *view) read(r *Read, column string) (featurestore.Cell, error) {
-	var cell [1]featurestore.Cell
-	key, err := v.key(r.Of)
+func requestName(field string) string { return featurestore.RequestView + "." + field }
+
+// read is one feature, read and computed as the services do.
+func (w *world) read(r *Read, name string, used map[string]bool) (featurestore.Cell, error) {
+	ref, err := featurestore.ParseRef(name)
 	if err != nil {
-		return cell[0], err
+		return featurestore.Cell{}, err
 	}
-	reader, err := v.Program.Reader([]string{column})
+	p, err := plan.Compile(w.catalog, w.programs, []featurestore.Ref{ref})
 	if err != nil {
-		return cell[0], err
+		return featurestore.Cell{}, err
 	}
-	var row []byte
-	if state, ok := v.rows[key]; ok {
-		row = state.AppendRow(nil)
+	cells := make([]featurestore.Cell, p.Cells)
+	for i := range p.Views {
+		key, err := encodedKey(p.Entities[p.Views[i].Entity], r.Of, used)
+		if err != nil {
+			return featurestore.Cell{}, err
+		}
+		v := &p.Views[i]
+		var row []byte
+		if state, ok := w.views[v.Name].rows[key]; ok {
+			row = state.AppendRow(nil)
+		}
+		if err := v.Reader.Read(row, r.At.us, cells[v.First:v.First+len(v.Columns)]); err != nil {
+			return featurestore.Cell{}, err
+		}
 	}
-	err = reader.Read(row, r.At.us, cell[:])
-	return cell[0], err
+	request := make([]featurestore.Value, len(p.Request))
+	for i := range p.Request {
+		if request[i], err = requestValue(&p.Request[i], r.Request, used); err != nil {
+			return featurestore.Cell{}, err
+		}
+	}
+	p.Computer().Compute(cells, request)
+	return cells[p.Columns[0].Cell], nil
 }
 
-// key encodes the entity's join keys.
-func (v *view) key(of map[string]any) (string, error) {
+func requestValue(field *plan.RequestField, given map[string]any, used map[string]bool) (featurestore.Value, error) {
+	used[requestName(field.Name)] = true
+	v, ok := given[field.Name]
+	n, whole := wholeNumber(v)
+	switch v := v.(type) {
+	case nil:
+		if !ok {
+			return featurestore.Value{}, fmt.Errorf("\"request\" lacks %q, from which it is computed", field.Name)
+		}
+		return featurestore.Value{}, nil
+	case float64:
+		if field.Type == featurestore.Float64 {
+			return featurestore.FloatValue(v), nil
+		}
+	case bool:
+		if field.Type == featurestore.Bool {
+			return featurestore.BoolValue(v), nil
+		}
+	case string:
+		if field.Type == featurestore.String {
+			return featurestore.StringValue(v), nil
+		}
+	}
+	switch {
+	case whole && field.Type == featurestore.Int64:
+		return featurestore.IntValue(n), nil
+	case whole && field.Type == featurestore.Float64:
+		return featurestore.FloatValue(float64(n)), nil
+	default:
+		return featurestore.Value{}, fmt.Errorf("request field %q must be of type %s; it is %s", field.Name, field.Type, written(v))
+	}
+}
+
+// encodedKey encodes an entity's join keys.
+func encodedKey(entity *featurestore.Entity, of map[string]any, used map[string]bool) (string, error) {
 	var parts []featurestore.Value
-	for _, key := range v.Entity.Keys {
+	for _, key := range entity.Keys {
+		used[key.Name] = true
 		given, ok := of[key.Name]
 		if !ok {
-			return "", fmt.Errorf("\"of\" lacks %q, a join key of entity %q", key.Name, v.Entity.Name)
+			return "", fmt.Errorf("\"of\" lacks %q, a join key of entity %q", key.Name, entity.Name)
 		}
 		part, err := joinKey(key, given)
 		if err != nil {
@@ -69,10 +128,7 @@ func (v *view) key(of map[string]any) (string, error) {
 		}
 		parts = append(parts, part)
 	}
-	if len(of) != len(parts) {
-		return "", fmt.Errorf("\"of\" has %d join keys; entity %q has %d", len(of), v.Entity.Name, len(parts))
-	}
-	encoded, err := v.Entity.AppendKey(nil, parts)
+	encoded, err := entity.AppendKey(nil, parts)
 	return string(encoded), err
 }
 

@@ -70,9 +70,10 @@ func (s *Suite) Run(ctx context.Context, c *Case) ([]Failure, error) {
 
 // world is the state of all views, in memory.
 type world struct {
-	catalog *featurestore.Catalog
-	sources map[string]*source
-	views   map[string]*view
+	catalog  *featurestore.Catalog
+	programs map[string]*fold.Program
+	sources  map[string]*source
+	views    map[string]*view
 }
 
 type source struct {
@@ -88,7 +89,7 @@ type view struct {
 }
 
 func newWorld(catalog *featurestore.Catalog) (*world, error) {
-	w := &world{catalog: catalog, sources: map[string]*source{}, views: map[string]*view{}}
+	w := &world{catalog: catalog, programs: map[string]*fold.Program{}, sources: map[string]*source{}, views: map[string]*view{}}
 	for i := range catalog.Sources {
 		plain := catalog.Sources[i]
 		plain.Format = featurestore.JSON
@@ -104,6 +105,7 @@ func newWorld(catalog *featurestore.Catalog) (*world, error) {
 		if err != nil {
 			return nil, err
 		}
+		w.programs[v.Name] = v.Program
 		w.views[v.Name] = &view{View: v, rows: map[string]*fold.State{}, counts: map[string]int{}}
 	}
 	return w, nil

@@ -50,8 +50,8 @@ const shop = `
 definitions:
   namespace: shop
   entities: [{name: user, keys: [{name: user_id, type: int64}]}]
-  sources:
-    - {name: s, format: json, event_time: {field: at, unit: s}, fields: [{name: user_id, type: int64, required: true}, {name: x, type: float64}]}
+  sources: [{name: s, format: json, event_time: {field: at, unit: s}, fields: [{name: user_id, type: int64, required: true}, {name: x, type: float64}]}]
+  on_demand: [{name: d, request: [{name: hour, type: int64}], features: [{name: late, expression: "request.hour > 21"}]}]
   views:
     - {name: v, entity: user, source: s, features: [{name: n, aggregate: count, windows: [1h]}, {name: x, aggregate: latest, field: x}]}
 `
@@ -141,8 +141,13 @@ func TestCasesThatAreWrong(t *testing.T) {
 		{shop + read + "1}, expect:\n {v.x: {status: [1]}}}]}]", `shop.yaml:11:17: "[" is not text`},
 		{shop + strings.Replace(read, "user_id", "user", 1) + "1}, expect: {v.x: 1}}]}]", `shop.yaml:10: case "a": read 1: "v.x": "of" lacks "user_id"`},
 		{shop + read + "a}, expect:\n {v.x: 1}}]}]", `shop.yaml:11: case "a": read 1: "v.x": join key "user_id" must be a whole number; it is a`},
-		{shop + read + "1}, expect:\n {w.x: 1}}]}]", `shop.yaml:11: case "a": read 1: "w.x": there is no view "w"`},
+		{shop + read + "1}, expect:\n {w.x: 1}}]}]", `shop.yaml:11: case "a": read 1: "w.x": there is no feature view "w"`},
 		{shop + read + "1}, expect:\n {v.y: 1}}]}]", `shop.yaml:11: case "a": read 1: "v.y": view "v" has no feature "y"`},
+		{shop + read + "1, item_id: 2}, expect: {v.x: 1}}]}]", `shop.yaml:10: case "a": read 1: "of" has "item_id", which is no join key of what is expected`},
+		{shop + read + "1}, request: {hour: 1}, expect: {v.x: 1}}]}]", `shop.yaml:10: case "a": read 1: "request" has "hour", from which nothing`},
+		{shop + read + "1}, expect: {d.late: true}}]}]", `shop.yaml:10: case "a": read 1: "d.late": "request" lacks "hour", from which it is computed`},
+		{shop + read + "1}, request: {hour: 1.5}, expect: {d.late: true}}]}]", `shop.yaml:10: case "a": read 1: "d.late": request field "hour" must be of type int64; it is 1.5`},
+		{shop + read + "1}, expect: {d.x: true}}]}]", `shop.yaml:10: case "a": read 1: "d.x": on-demand group "d" has no feature "x"`},
 
 		{shop + "cases: [{name: a, counts:\n {v:\n {lost: 1}}}]", `shop.yaml:11: case "a": counts: view "v": "lost" is none of folded`},
 		{shop + "cases: [{name: a, counts:\n {w:\n {late: 1}}}]", `shop.yaml:11: case "a": counts: there is no view "w"`},

@@ -20,10 +20,13 @@ type checker struct {
 	entities   []entityDef
 	sources    []sourceDef
 	views      []viewDef
+	onDemand   []onDemandDef
 	services   []serviceDef
 	models     []modelDef
 
-	entityNames, sourceNames, viewNames, serviceNames names
+	// viewNames are those of views and, as features are called by either, of on-demand groups,
+	// which are in groupNames too.
+	entityNames, sourceNames, viewNames, groupNames, serviceNames names
 }
 
 // add takes the definitions of one document.
@@ -34,17 +37,18 @@ func (c *checker) add(d *document) {
 	c.entities = append(c.entities, d.Entities...)
 	c.sources = append(c.sources, d.Sources...)
 	c.views = append(c.views, d.Views...)
+	c.onDemand = append(c.onDemand, d.OnDemand...)
 	c.services = append(c.services, d.Services...)
 	c.models = append(c.models, d.Models...)
 }
 
 func (c *checker) empty() bool {
-	return len(c.entities)+len(c.sources)+len(c.views)+len(c.services)+len(c.models) == 0
+	return len(c.entities)+len(c.sources)+len(c.views)+len(c.onDemand)+len(c.services)+len(c.models) == 0
 }
 
 func (c *checker) check(namespace string, files []File) {
 	c.catalog = &featurestore.Catalog{Namespace: c.namespace(namespace, files)}
-	c.entityNames, c.sourceNames, c.viewNames, c.serviceNames = names{}, names{}, names{}, names{}
+	c.entityNames, c.sourceNames, c.viewNames, c.groupNames, c.serviceNames = names{}, names{}, names{}, names{}, names{}
 	for i := range c.entities {
 		c.entity(&c.entities[i])
 	}
@@ -62,6 +66,7 @@ func (c *checker) check(namespace string, files []File) {
 	for i := range c.catalog.Views {
 		c.rowSize(&c.catalog.Views[i])
 	}
+	c.groups()
 	for i := range c.services {
 		c.service(&c.services[i])
 	}

@@ -40,16 +40,12 @@ func (c *checker) refs(name text) (refs []featurestore.Ref, ok bool) {
 	if !c.viewNames.refer(c.report, "feature view", text{place: name.place, value: viewName}) {
 		return nil, false
 	}
-	view := c.catalog.View(viewName)
-	if view == nil {
+	noun, columns := c.columnsOf(viewName)
+	if columns == nil {
 		return nil, false
 	}
-	if _, found := view.Column(column); column != "*" && !found {
-		var columns []string
-		for _, col := range view.Columns() {
-			columns = append(columns, col.Name)
-		}
-		c.addf(name.place, "feature view %q has no feature %q%s", viewName, column, hint(column, columns))
+	if column != "*" && !slices.Contains(columns, column) {
+		c.addf(name.place, "%s %q has no feature %q%s", noun, viewName, column, hint(column, columns))
 		return nil, false
 	}
 	refs, err := plan.Expand(c.catalog, []string{name.value})
@@ -57,6 +53,22 @@ func (c *checker) refs(name text) (refs []featurestore.Ref, ok bool) {
 		c.addf(name.place, "%v", err)
 	}
 	return refs, err == nil
+}
+
+// columnsOf are the features of a view or of an on-demand group, nil when it is wrong itself.
+func (c *checker) columnsOf(name string) (noun string, columns []string) {
+	if group := c.catalog.OnDemandGroup(name); group != nil {
+		for i := range group.Features {
+			columns = append(columns, group.Features[i].Name)
+		}
+		return "on-demand group", columns
+	}
+	if view := c.catalog.View(name); view != nil {
+		for _, column := range view.Columns() {
+			columns = append(columns, column.Name)
+		}
+	}
+	return "feature view", columns
 }
 
 func (c *checker) model(def *modelDef, modelNames names) {
@@ -75,7 +87,10 @@ func (c *checker) model(def *modelDef, modelNames names) {
 	if !ok || def.broken || service == nil {
 		return
 	}
-	if entities := c.entitiesOf(service); !slices.Contains(entities, model.Candidates) {
+	if !c.covers(def, &model, service) {
+		return
+	}
+	if entities := slices.Sorted(slices.Values(c.catalog.EntitiesOf(service.Columns))); !slices.Contains(entities, model.Candidates) {
 		c.addf(def.Candidates.place, "feature service %q has no features of entity %q, so it cannot be the candidates' entity; it has %s",
 			service.Name, model.Candidates, joinAnd(entities))
 		return
@@ -83,12 +98,31 @@ func (c *checker) model(def *modelDef, modelNames names) {
 	c.catalog.Models = append(c.catalog.Models, model)
 }
 
-// entitiesOf lists the entities that a service's features describe, sorted.
-func (c *checker) entitiesOf(service *featurestore.Service) []string {
-	var entities []string
+// covers checks that requests of a model bring what features of its service are computed
+// from.
+func (c *checker) covers(def *modelDef, model *featurestore.Model, service *featurestore.Service) bool {
+	ok := true
 	for _, ref := range service.Columns {
-		entities = append(entities, c.catalog.View(ref.View).Entity)
+		group, e := c.catalog.Expression(ref)
+		if e == nil {
+			continue
+		}
+		for _, input := range e.Inputs {
+			if input.View != featurestore.RequestView {
+				continue
+			}
+			want := group.Field(input.Column).Type
+			switch i := slices.IndexFunc(model.Request, func(f featurestore.Field) bool { return f.Name == input.Column }); {
+			case i < 0:
+				c.addf(def.Service.place, "feature %q of feature service %q is computed from the request field %q: add {name: %s, type: %s} under request",
+					ref, service.Name, input.Column, input.Column, want)
+				ok = false
+			case model.Request[i].Type != want:
+				c.addf(def.Request[i].Type.place, "request field %q is %s; feature %q of feature service %q is computed from one that is %s",
+					input.Column, model.Request[i].Type, ref, service.Name, want)
+				ok = false
+			}
+		}
 	}
-	slices.Sort(entities)
-	return slices.Compact(entities)
+	return ok
 }

@@ -10,16 +10,9 @@ import (
 	"github.com/onehop/onehop/featurestore/fold"
 )
 
-// requestView is a name that no view may have: models call the fields of a request
-// by it, as in "request.hour_of_day".
-const requestView = "request"
-
 func (c *checker) view(def *viewDef) {
 	ok := c.viewNames.define(c.report, "feature view", def.Name)
-	if def.Name.value == requestView {
-		c.addf(def.Name.place, "a feature view cannot be called %q: models read the fields of a request by that name", requestView)
-		ok = false
-	}
+	ok = c.notRequest("a feature view", def.Name) && ok
 	ok = c.entityNames.refer(c.report, "entity", def.Entity) && ok
 	ok = c.sourceNames.refer(c.report, "source", def.Source) && ok
 	entity, source := c.catalog.Entity(def.Entity.value), c.catalog.Source(def.Source.value)

@@ -23,7 +23,8 @@ const (
 // Change is what happens to one noun when a catalog takes the place of another.
 type Change struct {
 	Kind Kind
-	// Noun is "entity", "source", "feature view", "feature service" or "model".
+	// Noun is "entity", "source", "feature view", "on-demand group", "feature service" or
+	// "model".
 	Noun string
 	Name string
 	// Details are lines for a person: "ttl: 30d → 90d", "+ feature mean_rating (mean of
@@ -50,6 +51,8 @@ func Diff(before, after *featurestore.Catalog) []Change {
 	views := compare("feature view", before.Views, after.Views,
 		func(v *featurestore.View) string { return v.Name }, viewDetails)
 	changes = append(changes, withNewState(views, before, after)...)
+	changes = append(changes, compare("on-demand group", before.OnDemand, after.OnDemand,
+		func(o *featurestore.OnDemand) string { return o.Name }, onDemandDetails)...)
 	changes = append(changes, compare("feature service", before.Services, after.Services,
 		func(s *featurestore.Service) string { return s.Name }, serviceDetails)...)
 	return append(changes, compare("model", before.Models, after.Models,

@@ -157,6 +157,27 @@ func quoted(s string) string {
 	return fmt.Sprintf("%q", s)
 }
 
+func onDemandDetails(before, after *featurestore.OnDemand) []string {
+	var d details
+	d.list("request field", fieldTypes(before.Request), fieldTypes(after.Request))
+	d.list("feature", expressionList(before), expressionList(after))
+	for i := range after.Features {
+		f := &after.Features[i]
+		if old := before.Feature(f.Name); old != nil {
+			d.value("description of "+f.Name, quoted(old.Description), quoted(f.Description))
+		}
+	}
+	return d
+}
+
+func expressionList(o *featurestore.OnDemand) (list [][2]string) {
+	for i := range o.Features {
+		f := &o.Features[i]
+		list = append(list, [2]string{f.Name, f.Type.String() + ": " + f.Expression})
+	}
+	return list
+}
+
 func serviceDetails(before, after *featurestore.Service) []string {
 	var d details
 	d.list("feature", columnList(before), columnList(after))

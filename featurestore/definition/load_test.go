@@ -81,7 +81,7 @@ func TestMistakesOfSeveralFilesAreSorted(t *testing.T) {
 a.yaml:2:12: the namespace is "shop" here and "other" at b.yaml:1:12: one catalog has one
 a.yaml:6:1: key "entities" appears twice; it is also at line 3
 a.yaml:7:1: key "sources" appears twice; it is also at line 4
-b.yaml:2:1: unknown key "zebra"; there are entities, models, namespace, services, sources, views
+b.yaml:2:1: unknown key "zebra"; there are entities, models, namespace, on_demand, services, sources, views
 c.yaml:1:4: the file is not valid YAML: sequence end token ']' not found`)
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)

@@ -61,7 +61,8 @@ type choice struct {
 var choices = map[string]*choice{
 	"types":      {values: featurestore.TypeNames()},
 	"keys":       {values: []string{"int64", "string", "bytes"}},
-	"numbers":    {values: []string{"int64", "float64"}},
+	"request":    {values: []string{"int64", "float64", "string", "bool"}},
+	"results":    {values: []string{"int64", "float64", "string", "bool", "list<int64>", "list<float64>", "list<string>", "list<bool>"}},
 	"formats":    {values: []string{featurestore.JSON, featurestore.Avro, featurestore.Protobuf}},
 	"tombstones": {values: []string{"delete"}},
 	"variances":  {values: []string{featurestore.Sample, featurestore.Population}},

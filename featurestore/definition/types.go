@@ -14,13 +14,14 @@ package definition
 //	short    on the embedded mapping: the key that a bare value stands for
 
 type document struct {
-	mapping   `doc:"Definitions of a namespace. Several files make one catalog." planned:"on_demand"`
-	Namespace text         `yaml:"namespace" form:"namespace" eg:"movielens" doc:"The namespace: part of every key, table and topic name. One file must name it; all that do must agree."`
-	Entities  []entityDef  `yaml:"entities" doc:"What features describe."`
-	Sources   []sourceDef  `yaml:"sources" doc:"Kafka topics whose records are events."`
-	Views     []viewDef    `yaml:"views" doc:"Feature views: named features of one entity, folded from one source."`
-	Services  []serviceDef `yaml:"services" doc:"Feature services: named, ordered lists of features."`
-	Models    []modelDef   `yaml:"models" doc:"Models and what they may read."`
+	mapping   `doc:"Definitions of a namespace. Several files make one catalog."`
+	Namespace text          `yaml:"namespace" form:"namespace" eg:"movielens" doc:"The namespace: part of every key, table and topic name. One file must name it; all that do must agree."`
+	Entities  []entityDef   `yaml:"entities" doc:"What features describe."`
+	Sources   []sourceDef   `yaml:"sources" doc:"Kafka topics whose records are events."`
+	Views     []viewDef     `yaml:"views" doc:"Feature views: named features of one entity, folded from one source."`
+	OnDemand  []onDemandDef `yaml:"on_demand" doc:"Groups of features that are computed when they are read, from other features and from fields of the request."`
+	Services  []serviceDef  `yaml:"services" doc:"Feature services: named, ordered lists of features."`
+	Models    []modelDef    `yaml:"models" doc:"Models and what they may read."`
 }
 
 type entityDef struct {
@@ -76,7 +77,7 @@ type fieldDef struct {
 }
 
 type viewDef struct {
-	mapping     `doc:"A feature view: named features of one entity, folded from one source." planned:"on_demand,near_cache,staleness"`
+	mapping     `doc:"A feature view: named features of one entity, folded from one source." planned:"near_cache,staleness"`
 	Name        text         `yaml:"name,required" form:"short" eg:"user_ratings" doc:"The view's name."`
 	Description text         `yaml:"description" doc:"For people."`
 	Entity      text         `yaml:"entity,required" form:"name" eg:"user" doc:"The entity that the features describe."`
@@ -114,11 +115,27 @@ type windowDef struct {
 	Hop     duration     `yaml:"hop" min:"1s" max:"36500d" eg:"1m" doc:"The granularity of the window's tail; by default the largest of 1s, 5s, 10s, 30s, 1m, 5m, 15m, 1h, 6h, 1d that is at most a sixtieth of the length, or a twelfth for distinct and quantile."`
 }
 
+type onDemandDef struct {
+	mapping     `doc:"A group of on-demand features: computed when they are read, without an entity, a source or a state of their own."`
+	Name        text            `yaml:"name,required" form:"short" eg:"match" doc:"The group's name; views and groups share their names."`
+	Description text            `yaml:"description" doc:"For people."`
+	Request     []requestDef    `yaml:"request" max:"256" doc:"The fields that a request, or a spine, brings. A field has one type in all groups."`
+	Features    []expressionDef `yaml:"features,required" max:"1000" doc:"The features, in order."`
+}
+
+type expressionDef struct {
+	mapping     `doc:"A feature that is computed when it is read."`
+	Name        text `yaml:"name,required" form:"name" eg:"gap" doc:"The feature's name."`
+	Description text `yaml:"description" doc:"For people; the catalog keeps it."`
+	Expression  text `yaml:"expression,required" eg:"user_ratings.mean_rating_30d - movie_ratings.mean_rating_30d" doc:"A CEL expression over features, view.column, and request fields, request.name. What has no value is null; what cannot be evaluated is null."`
+	Type        text `yaml:"type" one:"results" doc:"The type of its values, which is that of the expression; by default it is not checked."`
+}
+
 type serviceDef struct {
 	mapping     `doc:"A feature service: the columns of a vector."`
 	Name        text   `yaml:"name,required" form:"name" eg:"ranker" doc:"The service's name."`
 	Description text   `yaml:"description" doc:"For people."`
-	Features    []text `yaml:"features,required" form:"reference" eg:"user_ratings.count_1h|movie_ratings.*" doc:"The columns in order: view.column, or view.* for all columns of a view."`
+	Features    []text `yaml:"features,required" form:"reference" eg:"user_ratings.count_1h|movie_ratings.*" doc:"The columns in order: view.column, or view.* for all columns of a view or of an on-demand group."`
 	Log         logDef `yaml:"log" doc:"Keep a sample of the vectors served."`
 }
 
@@ -134,13 +151,13 @@ type modelDef struct {
 	Description text         `yaml:"description" doc:"For people."`
 	Service     text         `yaml:"service,required" form:"name" eg:"ranker" doc:"The feature service that it reads."`
 	Candidates  text         `yaml:"candidates,required" form:"name" eg:"movie" doc:"The entity of which a request brings many; one of the service's."`
-	Request     []requestDef `yaml:"request" max:"256" doc:"The numeric fields that a request brings."`
+	Request     []requestDef `yaml:"request" max:"256" doc:"The fields that a request brings: those of the columns request.name, and all from which on-demand features of the service are computed."`
 	Log         logDef       `yaml:"log" doc:"Keep a sample of the predictions given, each with its vector."`
 }
 
 type requestDef struct {
-	mapping     `doc:"One numeric field that a request brings."`
+	mapping     `doc:"One field that a request brings."`
 	Name        text `yaml:"name,required" form:"name" eg:"hour_of_day" doc:"The field's name."`
-	Type        text `yaml:"type,required" one:"numbers" doc:"The type of its values."`
+	Type        text `yaml:"type,required" one:"request" doc:"The type of its values."`
 	Description text `yaml:"description" doc:"For people."`
 }

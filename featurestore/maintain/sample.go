@@ -21,7 +21,8 @@ type Sampled struct {
 
 // Sample reads the features of a join as they were at some times, for about n entities of
 // each kind that random events are of. It returns the values feature by feature, and of
-// each in the order of times.
+// each in the order of times. Features that are not of one entity, as those that are computed
+// from request fields, are left out.
 func Sample(ctx context.Context, s *history.Snapshot, join *training.Join, times []int64, n int) ([]Sampled, error) {
 	p := join.Plan()
 	chosen := make([]*entities, len(p.Entities))
@@ -34,9 +35,12 @@ func Sample(ctx context.Context, s *history.Snapshot, join *training.Join, times
 		chosen[i], rows = some, max(rows, some.len())
 	}
 	sampled := make([]Sampled, 0, len(p.Columns)*len(times))
-	for _, column := range p.Columns {
+	for i := range p.Columns {
+		if _, one := p.EntityOf(&p.Columns[i]); !one {
+			continue
+		}
 		for _, t := range times {
-			sampled = append(sampled, Sampled{Ref: column.Ref, At: t})
+			sampled = append(sampled, Sampled{Ref: p.Columns[i].Ref, At: t})
 		}
 	}
 	for i, t := range times {
@@ -44,14 +48,23 @@ func Sample(ctx context.Context, s *history.Snapshot, join *training.Join, times
 		for _, some := range chosen {
 			spine.Keys = append(spine.Keys, some.cycle(rows))
 		}
+		for _, field := range p.Request { // nobody looks at what is computed from them
+			spine.Request = append(spine.Request, training.NewColumn(featurestore.Ref{Column: field.Name}, field.Type, rows, false))
+		}
 		answer, err := join.Do(ctx, s, spine, training.Options{})
 		if err != nil {
 			return nil, err
 		}
+		next := i
 		for c := range answer.Columns {
-			at := &sampled[c*len(times)+i]
+			entity, one := p.EntityOf(&p.Columns[c])
+			if !one {
+				continue
+			}
+			at := &sampled[next]
+			next += len(times)
 			// A kind with fewer entities than another comes around; once is enough.
-			for row := range chosen[p.Views[p.Columns[c].View].Entity].len() {
+			for row := range chosen[entity].len() {
 				at.Cells = append(at.Cells, answer.Columns[c].Cell(row))
 			}
 		}

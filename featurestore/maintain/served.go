@@ -25,9 +25,13 @@ type servedView struct {
 // servedComparison compares vectors, chunk by chunk.
 type servedComparison struct {
 	*ServedVerifier
-	deleted     map[string]int64
-	comparisons map[servedView]*comparison
-	skew        *Skew
+	deleted      map[string]int64
+	comparisons  map[servedView]*comparison
+	computations map[string]*computation
+	skew         *Skew
+
+	// recomputed are the rows of this chunk's vectors, by view; nil for one without events.
+	recomputed map[*served.Record]map[string][]byte
 }
 
 // servedRow is one row that a vector was read from.
@@ -40,6 +44,7 @@ type servedRow struct {
 
 // compare compares some vectors, view by view.
 func (c *servedComparison) compare(ctx context.Context, records []*served.Record) error {
+	c.recomputed = map[*served.Record]map[string][]byte{}
 	groups := map[servedView][]servedRow{}
 	var order []servedView
 	for _, r := range records {
@@ -54,6 +59,11 @@ func (c *servedComparison) compare(ctx context.Context, records []*served.Record
 	for _, of := range order {
 		if err := c.view(ctx, of, groups[of]); err != nil {
 			return fmt.Errorf("view %s@%d: %w", of.view, of.generation, err)
+		}
+	}
+	for _, r := range records {
+		if err := c.onDemand(r); err != nil {
+			return err
 		}
 	}
 	c.skew.Vectors += len(records)
@@ -157,7 +167,7 @@ func (c *servedComparison) whole(rows []servedRow, source string) []servedRow {
 func (c *servedComparison) unchecked(rows []servedRow, why string) {
 	for _, r := range rows {
 		for i := range r.record.Features {
-			if view, _, _ := strings.Cut(r.record.Features[i].Name, "."); view == r.row.View {
+			if view, _, _ := strings.Cut(r.record.Features[i].Name, "."); view == r.row.View { // on-demand features are counted for themselves
 				c.skew.Unchecked[why]++
 			}
 		}
@@ -228,9 +238,14 @@ func (c *servedComparison) row(compared *comparison, r servedRow, events []featu
 			below = append(below, *e)
 		}
 	}
-	if err := compared.reader.Read(compared.foldAll(below), r.record.ReadTime, compared.want); err != nil {
+	row := compared.foldAll(below)
+	if err := compared.reader.Read(row, r.record.ReadTime, compared.want); err != nil {
 		return err
 	}
+	if c.recomputed[r.record] == nil {
+		c.recomputed[r.record] = map[string][]byte{}
+	}
+	c.recomputed[r.record][r.row.View] = row
 	for i := range r.record.Features {
 		f := &r.record.Features[i]
 		view, name, _ := strings.Cut(f.Name, ".")
@@ -238,28 +253,35 @@ func (c *servedComparison) row(compared *comparison, r servedRow, events []featu
 		if view != r.row.View || at < 0 {
 			continue
 		}
-		c.skew.Points++
-		value, err := served.Value(f.JSON, compared.columns[at].Type)
+		have, equal, err := c.point(r.record, f, compared.columns[at].Type, &compared.want[at])
 		if err != nil {
 			return err
 		}
-		have := featurestore.Cell{Value: value, Status: f.Status, EventTime: f.EventTime}
-		if want := compared.want[at]; !same(&have, &want) {
-			c.differ(ServedDifference{
-				Kind: r.record.Kind, Name: r.record.Name, RequestID: r.record.RequestID, Row: r.record.Row, ReadTime: r.record.ReadTime,
-				Key: featurestore.KeyText(r.key), Feature: f.Name, Served: shown(&have), History: shown(&want),
-				Reason: compared.whyServed(at, have, r.record.ReadTime, below, events),
-			})
+		if !equal {
+			c.differ(r.record, f, r.key, &have, &compared.want[at], compared.whyServed(at, have, r.record.ReadTime, below, events))
 		}
 	}
 	return nil
 }
 
-func (c *servedComparison) differ(d ServedDifference) {
+// point compares one value with the one that is wanted, and returns what was served.
+func (c *servedComparison) point(r *served.Record, f *served.Feature, typ featurestore.Type, want *featurestore.Cell) (have featurestore.Cell, equal bool, err error) {
+	c.skew.Points++
+	have = featurestore.Cell{Status: f.Status, EventTime: f.EventTime}
+	if have.Value, err = served.Value(f.JSON, typ); err != nil {
+		return have, false, fmt.Errorf("feature %q of request %s: %w", f.Name, r.RequestID, err)
+	}
+	return have, same(&have, want), nil
+}
+
+func (c *servedComparison) differ(r *served.Record, f *served.Feature, key []byte, have, want *featurestore.Cell, why Reason) {
 	c.skew.Different++
-	c.skew.Reasons[d.Reason]++
+	c.skew.Reasons[why]++
 	if len(c.skew.Differences) < maxDifferences {
-		c.skew.Differences = append(c.skew.Differences, d)
+		c.skew.Differences = append(c.skew.Differences, ServedDifference{
+			Kind: r.Kind, Name: r.Name, RequestID: r.RequestID, Row: r.Row, ReadTime: r.ReadTime, Key: featurestore.KeyText(key),
+			Feature: f.Name, Served: shown(have), History: shown(want), Reason: why,
+		})
 	}
 }
 

@@ -67,6 +67,7 @@ const (
 	uncheckedRetention  = "history was dropped"
 	uncheckedDeleted    = "events were deleted"
 	uncheckedDefinition = "no such definition"
+	uncheckedInputs     = "what it is computed from was not compared"
 )
 
 // servedChunk is how many vectors are compared at a time.
@@ -86,7 +87,7 @@ func (v *ServedVerifier) Verify(ctx context.Context, from, to int64, sample int)
 		return nil, err
 	}
 	c := &servedComparison{
-		ServedVerifier: v, deleted: deleted, comparisons: map[servedView]*comparison{},
+		ServedVerifier: v, deleted: deleted, comparisons: map[servedView]*comparison{}, computations: map[string]*computation{},
 		skew: &Skew{Reasons: map[Reason]int{}, Unchecked: map[string]int{}},
 	}
 	source := served.Source(newest.Namespace, 0)

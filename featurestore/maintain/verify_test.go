@@ -63,8 +63,13 @@ func newWorld(t *testing.T) *world {
 
 func newWorldOf(t *testing.T, definitions string) *world {
 	t.Helper()
+	return newWorldAt(t, definitions, testenv.Postgres(t))
+}
+
+func newWorldAt(t *testing.T, definitions, postgres string) *world {
+	t.Helper()
 	w := &world{t: t, redis: testenv.Redis(t)}
-	pool, err := pgxpool.New(t.Context(), testenv.Postgres(t))
+	pool, err := pgxpool.New(t.Context(), postgres)
 	w.check(err)
 	t.Cleanup(pool.Close)
 	_, err = migrations.Up(t.Context(), pool)

@@ -41,6 +41,14 @@ func moreFeatures(c *featurestore.Catalog) {
 	})
 }
 
+func moreOnDemand(expression string) func(*featurestore.Catalog) {
+	return func(c *featurestore.Catalog) {
+		c.OnDemand = []featurestore.OnDemand{{Name: "d", Request: []featurestore.Field{{Name: "k", Type: featurestore.Int64}}, Features: []featurestore.Expression{
+			{Name: "y", Expression: expression, Type: featurestore.Float64, Inputs: []featurestore.Ref{{View: "v", Column: "x"}}},
+		}}}
+	}
+}
+
 // TestGenerations follows a view through versions: what changes its state needs a new
 // generation, what does not keeps the old one, and what was there before is gone on with.
 func TestGenerations(t *testing.T) {
@@ -53,6 +61,8 @@ func TestGenerations(t *testing.T) {
 		{"first", nil, 1},
 		{"a description", func(c *featurestore.Catalog) { c.Views[0].Features[0].Description = "new" }, 1},
 		{"a TTL", func(c *featurestore.Catalog) { c.Views[0].TTL = time.Hour }, 1},
+		{"a group of on-demand features", moreOnDemand("v.x + 1.0"), 1},
+		{"another expression", moreOnDemand("v.x + 2.0"), 1},
 		{"another feature", moreFeatures, 2},
 		{"back again", nil, 1},
 		{"and forth", moreFeatures, 2},

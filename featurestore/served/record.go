@@ -43,10 +43,9 @@ type Entity struct {
 	Key  []byte
 }
 
-// Field is a request field.
+// Field is a request field, its value in JSON as [Feature] has it.
 type Field struct {
-	Name  string
-	Value float64
+	Name, JSON string
 }
 
 // Feature is one value of a vector.
@@ -81,22 +80,22 @@ const MaxBytes = featurestore.MaxEventBytes
 
 // wire is a record in JSON; its lists are columns of history.
 type wire struct {
-	Kind          string    `json:"kind"`
-	Name          string    `json:"name"`
-	Version       int64     `json:"version"`
-	Definitions   int64     `json:"definitions"`
-	RequestID     string    `json:"request_id"`
-	Row           int64     `json:"row"`
-	ReadTime      int64     `json:"read_time"`
-	Entities      []string  `json:"entities"`
-	Request       []string  `json:"request"`
-	RequestValues []float64 `json:"request_values"`
-	Features      []string  `json:"features"`
-	Values        []string  `json:"values"`
-	Statuses      []string  `json:"statuses"`
-	EventTimes    []int64   `json:"event_times"`
-	Rows          []string  `json:"rows"`
-	Score         *float64  `json:"score,omitempty"`
+	Kind          string   `json:"kind"`
+	Name          string   `json:"name"`
+	Version       int64    `json:"version"`
+	Definitions   int64    `json:"definitions"`
+	RequestID     string   `json:"request_id"`
+	Row           int64    `json:"row"`
+	ReadTime      int64    `json:"read_time"`
+	Entities      []string `json:"entities"`
+	Request       []string `json:"request"`
+	RequestValues []string `json:"request_values"`
+	Features      []string `json:"features"`
+	Values        []string `json:"values"`
+	Statuses      []string `json:"statuses"`
+	EventTimes    []int64  `json:"event_times"`
+	Rows          []string `json:"rows"`
+	Score         *float64 `json:"score,omitempty"`
 }
 
 // Encode is the record as the value of a Kafka record. It fails when that is more than
@@ -112,7 +111,7 @@ func (r *Record) Encode() ([]byte, error) {
 		w.Entities = append(w.Entities, EntityText(e.Name, e.Key))
 	}
 	for _, f := range r.Request {
-		w.Request, w.RequestValues = append(w.Request, f.Name), append(w.RequestValues, f.Value)
+		w.Request, w.RequestValues = append(w.Request, f.Name), append(w.RequestValues, f.JSON)
 	}
 	for _, f := range r.Features {
 		w.Features, w.Values = append(w.Features, f.Name), append(w.Values, f.JSON)
@@ -164,7 +163,7 @@ func (r *Record) decodeRequest(e *featurestore.Event) error {
 		return errLengths
 	}
 	for i := range names {
-		r.Request = append(r.Request, Field{Name: string(names[i].Bytes), Value: values[i].Float()})
+		r.Request = append(r.Request, Field{Name: string(names[i].Bytes), JSON: string(values[i].Bytes)})
 	}
 	return nil
 }

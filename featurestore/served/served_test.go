@@ -32,7 +32,8 @@ func drawRecord(t *rapid.T) *served.Record {
 		r.Entities = append(r.Entities, served.Entity{Name: "user", Key: []byte(texts.Draw(t, "key"))})
 	}
 	for range rapid.IntRange(0, 3).Draw(t, "fields") {
-		r.Request = append(r.Request, served.Field{Name: "hour", Value: rapid.Float64().Draw(t, "value")})
+		v := drawValue(t)
+		r.Request = append(r.Request, served.Field{Name: "hour", JSON: served.ValueJSON(&v)})
 	}
 	for range rapid.IntRange(0, 3).Draw(t, "features") {
 		v := drawValue(t)

@@ -47,7 +47,7 @@ func Source(namespace string, retention time.Duration) featurestore.Source {
 		fieldRow:           {Name: "row", Type: featurestore.Int64, Required: true},
 		fieldEntities:      {Name: "entities", Type: texts},
 		fieldRequest:       {Name: "request", Type: texts},
-		fieldRequestValues: {Name: "request_values", Type: featurestore.ListOf(featurestore.Float64)},
+		fieldRequestValues: {Name: "request_values", Type: texts},
 		fieldFeatures:      {Name: "features", Type: texts},
 		fieldValues:        {Name: "values", Type: texts},
 		fieldStatuses:      {Name: "statuses", Type: texts},

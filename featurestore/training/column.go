@@ -2,7 +2,6 @@ package training
 
 import (
 	"github.com/onehop/onehop/featurestore"
-	"github.com/onehop/onehop/featurestore/plan"
 )
 
 // Column is a feature for every row of a spine.
@@ -20,9 +19,10 @@ type Column struct {
 	EventTimes []int64
 }
 
-func newColumn(c *plan.Column, rows int, eventTimes bool) Column {
-	column := Column{Ref: c.Ref, Type: c.Type, Status: make([]featurestore.Status, rows)}
-	if isNumber(c.Type) {
+// NewColumn makes a column of rows that are NOT_FOUND.
+func NewColumn(ref featurestore.Ref, t featurestore.Type, rows int, eventTimes bool) Column {
+	column := Column{Ref: ref, Type: t, Status: make([]featurestore.Status, rows)}
+	if isNumber(t) {
 		column.Numbers = make([]uint64, rows)
 	} else {
 		column.Values = make([]featurestore.Value, rows)
@@ -40,8 +40,8 @@ func isNumber(t featurestore.Type) bool {
 	return t == featurestore.Int64 || t == featurestore.Float64 || t == featurestore.Bool
 }
 
-// set stores a cell, which may alias memory that is used again.
-func (c *Column) set(row uint32, cell *featurestore.Cell) {
+// Set stores a row's cell, which may alias memory that is used again.
+func (c *Column) Set(row uint32, cell *featurestore.Cell) {
 	c.Status[row] = cell.Status
 	if c.Numbers != nil {
 		c.Numbers[row] = cell.Value.Num

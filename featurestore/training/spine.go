@@ -15,6 +15,9 @@ type Spine struct {
 	Times []int64
 	// Keys are the rows' keys, one for each of the plan's entities.
 	Keys []Keys
+	// Request are the rows' values of the plan's request fields, in its order; what is not
+	// PRESENT is null.
+	Request []Column
 }
 
 // Keys are the keys of one entity, one for each row of a spine.

@@ -187,7 +187,7 @@ func (v *viewJoin) answer(row uint32) error {
 		return err
 	}
 	for i, c := range v.columns {
-		c.set(row, &v.cells[i])
+		c.Set(row, &v.cells[i])
 	}
 	return nil
 }

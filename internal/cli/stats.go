@@ -12,6 +12,7 @@ import (
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/history"
 	"github.com/onehop/onehop/featurestore/maintain"
+	featureplan "github.com/onehop/onehop/featurestore/plan"
 	"github.com/onehop/onehop/featurestore/statistics"
 	"github.com/onehop/onehop/featurestore/training/files"
 )
@@ -95,6 +96,7 @@ func (c *statsCommand) Run(ctx context.Context, s Streams) error {
 	if err != nil {
 		return err
 	}
+	tellLeftOut(s.Err, join.Plan())
 	stats := make([]featureStats, len(sampled))
 	for i := range sampled {
 		at := &sampled[i]
@@ -109,6 +111,15 @@ func (c *statsCommand) Run(ctx context.Context, s Streams) error {
 	}
 	writeStats(s.Out, stats, c.Reference != "")
 	return nil
+}
+
+// tellLeftOut says which features there are no statistics of.
+func tellLeftOut(w io.Writer, p *featureplan.Plan) {
+	for i := range p.Columns {
+		if _, one := p.EntityOf(&p.Columns[i]); !one {
+			fmt.Fprintf(w, "%s is left out: it is computed from several entities or from the request, and events are of one\n", p.Columns[i].Ref)
+		}
+	}
 }
 
 // endsOfDays are the ends of the days before today, and now, oldest first.

@@ -42,6 +42,10 @@ func TestStats(t *testing.T) {
 	if lines := strings.Split(text, "\n"); !strings.HasPrefix(lines[0], "feature") || !strings.HasSuffix(strings.TrimSpace(lines[0]), "PSI") || len(lines) < 4 {
 		t.Errorf("%s", text)
 	}
+	code, out, told := run(t, append([]string{"stats", "--features", "match.*,user.last"}, s.flags...)...)
+	if code != 0 || !strings.Contains(out, "match.more ") || strings.Contains(out, "match.both") || !strings.Contains(told, "match.both is left out") || !strings.Contains(told, "match.late is left out") {
+		t.Errorf("%d\n%s%s", code, out, told)
+	}
 	s.write(t, "none.csv", "a\n1\n")
 	if _, _, err := run(t, append([]string{"stats", "--service", "both", "--reference", s.file("none.csv")}, s.flags...)...); !strings.Contains(err, "none of the features") {
 		t.Errorf("a file without the features: %s", err)

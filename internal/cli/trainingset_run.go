@@ -34,7 +34,7 @@ type trainer struct {
 // progress is told by the join.
 func (t *trainer) progress(answers int) {
 	t.told += answers
-	t.report(int(t.done) + t.told/t.views)
+	t.report(int(t.done) + t.told/max(1, t.views))
 }
 
 // all joins a spine.

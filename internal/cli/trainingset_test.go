@@ -46,6 +46,13 @@ views:
     entity: place
     source: orders
     features: [{name: cities, aggregate: last_n, n: 2, field: amount}]
+on_demand:
+  - name: match
+    request: [{name: hour, type: float64}]
+    features:
+      - {name: more, expression: user.n_lifetime + 1}
+      - {name: both, expression: user.n_lifetime + size(place.cities)}
+      - {name: late, expression: request.hour > 21.0}
 services:
   - {name: both, features: [user.n_lifetime, place.cities, user.last]}
 `

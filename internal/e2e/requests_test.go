@@ -53,9 +53,15 @@ views:
     features:
       - {name: count, aggregate: count, windows: [1h]}
       - {name: last, aggregate: latest, field: rating}
+on_demand:
+  - name: match
+    request: [{name: hour, type: float64}]
+    features:
+      - {name: gap, expression: user_ratings.mean_1h - place_ratings.last}
+      - {name: late, expression: request.hour > 10.0 && place_ratings.count_1h > 1}
 services:
   - name: ranker
-    features: [user_ratings.count_1h, user_ratings.mean_1h, place_ratings.*]
+    features: [user_ratings.count_1h, user_ratings.mean_1h, place_ratings.*, match.*]
 models:
   - name: ranker
     service: ranker
@@ -73,10 +79,12 @@ inputs:
       - {from: place_ratings.count_1h, default: 0}
       - {from: place_ratings.last, default: 2.5}
       - request.hour
+      - {from: match.gap, default: -9}
+      - {from: match.late, default: 0}
 output: scores
 `
 
-var rankWidths = []int{5, 8, 1}
+var rankWidths = []int{7, 8, 1}
 
 // writeModel puts a version of the ranker into a repository.
 func writeModel(t *testing.T, models string, version int, artifact []byte, spec string) {
@@ -134,7 +142,7 @@ func TestScoresAreTheModelsOnTheFeatures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows := map[uint32][]float32{0: {2, 4.5, 2, 5, 12}, 1: {2, 4.5, 1, 1, 12}, 2: {2, 4.5, 0, 2.5, 12}}
+	rows := map[uint32][]float32{0: {2, 4.5, 2, 5, 12, -0.5, 1}, 1: {2, 4.5, 1, 1, 12, 3.5, 0}, 2: {2, 4.5, 0, 2.5, 12, -9, 0}}
 	for i, at := range res.GetIndexes() {
 		want := onnxtest.EvaluateMLP(rankWidths, 1, rows[at])[0]
 		if math.Abs(want-float64(res.GetScores()[i])) > 1e-5 {
@@ -150,8 +158,12 @@ func TestScoresAreTheModelsOnTheFeatures(t *testing.T) {
 		if status := last.GetStatuses()[i]; (status == onehopv1.Status_STATUS_NOT_FOUND) != (at == 2) {
 			t.Errorf("candidate %d: %s is %s", at, last.GetName(), status)
 		}
+		gap := res.GetFeatures()[5]
+		if status := gap.GetStatuses()[i]; (status == onehopv1.Status_STATUS_NULL) != (at == 2) || at != 2 && float32(gap.GetValues().GetDouble()[i]) != rows[at][5] {
+			t.Errorf("candidate %d: %s is %s, %v", at, gap.GetName(), status, gap.GetValues())
+		}
 	}
-	if res.GetModelVersion() != 1 || res.GetFreshnessUs() <= 0 || res.GetStatusCounts()["NOT_FOUND"] != 2 || res.GetStatusCounts()["DEFAULTED"] != 2 {
+	if res.GetModelVersion() != 1 || res.GetFreshnessUs() <= 0 || res.GetStatusCounts()["NOT_FOUND"] != 2 || res.GetStatusCounts()["NULL"] != 2 || res.GetStatusCounts()["DEFAULTED"] != 4 {
 		t.Errorf("version %d, freshness %d, statuses %v", res.GetModelVersion(), res.GetFreshnessUs(), res.GetStatusCounts())
 	}
 	req.TopK = 1
@@ -162,6 +174,7 @@ func TestScoresAreTheModelsOnTheFeatures(t *testing.T) {
 	inline, err := s.onehop.Inference().Predict(t.Context(), &onehopv1.PredictRequest{Model: "ranker", Columns: map[string]*onehopv1.Values{
 		"user_ratings.count_1h": {Int64: []int64{2}}, "user_ratings.mean_1h": {Double: []float64{4.5}}, "request.hour": {Double: []float64{12}},
 		"place_ratings.count_1h": {Int64: []int64{2, 1}}, "place_ratings.last": {Double: []float64{5, 1}},
+		"match.gap": {Double: []float64{-0.5, 3.5}}, "match.late": {Bool: []bool{true, false}},
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -179,7 +192,7 @@ func TestNewAndBadModelVersions(t *testing.T) {
 	s := rankStack(t)
 	writeModel(t, s.models, 2, onnxtest.MLP(rankWidths, 2), rankSpec)
 	writeModel(t, s.models, 3, []byte("this is no model"), rankSpec)
-	writeModel(t, s.models, 4, onnxtest.MLP([]int{7, 1}, 2), rankSpec)
+	writeModel(t, s.models, 4, onnxtest.MLP([]int{6, 1}, 2), rankSpec)
 	writeModel(t, s.models, 5, onnxtest.MLP(rankWidths, 2), strings.ReplaceAll(rankSpec, "user_ratings.mean_1h", "user_ratings.nonsense"))
 	var list *onehopv1.ListModelsResponse
 	eventually(t, 15*time.Second, "five versions are listed", func() (err error) {
@@ -303,7 +316,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 	online := func(change func(*onehopv1.GetOnlineFeaturesRequest)) error {
 		req := &onehopv1.GetOnlineFeaturesRequest{FeatureService: "ranker", Entities: map[string]*onehopv1.Values{
 			"user_id": {Int64: []int64{1, 2}}, "country": {String_: []string{"de"}}, "city": {String_: []string{"x"}},
-		}}
+		}, Request: map[string]*onehopv1.Values{"hour": {Double: []float64{12}}}}
 		change(req)
 		_, err := s.onehop.Features().GetOnlineFeatures(t.Context(), req)
 		return err
@@ -342,6 +355,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		"unwanted key":      {online(func(r *online1) { r.Entities["shoe"] = r.Entities["city"] }), connect.CodeInvalidArgument, `"shoe"`},
 		"too many rows":     {online(func(r *online1) { r.Entities["user_id"].Int64 = many }), connect.CodeInvalidArgument, "10000"},
 		"ten thousand":      {online(func(r *online1) { r.Entities["user_id"].Int64 = many[1:] }), 0, ""},
+		"hour missing":      {online(func(r *online1) { r.Request = nil }), connect.CodeInvalidArgument, `"match.late" is computed from it`},
 		"unequal lengths":   {online(func(r *online1) { r.Entities["city"].String_ = []string{"x", "y", "z"} }), connect.CodeInvalidArgument, "rows"},
 		"unknown model":     {rank(func(r *rank1) { r.Model = "x" }), connect.CodeNotFound, `"x"`},
 		"unknown version":   {rank(func(r *rank1) { r.Version = 9 }), connect.CodeNotFound, "version 9"},

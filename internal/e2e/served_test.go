@@ -19,8 +19,8 @@ import (
 
 // servedDefinitions log all that the service and the model give.
 var servedDefinitions = strings.NewReplacer(
-	"place_ratings.*]", "user_ratings.last_notes, place_ratings.*]\n    log: {sample: 1}",
-	"request: [{name: hour, type: float64}]", "request: [{name: hour, type: float64}]\n    log: {sample: 1, retention: 90d}",
+	"place_ratings.*, match.*]", "user_ratings.last_notes, place_ratings.*, match.*]\n    log: {sample: 1}",
+	"candidates: place", "candidates: place\n    log: {sample: 1, retention: 90d}",
 ).Replace(rankDefinitions)
 
 // skew is what verify --served says.
@@ -97,7 +97,7 @@ func TestServedIsRecomputed(t *testing.T) {
 			continue
 		}
 		res, err := s.onehop.Features().GetOnlineFeatures(named(t.Context(), id), &onehopv1.GetOnlineFeaturesRequest{
-			FeatureService: "ranker",
+			FeatureService: "ranker", Request: map[string]*onehopv1.Values{"hour": {Double: []float64{11.5}}},
 			Entities: map[string]*onehopv1.Values{
 				"user_id": {Int64: []int64{1, 99}}, "country": {String_: []string{"de|x", "de"}}, "city": {String_: []string{"y", "x|y"}},
 			},
@@ -108,10 +108,11 @@ func TestServedIsRecomputed(t *testing.T) {
 		vectors += 2
 		last["count"] = strconv.FormatInt(res.GetColumns()[0].GetValues().GetInt64()[0], 10)
 		last["mean"] = strconv.FormatFloat(res.GetColumns()[1].GetValues().GetDouble()[0], 'g', -1, 64)
+		last["gap"] = strconv.FormatFloat(res.GetColumns()[5].GetValues().GetDouble()[0], 'g', -1, 64)
 		last["read"] = strconv.FormatInt(res.GetReadTimeUs(), 10)
 	}
 	stop()
-	points := requests/2*3*4 + requests/2*2*5
+	points := requests/2*3*6 + requests/2*2*7
 	s.waitLogged(t, vectors)
 	status, got := s.skew(t)
 	if status != 0 || got.Vectors != vectors || got.Points != points || got.Different != 0 || len(got.Unchecked) != 0 {
@@ -211,6 +212,9 @@ func (s *stack) checkLogSet(t *testing.T, last map[string]string, requests int) 
 	if err != nil || strconv.FormatInt(at.UnixMicro(), 10) != last["read"] || first["user_id"] != "1" || first["country"] != "de|x" || first["city"] != "y" ||
 		first["user_ratings.count_1h"] != last["count"] || first["user_ratings.mean_1h"] != last["mean"] || !strings.Contains(first["user_ratings.last_notes"], `"é1"`) {
 		t.Errorf("%v\nwas logged; served was %v", first, last)
+	}
+	if first["match.gap"] != last["gap"] || first["request.hour"] != "11.5" {
+		t.Errorf("%v was logged; on demand %v was served", first, last["gap"])
 	}
 	if second := find(rows, id, "1"); second["user_ratings.mean_1h"] != "" || second["user_ratings.mean_1h.status"] != "NOT_FOUND" {
 		t.Errorf("a user who is not known was logged as %v", second)

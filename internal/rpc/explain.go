@@ -6,37 +6,29 @@ import (
 	"slices"
 
 	"github.com/onehop/onehop/featurestore"
-	"github.com/onehop/onehop/featurestore/online"
 	"github.com/onehop/onehop/inference"
 	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
 )
 
 // features reads the model's columns once more, for the returned candidates, as of the
 // same time.
-func (c *hopCall) features(hop *inference.Hop, read *online.Read, indexes []uint32) ([]*onehopv1.Column, error) {
+func (c *hopCall) features(hop *inference.Hop, indexes []uint32) ([]*onehopv1.Column, error) {
 	p := hop.Plan
-	builders := make([]columnBuilder, len(p.Columns))
+	builders, cells := make([]columnBuilder, len(p.Columns)), make([]featurestore.Cell, p.Cells)
+	request, computer := make([]featurestore.Value, len(p.Request)), p.Computer()
 	byName := map[string]*onehopv1.Column{}
 	for i, column := range p.Columns {
 		builders[i] = newColumn(column.Ref.String(), column.Type, len(indexes))
 		byName[column.Ref.String()] = builders[i].column
 	}
-	first := 0
-	for i, view := range p.Views {
-		cells := make([]featurestore.Cell, len(view.Columns))
-		n := hop.RowCount(i, c.request.Candidates)
-		for _, at := range indexes {
-			if err := view.Reader.Read(read.Row(first+min(int(at), n-1)), c.result.ReadTime, cells); err != nil {
-				return nil, err
-			}
-			if read.Filling() {
-				featurestore.MarkFilling(cells)
-			}
-			for cell, column := range view.Columns {
-				builders[column].add(&cells[cell])
-			}
+	for _, at := range indexes {
+		if err := hop.Read(&c.request, int(at), c.result.ReadTime, cells); err != nil {
+			return nil, err
 		}
-		first += n
+		computer.Compute(cells, valuesAt(request, c.request.Values, int(at)))
+		for i := range p.Columns {
+			builders[i].add(&cells[p.Columns[i].Cell])
+		}
 	}
 	for i, field := range hop.Definition.Request {
 		byName["request."+field.Name] = c.fieldColumn(field.Name, c.request.Fields[i], indexes)

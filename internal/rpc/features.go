@@ -47,8 +47,12 @@ func (f *Features) GetOnlineFeatures(ctx context.Context, req *onehopv1.GetOnlin
 	if err != nil {
 		return nil, err
 	}
-	if rows*len(p.Columns) > maxCells {
-		return nil, featurestore.Errorf(featurestore.Invalid, "%d rows of %d features are more than %d values; ask in parts", rows, len(p.Columns), maxCells)
+	request, rows, err := requestFields(p.Plan, req.GetRequest(), rows)
+	if err != nil {
+		return nil, err
+	}
+	if rows*p.Cells > maxCells {
+		return nil, featurestore.Errorf(featurestore.Invalid, "%d rows of %d features are more than %d values; ask in parts", rows, p.Cells, maxCells)
 	}
 	read := f.Store.NewRead()
 	defer func() { read.Release() }() // which the log may have taken
@@ -69,13 +73,13 @@ func (f *Features) GetOnlineFeatures(ctx context.Context, req *onehopv1.GetOnlin
 	}
 	res := &onehopv1.GetOnlineFeaturesResponse{Rows: uint32(rows), DefinitionsVersion: int64(definitions.Catalog.Version)}
 	now := f.Now()
-	if err := answer(p.Plan, keys, rows, read, now, res); err != nil {
+	if err := answer(ctx, &rowsRead{plan: p.Plan, keys: keys, request: request, rows: rows, read: read}, now, res); err != nil {
 		return nil, err
 	}
 	if logged && read.Marked() && !read.Filling() {
 		f.Log.Put(&servedlog.Vectors{
 			Kind: served.Service, Name: req.GetFeatureService(), Plan: p.Plan, Keys: keys, Rows: rows, Read: read,
-			Now: now.UnixMicro(), RequestID: requestID(ctx),
+			Now: now.UnixMicro(), RequestID: requestID(ctx), Request: request,
 		})
 		read = nil
 	}
@@ -131,38 +135,63 @@ func entityKeys(p *plan.Plan, given map[string]*onehopv1.Values) (keys []plan.Ke
 	return keys, rows, checkNames("entities", given, wanted, names)
 }
 
+// rowsRead is what an answer is made of.
+type rowsRead struct {
+	plan    *plan.Plan
+	keys    []plan.Keys
+	request [][]featurestore.Value
+	rows    int
+	read    *online.Read
+}
+
 // answer reads every column as of now, and says of which rows the values are of later.
-func answer(p *plan.Plan, keys []plan.Keys, rows int, read *online.Read, now time.Time, res *onehopv1.GetOnlineFeaturesResponse) error {
+func answer(ctx context.Context, r *rowsRead, now time.Time, res *onehopv1.GetOnlineFeaturesResponse) error {
+	p := r.plan
 	res.ReadTimeUs = now.UnixMicro()
 	builders := make([]columnBuilder, len(p.Columns))
 	res.Columns = make([]*onehopv1.Column, len(p.Columns))
 	for i, c := range p.Columns {
-		builders[i] = newColumn(c.Ref.String(), c.Type, rows)
+		builders[i] = newColumn(c.Ref.String(), c.Type, r.rows)
 		res.Columns[i] = builders[i].column
 	}
-	first, size := 0, 0
-	for _, v := range p.Views {
-		n := keys[v.Entity].Len()
-		cells := make([]featurestore.Cell, len(v.Columns))
-		for row := range rows {
-			if row < n {
-				packed := read.Row(first + row)
-				if err := v.Reader.Read(packed, res.ReadTimeUs, cells); err != nil {
-					return err
-				}
-				if t := fold.ReadTime(res.ReadTimeUs, v.Reader.Newest(packed)); t > res.ReadTimeUs {
-					res.LaterReads = append(res.LaterReads, &onehopv1.LaterRead{View: v.Name, Row: uint32(row), ReadTimeUs: t})
-				}
-				if read.Filling() {
-					featurestore.MarkFilling(cells)
-				}
+	cells, request, computer, size := make([]featurestore.Cell, p.Cells), make([]featurestore.Value, len(p.Request)), p.Computer(), 0
+	for row := range r.rows {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if err := r.cells(row, cells, res); err != nil {
+			return err
+		}
+		computer.Compute(cells, valuesAt(request, r.request, row))
+		for i := range p.Columns {
+			cell := &cells[p.Columns[i].Cell]
+			builders[i].add(cell)
+			size += cell.Value.TextBytes()
+		}
+		if size > maxText {
+			return featurestore.Errorf(featurestore.Exhausted, "the text of this answer is more than %d MiB; ask for fewer rows or features", maxText>>20)
+		}
+	}
+	return nil
+}
+
+// cells reads a row of the plan, as of the answer's time, after those before it: an entity
+// with one key was read with the first.
+func (r *rowsRead) cells(row int, cells []featurestore.Cell, res *onehopv1.GetOnlineFeaturesResponse) error {
+	first := 0
+	for i := range r.plan.Views {
+		v := &r.plan.Views[i]
+		n := r.keys[v.Entity].Len()
+		if row < n {
+			packed, own := r.read.Row(first+row), cells[v.First:v.First+len(v.Columns)]
+			if err := v.Reader.Read(packed, res.GetReadTimeUs(), own); err != nil {
+				return err
 			}
-			for cell, column := range v.Columns {
-				builders[column].add(&cells[cell])
-				size += cells[cell].Value.TextBytes()
+			if t := fold.ReadTime(res.GetReadTimeUs(), v.Reader.Newest(packed)); t > res.GetReadTimeUs() {
+				res.LaterReads = append(res.LaterReads, &onehopv1.LaterRead{View: v.Name, Row: uint32(row), ReadTimeUs: t})
 			}
-			if size > maxText {
-				return featurestore.Errorf(featurestore.Exhausted, "the text of this answer is more than %d MiB; ask for fewer rows or features", maxText>>20)
+			if r.read.Filling() {
+				featurestore.MarkFilling(own)
 			}
 		}
 		first += n
@@ -183,6 +212,9 @@ func (f *Features) ListFeatureViews(context.Context, *onehopv1.ListFeatureViewsR
 	for i := range d.Catalog.Views {
 		res.Views = append(res.Views, describe(d.Catalog, &d.Catalog.Views[i]))
 	}
+	for i := range d.Catalog.OnDemand {
+		res.Views = append(res.Views, describeOnDemand(&d.Catalog.OnDemand[i]))
+	}
 	return res, nil
 }
 
@@ -191,6 +223,9 @@ func (f *Features) GetFeatureView(_ context.Context, req *onehopv1.GetFeatureVie
 	d, err := f.Definitions.Get()
 	if err != nil {
 		return nil, err
+	}
+	if group := d.Catalog.OnDemandGroup(req.GetName()); group != nil {
+		return &onehopv1.GetFeatureViewResponse{View: describeOnDemand(group)}, nil
 	}
 	view := d.Catalog.View(req.GetName())
 	if view == nil {
@@ -217,6 +252,20 @@ func describe(c *featurestore.Catalog, v *featurestore.View) *onehopv1.FeatureVi
 			d.Window = feature.Windows[column.Window].String()
 		}
 		out.Features = append(out.Features, d)
+	}
+	return out
+}
+
+func describeOnDemand(group *featurestore.OnDemand) *onehopv1.FeatureView {
+	out := &onehopv1.FeatureView{Name: group.Name}
+	for _, field := range group.Request {
+		out.Request = append(out.Request, &onehopv1.RequestField{Name: field.Name, Type: field.Type.String()})
+	}
+	for i := range group.Features {
+		f := &group.Features[i]
+		out.Features = append(out.Features, &onehopv1.FeatureDescription{
+			Name: f.Name, Type: f.Type.String(), Description: f.Description, Expression: f.Expression,
+		})
 	}
 	return out
 }

@@ -25,7 +25,8 @@ views:
     entity: user
     source: s
     features: [{name: n, aggregate: count, windows: [lifetime]}, {name: stars, aggregate: latest, field: stars}]
-services: [{name: all, features: [v.*]}]
+on_demand: [{name: d, features: [{name: more, expression: "v.n_lifetime + 1"}, {name: stars, expression: "v.stars == null ? 0 : v.stars"}]}]
+services: [{name: all, features: [v.*, d.*]}]
 `
 
 // TestWhatIsNotThereYetIsNoValue reads while one of two partitions is folded: what has no
@@ -60,13 +61,15 @@ func TestWhatIsNotThereYetIsNoValue(t *testing.T) {
 		t.Fatal(read.Filling(), err)
 	}
 	var res onehopv1.GetOnlineFeaturesResponse
-	if err := answer(p.Plan, keys, rows, read, time.UnixMicro(2_000_000), &res); err != nil {
+	if err := answer(t.Context(), &rowsRead{plan: p.Plan, keys: keys, rows: rows, read: read}, time.UnixMicro(2_000_000), &res); err != nil {
 		t.Fatal(err)
 	}
 	columns := res.GetColumns()
 	// User 7 has one event, without stars; of user 8 there is no row.
 	for i, want := range [][]onehopv1.Status{
 		{onehopv1.Status_STATUS_STALE, onehopv1.Status_STATUS_FILLING},
+		{onehopv1.Status_STATUS_FILLING, onehopv1.Status_STATUS_FILLING},
+		{onehopv1.Status_STATUS_STALE, onehopv1.Status_STATUS_FILLING}, // what is computed is as its inputs are
 		{onehopv1.Status_STATUS_FILLING, onehopv1.Status_STATUS_FILLING},
 	} {
 		for row, status := range columns[i].GetStatuses() {

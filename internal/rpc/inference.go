@@ -98,7 +98,7 @@ func (s *Inference) GetFeaturesAndPredict(ctx context.Context, req *onehopv1.Get
 		ReadUs: done.Sub(start).Microseconds(), AssembleUs: call.result.Assemble.Microseconds(), RunUs: call.result.Run.Microseconds(),
 	}
 	if req.GetReturnFeatures() {
-		if res.Features, err = call.features(hop, read, res.GetIndexes()); err != nil {
+		if res.Features, err = call.features(hop, res.GetIndexes()); err != nil {
 			return nil, err
 		}
 	}
@@ -199,6 +199,9 @@ func (c *hopCall) fields(hop *inference.Hop, given map[string]*onehopv1.Values, 
 			continue
 		}
 		found++
+		if declared[i].Type == featurestore.String { // on-demand features alone read it
+			continue
+		}
 		values, err := floats("request", declared[i].Name, v)
 		if err != nil {
 			return err
@@ -208,6 +211,9 @@ func (c *hopCall) fields(hop *inference.Hop, given map[string]*onehopv1.Values, 
 		}
 		c.request.Fields[i] = values
 	}
+	if err := c.values(hop, given, candidates); err != nil {
+		return err
+	}
 	if found == len(given) {
 		return nil
 	}
@@ -216,6 +222,22 @@ func (c *hopCall) fields(hop *inference.Hop, given map[string]*onehopv1.Values, 
 		names[i] = declared[i].Name
 	}
 	return checkNames("request", given, func(name string) bool { return slices.Contains(names, name) }, names)
+}
+
+// values takes the request fields that features are computed from.
+func (c *hopCall) values(hop *inference.Hop, given map[string]*onehopv1.Values, candidates int) error {
+	c.request.Values = c.request.Values[:0]
+	for i := range hop.Plan.Request {
+		values, err := fieldValues(&hop.Plan.Request[i], given)
+		if err != nil {
+			return err
+		}
+		if len(values) != 1 && len(values) != candidates {
+			return featurestore.Errorf(featurestore.Invalid, "request: %q has %d values; give one, or one for each of the %d candidates", hop.Plan.Request[i].Name, len(values), candidates)
+		}
+		c.request.Values = append(c.request.Values, values)
+	}
+	return nil
 }
 
 // respond orders the candidates by score, best first; equal scores keep the request's

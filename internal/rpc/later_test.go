@@ -80,7 +80,7 @@ func TestOneFastClock(t *testing.T) {
 		t.Fatal(err)
 	}
 	var res onehopv1.GetOnlineFeaturesResponse
-	if err := answer(p.Plan, keys, rows, read, now, &res); err != nil {
+	if err := answer(t.Context(), &rowsRead{plan: p.Plan, keys: keys, rows: rows, read: read}, now, &res); err != nil {
 		t.Fatal(err)
 	}
 	users, shops := res.GetColumns()[0].GetValues().GetInt64(), res.GetColumns()[1].GetValues().GetInt64()

@@ -49,7 +49,12 @@ func printable(s string) bool {
 func (c *hopCall) vectors(hop *inference.Hop, read *online.Read, id string) *servedlog.Vectors {
 	v := &servedlog.Vectors{
 		Kind: served.Model, Name: hop.Model.Name, Version: int64(hop.Model.Number), Plan: hop.Plan, Rows: c.request.Candidates, Read: read,
-		Now: c.request.Now, RequestID: id, Fields: hop.Definition.Request, Values: slices.Clone(c.request.Fields), Scores: slices.Clone(c.result.Scores),
+		Now: c.request.Now, RequestID: id, Request: slices.Clone(c.request.Values), Scores: slices.Clone(c.result.Scores),
+	}
+	for i, field := range hop.Definition.Request {
+		if len(c.request.Fields[i]) > 0 && !slices.ContainsFunc(hop.Plan.Request, func(f plan.RequestField) bool { return f.Name == field.Name }) {
+			v.Numbers = append(v.Numbers, servedlog.Numbers{Name: field.Name, Values: c.request.Fields[i]})
+		}
 	}
 	v.Keys = make([]plan.Keys, len(hop.Plan.Entities))
 	for i := range v.Keys {

@@ -37,15 +37,21 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 
 // trainer is a service that makes training sets, and the writer of its history.
 type trainer struct {
-	client onehopv1connect.FeatureServiceClient
-	pool   *pgxpool.Pool
-	writer *history.Writer
-	next   int64
+	client   onehopv1connect.FeatureServiceClient
+	features *Features // that answer the client
+	pool     *pgxpool.Pool
+	writer   *history.Writer
+	next     int64
 }
 
 const trainerStart = int64(1_760_000_000_000_000)
 
 func newTrainer(t *testing.T, sql bool) *trainer {
+	t.Helper()
+	return newTrainerOf(t, starDefinitions, sql)
+}
+
+func newTrainerOf(t *testing.T, text string, sql bool) *trainer {
 	t.Helper()
 	pool, err := app.OpenPool(t.Context(), testenv.Postgres(t), nil)
 	if err != nil {
@@ -55,7 +61,7 @@ func newTrainer(t *testing.T, sql bool) *trainer {
 	if _, err := migrations.Up(t.Context(), pool); err != nil {
 		t.Fatal(err)
 	}
-	catalog, err := definition.Options{Namespace: testenv.Namespace(t)}.Parse([]definition.File{{Name: "d.yaml", Text: []byte(starDefinitions)}})
+	catalog, err := definition.Options{Namespace: testenv.Namespace(t)}.Parse([]definition.File{{Name: "d.yaml", Text: []byte(text)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +69,7 @@ func newTrainer(t *testing.T, sql bool) *trainer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table, err := history.Open(t.Context(), pool, catalog.Namespace, &catalog.Sources[0], [][]string{{"user_id"}})
+	table, err := history.Open(t.Context(), pool, catalog.Namespace, &catalog.Sources[0], catalog.Lookups(catalog.Sources[0].Name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,6 +78,7 @@ func newTrainer(t *testing.T, sql bool) *trainer {
 		t.Fatal(err)
 	}
 	features := &Features{Definitions: serving.Always(definitions), Now: time.Now, Training: NewTrainingSets(pool, sql)}
+	tr.features = features
 	options, err := Options(&telemetry.Telemetry{Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)

@@ -98,6 +98,75 @@ func floats(where, name string, v *onehopv1.Values) ([]float64, error) {
 	return out, nil
 }
 
+// fieldValues takes the values of a request field that a feature is computed from: of its
+// type, but that integers do for a float64. NaN and infinities are refused.
+func fieldValues(field *plan.RequestField, given map[string]*onehopv1.Values) ([]featurestore.Value, error) {
+	v, ok := given[field.Name]
+	if !ok {
+		return nil, featurestore.Errorf(featurestore.Invalid, "request: field %q is missing; feature %q is computed from it", field.Name, field.For)
+	}
+	var out []featurestore.Value
+	switch field.Type {
+	case featurestore.Float64:
+		numbers, err := floats("request", field.Name, &onehopv1.Values{Int64: v.GetInt64(), Double: v.GetDouble()})
+		if err != nil {
+			return nil, err
+		}
+		out = valuesOf(numbers, featurestore.FloatValue)
+	case featurestore.Int64:
+		out = valuesOf(v.GetInt64(), featurestore.IntValue)
+	case featurestore.Bool:
+		out = valuesOf(v.GetBool(), featurestore.BoolValue)
+	default:
+		out = valuesOf(v.GetString_(), featurestore.StringValue)
+	}
+	switch n := length(v); {
+	case len(out) == 0 || n != len(out):
+		return nil, featurestore.Errorf(featurestore.Invalid, "request: field %q must be given as %s only", field.Name, field.Type)
+	case n > maxRows:
+		return nil, featurestore.Errorf(featurestore.Invalid, "request: field %q has %d values; at most %d are allowed in a request", field.Name, n, maxRows)
+	}
+	return out, nil
+}
+
+func valuesOf[T any](from []T, value func(T) featurestore.Value) []featurestore.Value {
+	out := make([]featurestore.Value, len(from))
+	for i := range from {
+		out[i] = value(from[i])
+	}
+	return out
+}
+
+// requestFields takes the request fields of a plan. More rows than there are keys come of
+// fields with more values; what has one value holds for every row.
+func requestFields(p *plan.Plan, given map[string]*onehopv1.Values, rows int) ([][]featurestore.Value, int, error) {
+	fields, names := make([][]featurestore.Value, len(p.Request)), make([]string, len(p.Request))
+	for i := range p.Request {
+		var err error
+		if fields[i], err = fieldValues(&p.Request[i], given); err != nil {
+			return nil, 0, err
+		}
+		names[i] = p.Request[i].Name
+		if rows <= 1 {
+			rows = max(rows, len(fields[i]))
+		}
+	}
+	for i := range fields {
+		if n := len(fields[i]); n != rows && n != 1 {
+			return nil, 0, featurestore.Errorf(featurestore.Invalid, "request: field %q has %d values where there are %d rows", names[i], n, rows)
+		}
+	}
+	return fields, rows, checkNames("request", given, func(name string) bool { return slices.Contains(names, name) }, names)
+}
+
+// valuesAt is a row of columns of which those of one value hold for every row, in dst.
+func valuesAt(dst []featurestore.Value, columns [][]featurestore.Value, row int) []featurestore.Value {
+	for i, values := range columns {
+		dst[i] = values[min(row, len(values)-1)]
+	}
+	return dst
+}
+
 // columnBuilder collects the cells of a column.
 type columnBuilder struct {
 	column *onehopv1.Column

@@ -46,12 +46,18 @@ type Vectors struct {
 	// Now is the clock of the request in microseconds.
 	Now       int64
 	RequestID string
-	// Fields are the request fields of a model, Values one for all vectors, one for each, or
-	// none. The log owns them.
-	Fields []featurestore.Field
-	Values [][]float64
+	// Request holds, for each request field of the plan, one value for all vectors or one for
+	// each; Numbers are the request fields besides that a model was given. The log owns them.
+	Request [][]featurestore.Value
+	Numbers []Numbers
 	// Scores has one for each vector of a model. The log owns it.
 	Scores []float32
+}
+
+// Numbers are the values of a numeric request field, one for all vectors or one for each.
+type Numbers struct {
+	Name   string
+	Values []float64
 }
 
 // Log is the serving log of a service. A nil Log takes nothing. It is safe for concurrent use.

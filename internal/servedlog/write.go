@@ -7,8 +7,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/onehop/onehop/featurestore"
-	"github.com/onehop/onehop/featurestore/ingest"
 	"github.com/onehop/onehop/featurestore/online"
+	"github.com/onehop/onehop/featurestore/plan"
 	"github.com/onehop/onehop/featurestore/served"
 )
 
@@ -47,29 +47,11 @@ func (l *Log) write(ctx context.Context, v *Vectors) {
 // encode are the records of the vectors. Those that cannot be made are left out, and the error
 // says why the last one could not.
 func encode(v *Vectors) (records [][]byte, err error) {
-	var columns []served.Feature
+	e := &encoder{
+		Vectors: v, computer: v.Plan.Computer(), cells: make([]featurestore.Cell, v.Plan.Cells), request: make([]featurestore.Value, len(v.Plan.Request)),
+	}
 	for row := range v.Rows {
-		r := &served.Record{
-			Kind: v.Kind, Name: v.Name, Version: v.Version, Definitions: int64(v.Plan.Catalog.Version), RequestID: v.RequestID,
-			Row: int64(row), ReadTime: v.Now,
-		}
-		for i, e := range v.Plan.Entities {
-			r.Entities = append(r.Entities, served.Entity{Name: e.Name, Key: v.Keys[i].At(row)})
-		}
-		for i := range v.Fields {
-			if values := v.Values[i]; len(values) > 0 {
-				r.Request = append(r.Request, served.Field{Name: v.Fields[i].Name, Value: values[min(row, len(values)-1)]})
-			}
-		}
-		if v.Scores != nil {
-			score := float64(v.Scores[row])
-			r.Score = &score
-		}
-		if columns == nil {
-			columns = make([]served.Feature, len(v.Plan.Columns))
-		}
-		r.Features = columns
-		value, failed := encodeRow(v, r, row)
+		value, failed := e.encode(row)
 		if failed != nil {
 			err = failed
 			continue
@@ -79,39 +61,76 @@ func encode(v *Vectors) (records [][]byte, err error) {
 	return records, err
 }
 
-// encodeRow reads the values of one vector, and encodes it.
-func encodeRow(v *Vectors, r *served.Record, row int) ([]byte, error) {
-	first := 0
-	for i := range v.Plan.Views {
-		view := &v.Plan.Views[i]
-		n := v.Keys[view.Entity].Len()
-		at := first + min(row, n-1)
-		first += n
-		cells := make([]featurestore.Cell, len(view.Columns))
-		packed := v.Read.Row(at)
-		if err := view.Reader.Read(packed, v.Now, cells); err != nil {
-			return nil, err
-		}
-		for c, column := range view.Columns {
-			r.Features[column] = served.Feature{
-				Name: v.Plan.Columns[column].Ref.String(), Status: cells[c].Status, EventTime: cells[c].EventTime, JSON: served.ValueJSON(&cells[c].Value),
-			}
-		}
-		r.Rows = append(r.Rows, served.Row{View: view.Name, Generation: view.Generation, Marks: marksOf(v.Read, at)})
+// encoder makes the records of one request.
+type encoder struct {
+	*Vectors
+	computer *plan.Computer
+	cells    []featurestore.Cell
+	request  []featurestore.Value
+}
+
+// encode makes the record of one vector.
+func (e *encoder) encode(row int) ([]byte, error) {
+	r := &served.Record{
+		Kind: e.Kind, Name: e.Name, Version: e.Version, Definitions: int64(e.Plan.Catalog.Version), RequestID: e.RequestID,
+		Row: int64(row), ReadTime: e.Now,
+	}
+	for i, entity := range e.Plan.Entities {
+		r.Entities = append(r.Entities, served.Entity{Name: entity.Name, Key: e.Keys[i].At(row)})
+	}
+	e.fields(r, row)
+	if e.Scores != nil {
+		score := float64(e.Scores[row])
+		r.Score = &score
+	}
+	if err := e.read(r, row); err != nil {
+		return nil, err
+	}
+	e.computer.Compute(e.cells, e.request)
+	for i := range e.Plan.Columns {
+		column := &e.Plan.Columns[i]
+		cell := &e.cells[column.Cell]
+		r.Features = append(r.Features, served.Feature{
+			Name: column.Ref.String(), Status: cell.Status, EventTime: cell.EventTime, JSON: served.ValueJSON(&cell.Value),
+		})
 	}
 	return r.Encode()
+}
+
+// fields takes the request fields of a vector.
+func (e *encoder) fields(r *served.Record, row int) {
+	for i, values := range e.Request {
+		e.request[i] = values[min(row, len(values)-1)]
+		r.Request = append(r.Request, served.Field{Name: e.Plan.Request[i].Name, JSON: served.ValueJSON(&e.request[i])})
+	}
+	for _, n := range e.Numbers {
+		value := featurestore.FloatValue(n.Values[min(row, len(n.Values)-1)])
+		r.Request = append(r.Request, served.Field{Name: n.Name, JSON: served.ValueJSON(&value)})
+	}
+}
+
+// read reads the cells of a vector from its rows.
+func (e *encoder) read(r *served.Record, row int) error {
+	first := 0
+	for i := range e.Plan.Views {
+		view := &e.Plan.Views[i]
+		n := e.Keys[view.Entity].Len()
+		at := first + min(row, n-1)
+		first += n
+		if err := view.Reader.Read(e.Read.Row(at), e.Now, e.cells[view.First:view.First+len(view.Columns)]); err != nil {
+			return err
+		}
+		r.Rows = append(r.Rows, served.Row{View: view.Name, Generation: view.Generation, Marks: marksOf(e.Read, at)})
+	}
+	return nil
 }
 
 func marksOf(read *online.Read, row int) []served.Mark {
 	of := read.Marks(row)
 	marks := make([]served.Mark, 0, len(of))
 	for id, next := range of {
-		marks = append(marks, mark(id, next))
+		marks = append(marks, served.Mark{Topic: id.Topic, Partition: id.Partition, Next: next})
 	}
 	served.SortMarks(marks)
 	return marks
-}
-
-func mark(id ingest.PartitionID, next int64) served.Mark {
-	return served.Mark{Topic: id.Topic, Partition: id.Partition, Next: next}
 }

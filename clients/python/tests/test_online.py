@@ -18,26 +18,43 @@ from onehop.v1 import values_pb2
 def test_online_is_the_training_set_at_the_time_of_the_read(client: onehop.Client) -> None:
     keys = {"user_id": [*range(USERS), 12345], "movie_id": 1}
     ask = {
-        "features": ["user_ratings.*", "movie_ratings.*", "movie_info.*"],
+        "features": ["user_ratings.*", "movie_ratings.*", "movie_info.*", "match.*"],
         "statuses": True,
         "event_times": True,
     }
-    online = client.online_features(keys, **ask)
+    online = client.online_features(keys, request={"hour_of_day": [*range(USERS), 22.5]}, **ask)
     moment = onehop.read_time(online)
     assert abs(moment.timestamp() - time.time()) < 60
     times = pa.array([moment] * online.num_rows, pa.timestamp("us", "UTC"))
-    spine = online.select(["user_id", "movie_id"]).append_column("event_time", times)
+    spine = online.select(["user_id", "movie_id", "hour_of_day"]).append_column("event_time", times)
     joined = client.training_set(spine, **ask)
-    assert joined.column_names == ["user_id", "movie_id", "event_time", *online.column_names[2:]]
+    assert joined.column_names == [*spine.column_names, *online.column_names[3:]]
     for name in online.column_names:
         assert joined[name].type == online[name].type, name
         assert joined[name].to_pylist() == online[name].to_pylist(), name
     assert sum(n or 0 for n in online["user_ratings.count_lifetime"].to_pylist()) == EVENTS
     assert online["user_ratings.last_movies"][0].as_py()
     assert online["movie_info.title"][3].as_py() == "Ä"
+    assert online["match.late"].to_pylist() == [False] * USERS + [True]
+    gaps = zip(
+        online["movie_ratings.mean_rating_30d"].to_pylist(),
+        online["user_ratings.mean_rating_30d"].to_pylist(),
+    )
+    assert online["match.gap"].to_pylist() == [None if u is None else m - u for m, u in gaps]
+    assert online["match.gap"][0].as_py() is not None
     assert online["user_ratings.count_lifetime.status"][USERS].as_py() == "NOT_FOUND"
     last = datetime.fromtimestamp(START / 1e6 + EVENTS - USERS, timezone.utc)
     assert online["user_ratings.last_rating.event_time"][0].as_py() == last
+
+
+def test_request_fields_that_are_missing_are_named(client: onehop.Client) -> None:
+    with pytest.raises(onehop.InvalidArgument, match='"hour_of_day" is missing; feature "match'):
+        client.online_features({}, features=["match.late"])
+    view = client.feature_view("match")
+    assert view.request == (onehop.RequestField("hour_of_day", "float64"),)
+    assert [f.expression for f in view.features if f.name == "late"] == ["request.hour_of_day >= 22.0"]
+    assert not view.entity
+    assert not view.join_keys
 
 
 def test_types_are_those_of_the_definitions_where_no_value_shows_them(client: onehop.Client) -> None:

@@ -94,6 +94,14 @@ func fits(typ arrow.DataType, cell string) error {
 		if _, err := strconv.ParseInt(cell, 10, 64); err != nil {
 			return fmt.Errorf("%q is not an integer of 64 bits", shorten(cell))
 		}
+	case arrow.FLOAT64:
+		if _, err := strconv.ParseFloat(cell, 64); err != nil {
+			return fmt.Errorf("%q is not a number of 64 bits", shorten(cell))
+		}
+	case arrow.BOOL:
+		if cell != "true" && cell != "false" {
+			return fmt.Errorf("%q is neither true nor false", shorten(cell))
+		}
 	case arrow.TIMESTAMP:
 		_, err := table.ParseTime(cell)
 		return err

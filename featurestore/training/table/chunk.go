@@ -8,6 +8,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/util"
 
+	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/training"
 )
 
@@ -114,11 +115,14 @@ func (c *Chunk) Release() {
 	c.batches = nil
 }
 
-// convert reads times and keys. All columns are of one length, so they are allocated once.
+// convert reads times, keys and request fields. All columns are of one length, so they are allocated once.
 func (t *Table) convert(c *Chunk) error {
 	c.spine.Times = make([]int64, 0, c.Rows)
 	for _, columns := range t.keys {
 		c.spine.Keys = append(c.spine.Keys, newKeys(columns, c.Rows))
+	}
+	for _, field := range t.request {
+		c.spine.Request = append(c.spine.Request, training.NewColumn(featurestore.Ref{View: featurestore.RequestView, Column: field.name}, field.key, c.Rows, false))
 	}
 	first := c.First
 	for _, batch := range c.batches {
@@ -128,6 +132,11 @@ func (t *Table) convert(c *Chunk) error {
 		}
 		for i, columns := range t.keys {
 			if err := appendKeys(&c.spine.Keys[i], columns, batch, first); err != nil {
+				return err
+			}
+		}
+		for i, field := range t.request {
+			if err := setField(&c.spine.Request[i], int(first-c.First), batch.Column(field.index), first); err != nil {
 				return err
 			}
 		}

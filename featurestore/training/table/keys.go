@@ -101,25 +101,16 @@ func widen[T int32 | int16 | int8 | uint32 | uint16 | uint8](dst []int64, values
 }
 
 func appendTexts(dst []string, col arrow.Array, name string, first int64) ([]string, error) {
-	values := col
-	dictionary, _ := col.(*array.Dictionary)
-	if dictionary != nil {
-		values = dictionary.Dictionary()
-	}
-	texts, ok := values.(interface{ Value(i int) string })
-	if !ok {
-		return dst, fmt.Errorf("column %q: %w", name, errType)
+	value, err := textReader(col, name)
+	if err != nil {
+		return dst, err
 	}
 	for i := range col.Len() {
 		if col.IsNull(i) {
 			dst = append(dst, "")
 			continue
 		}
-		at := i
-		if dictionary != nil {
-			at = dictionary.GetValueIndex(i)
-		}
-		text := texts.Value(at)
+		text := value(i)
 		if problem := badText(text); problem != "" {
 			return dst, cellError(first+int64(i), name, "%s", problem)
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/plan"
 	"github.com/onehop/onehop/featurestore/served"
 )
 
@@ -53,16 +54,27 @@ func NewLogged(catalog *featurestore.Catalog, kind, name string, o LoggedOptions
 	if service == nil {
 		return nil, featurestore.Errorf(featurestore.Unknown, "there is no feature service %q", serviceName)
 	}
+	programs, err := plan.Programs(catalog)
+	if err != nil {
+		return nil, err
+	}
+	p, err := plan.Compile(catalog, programs, service.Columns)
+	if err != nil {
+		return nil, err
+	}
 	l.identity(model)
-	l.keys(catalog, service)
+	l.keys(p)
 	if model != nil {
 		for _, f := range model.Request {
-			l.request(f.Name)
+			l.request(f.Name, f.Type)
+		}
+	} else {
+		for _, f := range p.Request {
+			l.request(f.Name, f.Type)
 		}
 	}
-	for _, ref := range service.Columns {
-		column, _ := catalog.View(ref.View).Column(ref.Column)
-		l.feature(ref.String(), column.Type)
+	for i := range p.Columns {
+		l.feature(p.Columns[i].Ref.String(), p.Columns[i].Type)
 	}
 	if model != nil && o.Scores {
 		l.column("score", arrow.PrimitiveTypes.Float64, func(b array.Builder, r *served.Record) error {
@@ -109,15 +121,9 @@ func (l *Logged) identity(model *featurestore.Model) {
 	}
 }
 
-// keys adds a column for each join key of the service's entities.
-func (l *Logged) keys(catalog *featurestore.Catalog, service *featurestore.Service) {
-	var done []string
-	for _, ref := range service.Columns {
-		entity := catalog.Entity(catalog.View(ref.View).Entity)
-		if slices.Contains(done, entity.Name) {
-			continue
-		}
-		done = append(done, entity.Name)
+// keys adds a column for each join key of the plan's entities.
+func (l *Logged) keys(p *plan.Plan) {
+	for _, entity := range p.Entities {
 		for i, key := range entity.Keys {
 			l.column(key.Name, arrowType(key.Type), func(b array.Builder, r *served.Record) error {
 				at := slices.IndexFunc(r.Entities, func(e served.Entity) bool { return e.Name == entity.Name })
@@ -135,16 +141,30 @@ func (l *Logged) keys(catalog *featurestore.Catalog, service *featurestore.Servi
 	}
 }
 
-func (l *Logged) request(name string) {
-	l.column("request."+name, arrow.PrimitiveTypes.Float64, func(b array.Builder, r *served.Record) error {
+// request adds a column for a request field.
+func (l *Logged) request(name string, typ featurestore.Type) {
+	l.column("request."+name, arrowType(typ), func(b array.Builder, r *served.Record) error {
 		at := slices.IndexFunc(r.Request, func(f served.Field) bool { return f.Name == name })
 		if at < 0 {
 			b.AppendNull()
-		} else {
-			b.(*array.Float64Builder).Append(r.Request[at].Value)
+			return nil
 		}
-		return nil
+		return l.value(b, r, "request field", name, r.Request[at].JSON, typ)
 	})
+}
+
+// value adds a value from its JSON.
+func (l *Logged) value(b array.Builder, r *served.Record, noun, name, text string, typ featurestore.Type) error {
+	value, err := served.Value(text, typ)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s %q of request %s: %w: it was of another type then; leave the time before out (--since)", noun, name, r.RequestID, err)
+	case value.IsNull():
+		b.AppendNull()
+	default:
+		adder(b)(&value)
+	}
+	return nil
 }
 
 func (l *Logged) feature(name string, typ featurestore.Type) {
@@ -160,16 +180,7 @@ func (l *Logged) feature(name string, typ featurestore.Type) {
 			b.AppendNull()
 			return nil
 		}
-		value, err := served.Value(f.JSON, typ)
-		switch {
-		case err != nil:
-			return fmt.Errorf("feature %q of request %s: %w: it was of another type then; leave the time before out (--since)", name, r.RequestID, err)
-		case value.IsNull():
-			b.AppendNull()
-		default:
-			adder(b)(&value)
-		}
-		return nil
+		return l.value(b, r, "feature", name, f.JSON, typ)
 	})
 	if l.options.Statuses {
 		l.column(name+".status", arrow.BinaryTypes.String, func(b array.Builder, r *served.Record) error {

@@ -64,6 +64,8 @@ func (o Options) withDefaults() Options {
 const (
 	valueBytes = 64 // a featurestore.Value
 	textBytes  = 32 // of one text, nobody knows
+
+	computedLength = 100 // of a computed list, nobody knows
 )
 
 // chunkRows is how many rows the budget allows a chunk.
@@ -79,12 +81,19 @@ func chunkRows(join *training.Join, o *Options) int {
 			}
 		}
 	}
-	for i := range p.Columns {
-		c := &p.Columns[i]
-		row += 1 + cellBytes(c.Type, listLength(p.Views[c.View].View, c.Ref.Column))
-		if o.EventTimes {
-			row += 8
+	if o.EventTimes {
+		row += 8 * int64(p.Cells)
+	}
+	for i := range p.Views {
+		for _, c := range p.Views[i].Columns {
+			row += 1 + cellBytes(c.Type, int64(max(1, p.Views[i].Features[c.Feature].N)))
 		}
+	}
+	for i := range p.OnDemand {
+		row += 1 + cellBytes(p.OnDemand[i].Expression.Type(), computedLength)
+	}
+	for i := range p.Request {
+		row += 1 + cellBytes(p.Request[i].Type, 1)
 	}
 	return int(min(maxChunkRows, max(minChunkRows, o.Budget/row)))
 }
@@ -103,10 +112,4 @@ func cellBytes(t featurestore.Type, length int64) int64 {
 	default:
 		return 8
 	}
-}
-
-// listLength is how long the lists of a column may be.
-func listLength(view *featurestore.View, column string) int64 {
-	c, _ := view.Column(column)
-	return int64(max(1, view.Features[c.Feature].N))
 }

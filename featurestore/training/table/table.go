@@ -18,15 +18,17 @@ type Table struct {
 	schema  *arrow.Schema
 	time    column
 	// keys are, for each entity of the plan, the spine's columns of its join keys.
-	keys  [][]column
-	chunk int
+	keys [][]column
+	// request are the spine's columns of the plan's request fields.
+	request []column
+	chunk   int
 }
 
 // column is a column of the spine that the join reads.
 type column struct {
 	index int
 	name  string
-	key   featurestore.Type // of a join key
+	key   featurestore.Type // of a join key, or of a request field
 }
 
 // New checks that spines of a schema can be joined. Errors are [featurestore.Invalid], and
@@ -56,6 +58,13 @@ func New(join *training.Join, spine *arrow.Schema, o Options) (*Table, error) {
 		}
 		t.keys = append(t.keys, keys)
 	}
+	for _, field := range join.Plan().Request {
+		c, err := fieldColumn(spine, columns, &field)
+		if err != nil {
+			return nil, err
+		}
+		t.request = append(t.request, c)
+	}
 	fields := spine.Fields()
 	for _, f := range t.added() {
 		if _, there := columns[f.Name]; there {
@@ -71,13 +80,16 @@ func New(join *training.Join, spine *arrow.Schema, o Options) (*Table, error) {
 // Schema is the training set's: the columns of the spine, then those of the features.
 func (t *Table) Schema() *arrow.Schema { return t.schema }
 
-// Columns are the types that a plan's join keys and the column of times have at best; by
-// them, readers of formats without types read.
+// Columns are the types that a plan's join keys, its request fields and the column of times
+// have at best; by them, readers of formats without types read.
 func Columns(p *plan.Plan, timeColumn string) map[string]arrow.DataType {
 	if timeColumn == "" {
 		timeColumn = TimeColumn
 	}
 	columns := map[string]arrow.DataType{timeColumn: microseconds}
+	for i := range p.Request {
+		columns[p.Request[i].Name] = arrowType(p.Request[i].Type)
+	}
 	for _, entity := range p.Entities {
 		for _, key := range entity.Keys {
 			columns[key.Name] = arrowType(key.Type)

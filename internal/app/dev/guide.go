@@ -79,8 +79,7 @@ func (e *environment) writeExamples(b *strings.Builder) {
 // examplePredict is a request of GetFeaturesAndPredict for two candidates.
 func examplePredict(catalog *featurestore.Catalog, model *featurestore.Model) any {
 	entities, candidates, fields := map[string]any{}, map[string]any{}, map[string]any{}
-	for _, column := range catalog.Service(model.Service).Columns {
-		name := catalog.View(column.View).Entity
+	for _, name := range catalog.EntitiesOf(catalog.Service(model.Service).Columns) {
 		for _, key := range catalog.Entity(name).Keys {
 			if name == model.Candidates {
 				candidates[key.Name] = exampleValues(key.Type, 2)

@@ -34,7 +34,10 @@ type GetOnlineFeaturesRequest struct {
 	Entities map[string]*Values `protobuf:"bytes,3,rep,name=entities,proto3" json:"entities,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Answer from a store that is being refilled too, instead of failing with
 	// UNAVAILABLE. Values then have status STALE, and what has none yet FILLING.
-	AllowStale    bool `protobuf:"varint,4,opt,name=allow_stale,json=allowStale,proto3" json:"allow_stale,omitempty"`
+	AllowStale bool `protobuf:"varint,4,opt,name=allow_stale,json=allowStale,proto3" json:"allow_stale,omitempty"`
+	// The request fields from which on-demand features are computed: one value each for every
+	// row, or one for each row.
+	Request       map[string]*Values `protobuf:"bytes,5,rep,name=request,proto3" json:"request,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -95,6 +98,13 @@ func (x *GetOnlineFeaturesRequest) GetAllowStale() bool {
 		return x.AllowStale
 	}
 	return false
+}
+
+func (x *GetOnlineFeaturesRequest) GetRequest() map[string]*Values {
+	if x != nil {
+		return x.Request
+	}
+	return nil
 }
 
 // GetOnlineFeaturesResponse holds a column for each feature.
@@ -285,7 +295,7 @@ func (*ListFeatureViewsRequest) Descriptor() ([]byte, []int) {
 // ListFeatureViewsResponse lists feature views.
 type ListFeatureViewsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The feature views by name.
+	// The feature views, and after them the groups of on-demand features.
 	Views []*FeatureView `protobuf:"bytes,1,rep,name=views,proto3" json:"views,omitempty"`
 	// The version of the definitions that answered.
 	DefinitionsVersion int64 `protobuf:"varint,2,opt,name=definitions_version,json=definitionsVersion,proto3" json:"definitions_version,omitempty"`
@@ -429,7 +439,8 @@ func (x *GetFeatureViewResponse) GetView() *FeatureView {
 	return nil
 }
 
-// FeatureView describes a feature view.
+// FeatureView describes a feature view, or a group of on-demand features, which has no
+// entity and no source.
 type FeatureView struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its name.
@@ -445,7 +456,9 @@ type FeatureView struct {
 	// The generation that is served.
 	Generation int64 `protobuf:"varint,6,opt,name=generation,proto3" json:"generation,omitempty"`
 	// Its features, one for each window.
-	Features      []*FeatureDescription `protobuf:"bytes,7,rep,name=features,proto3" json:"features,omitempty"`
+	Features []*FeatureDescription `protobuf:"bytes,7,rep,name=features,proto3" json:"features,omitempty"`
+	// The request fields from which the features of an on-demand group are computed.
+	Request       []*RequestField `protobuf:"bytes,8,rep,name=request,proto3" json:"request,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -529,6 +542,68 @@ func (x *FeatureView) GetFeatures() []*FeatureDescription {
 	return nil
 }
 
+func (x *FeatureView) GetRequest() []*RequestField {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+// RequestField is a field that a request brings, or a column of a spine.
+type RequestField struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Its type: "int64", "float64", "string" or "bool".
+	Type          string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RequestField) Reset() {
+	*x = RequestField{}
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequestField) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequestField) ProtoMessage() {}
+
+func (x *RequestField) ProtoReflect() protoreflect.Message {
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequestField.ProtoReflect.Descriptor instead.
+func (*RequestField) Descriptor() ([]byte, []int) {
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *RequestField) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RequestField) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
 // JoinKey is a part of an entity's key.
 type JoinKey struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -542,7 +617,7 @@ type JoinKey struct {
 
 func (x *JoinKey) Reset() {
 	*x = JoinKey{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[8]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -554,7 +629,7 @@ func (x *JoinKey) String() string {
 func (*JoinKey) ProtoMessage() {}
 
 func (x *JoinKey) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[8]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -567,7 +642,7 @@ func (x *JoinKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinKey.ProtoReflect.Descriptor instead.
 func (*JoinKey) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{8}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *JoinKey) GetName() string {
@@ -598,14 +673,16 @@ type FeatureDescription struct {
 	// The window: "1h", "30d", "lifetime"; empty for a feature without windows.
 	Window string `protobuf:"bytes,5,opt,name=window,proto3" json:"window,omitempty"`
 	// What the feature means, in the words of its definition.
-	Description   string `protobuf:"bytes,6,opt,name=description,proto3" json:"description,omitempty"`
+	Description string `protobuf:"bytes,6,opt,name=description,proto3" json:"description,omitempty"`
+	// The expression of an on-demand feature; it has no aggregate.
+	Expression    string `protobuf:"bytes,7,opt,name=expression,proto3" json:"expression,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FeatureDescription) Reset() {
 	*x = FeatureDescription{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[9]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -617,7 +694,7 @@ func (x *FeatureDescription) String() string {
 func (*FeatureDescription) ProtoMessage() {}
 
 func (x *FeatureDescription) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[9]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -630,7 +707,7 @@ func (x *FeatureDescription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FeatureDescription.ProtoReflect.Descriptor instead.
 func (*FeatureDescription) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{9}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *FeatureDescription) GetName() string {
@@ -675,6 +752,13 @@ func (x *FeatureDescription) GetDescription() string {
 	return ""
 }
 
+func (x *FeatureDescription) GetExpression() string {
+	if x != nil {
+		return x.Expression
+	}
+	return ""
+}
+
 // PushEventsRequest brings events of one source.
 type PushEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -688,7 +772,7 @@ type PushEventsRequest struct {
 
 func (x *PushEventsRequest) Reset() {
 	*x = PushEventsRequest{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[10]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -700,7 +784,7 @@ func (x *PushEventsRequest) String() string {
 func (*PushEventsRequest) ProtoMessage() {}
 
 func (x *PushEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[10]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -713,7 +797,7 @@ func (x *PushEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushEventsRequest.ProtoReflect.Descriptor instead.
 func (*PushEventsRequest) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{10}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PushEventsRequest) GetSource() string {
@@ -741,7 +825,7 @@ type PushEventsResponse struct {
 
 func (x *PushEventsResponse) Reset() {
 	*x = PushEventsResponse{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[11]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -753,7 +837,7 @@ func (x *PushEventsResponse) String() string {
 func (*PushEventsResponse) ProtoMessage() {}
 
 func (x *PushEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[11]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -766,7 +850,7 @@ func (x *PushEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushEventsResponse.ProtoReflect.Descriptor instead.
 func (*PushEventsResponse) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{11}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PushEventsResponse) GetPositions() []*EventPosition {
@@ -789,7 +873,7 @@ type EventPosition struct {
 
 func (x *EventPosition) Reset() {
 	*x = EventPosition{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[12]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -801,7 +885,7 @@ func (x *EventPosition) String() string {
 func (*EventPosition) ProtoMessage() {}
 
 func (x *EventPosition) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[12]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -814,7 +898,7 @@ func (x *EventPosition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventPosition.ProtoReflect.Descriptor instead.
 func (*EventPosition) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{12}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *EventPosition) GetPartition() int32 {
@@ -838,8 +922,8 @@ type GetTrainingSetRequest struct {
 	FeatureService string `protobuf:"bytes,1,opt,name=feature_service,json=featureService,proto3" json:"feature_service,omitempty"`
 	// Or features by name: "view.feature", "view.*".
 	Features []string `protobuf:"bytes,2,rep,name=features,proto3" json:"features,omitempty"`
-	// The rows: a column for each join key, named like it, a column of times, and any others,
-	// which come back as they are.
+	// The rows: a column for each join key and for each request field of on-demand features,
+	// named like it, a column of times, and any others. All come back as they are.
 	//
 	// Types that are valid to be assigned to Spine:
 	//
@@ -868,7 +952,7 @@ type GetTrainingSetRequest struct {
 
 func (x *GetTrainingSetRequest) Reset() {
 	*x = GetTrainingSetRequest{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[13]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -880,7 +964,7 @@ func (x *GetTrainingSetRequest) String() string {
 func (*GetTrainingSetRequest) ProtoMessage() {}
 
 func (x *GetTrainingSetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[13]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -893,7 +977,7 @@ func (x *GetTrainingSetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrainingSetRequest.ProtoReflect.Descriptor instead.
 func (*GetTrainingSetRequest) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{13}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetTrainingSetRequest) GetFeatureService() string {
@@ -1015,7 +1099,7 @@ type GetTrainingSetResponse struct {
 
 func (x *GetTrainingSetResponse) Reset() {
 	*x = GetTrainingSetResponse{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[14]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1027,7 +1111,7 @@ func (x *GetTrainingSetResponse) String() string {
 func (*GetTrainingSetResponse) ProtoMessage() {}
 
 func (x *GetTrainingSetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[14]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1040,7 +1124,7 @@ func (x *GetTrainingSetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrainingSetResponse.ProtoReflect.Descriptor instead.
 func (*GetTrainingSetResponse) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{14}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetTrainingSetResponse) GetArrow() []byte {
@@ -1094,7 +1178,7 @@ type ViewJoin struct {
 
 func (x *ViewJoin) Reset() {
 	*x = ViewJoin{}
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[15]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1106,7 +1190,7 @@ func (x *ViewJoin) String() string {
 func (*ViewJoin) ProtoMessage() {}
 
 func (x *ViewJoin) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_feature_service_proto_msgTypes[15]
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1119,7 +1203,7 @@ func (x *ViewJoin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ViewJoin.ProtoReflect.Descriptor instead.
 func (*ViewJoin) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{15}
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ViewJoin) GetView() string {
@@ -1147,15 +1231,18 @@ var File_onehop_v1_feature_service_proto protoreflect.FileDescriptor
 
 const file_onehop_v1_feature_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1fonehop/v1/feature_service.proto\x12\tonehop.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16onehop/v1/values.proto\"\xd1\x03\n" +
+	"\x1fonehop/v1/feature_service.proto\x12\tonehop.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16onehop/v1/values.proto\"\xf5\x04\n" +
 	"\x18GetOnlineFeaturesRequest\x121\n" +
 	"\x0ffeature_service\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x0efeatureService\x12.\n" +
-	"\bfeatures\x18\x02 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10\xe8\a\"\ar\x05\x10\x03\x18\xac\x02R\bfeatures\x12Y\n" +
-	"\bentities\x18\x03 \x03(\v21.onehop.v1.GetOnlineFeaturesRequest.EntitiesEntryB\n" +
-	"\xbaH\a\x9a\x01\x04\b\x01\x10 R\bentities\x12\x1f\n" +
+	"\bfeatures\x18\x02 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10\xe8\a\"\ar\x05\x10\x03\x18\xac\x02R\bfeatures\x12W\n" +
+	"\bentities\x18\x03 \x03(\v21.onehop.v1.GetOnlineFeaturesRequest.EntitiesEntryB\b\xbaH\x05\x9a\x01\x02\x10 R\bentities\x12\x1f\n" +
 	"\vallow_stale\x18\x04 \x01(\bR\n" +
-	"allowStale\x1aN\n" +
+	"allowStale\x12U\n" +
+	"\arequest\x18\x05 \x03(\v20.onehop.v1.GetOnlineFeaturesRequest.RequestEntryB\t\xbaH\x06\x9a\x01\x03\x10\x80\x02R\arequest\x1aN\n" +
 	"\rEntitiesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
+	"\x05value\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x05value:\x028\x01\x1aM\n" +
+	"\fRequestEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
 	"\x05value\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x05value:\x028\x01:\x85\x01\xbaH\x81\x01\x1a\x7f\n" +
 	"\x18get_online_features.what\x12'give either feature_service or features\x1a:(this.feature_service == '') != (size(this.features) == 0)\"\xe6\x01\n" +
@@ -1180,7 +1267,7 @@ const file_onehop_v1_feature_service_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x04name\"D\n" +
 	"\x16GetFeatureViewResponse\x12*\n" +
-	"\x04view\x18\x01 \x01(\v2\x16.onehop.v1.FeatureViewR\x04view\"\xfe\x01\n" +
+	"\x04view\x18\x01 \x01(\v2\x16.onehop.v1.FeatureViewR\x04view\"\xb1\x02\n" +
 	"\vFeatureView\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06entity\x18\x02 \x01(\tR\x06entity\x12/\n" +
@@ -1191,17 +1278,24 @@ const file_onehop_v1_feature_service_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\x06 \x01(\x03R\n" +
 	"generation\x129\n" +
-	"\bfeatures\x18\a \x03(\v2\x1d.onehop.v1.FeatureDescriptionR\bfeatures\"1\n" +
+	"\bfeatures\x18\a \x03(\v2\x1d.onehop.v1.FeatureDescriptionR\bfeatures\x121\n" +
+	"\arequest\x18\b \x03(\v2\x17.onehop.v1.RequestFieldR\arequest\"6\n" +
+	"\fRequestField\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\"1\n" +
 	"\aJoinKey\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04type\x18\x02 \x01(\tR\x04type\"\xaa\x01\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\"\xca\x01\n" +
 	"\x12FeatureDescription\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x1c\n" +
 	"\taggregate\x18\x03 \x01(\tR\taggregate\x12\x14\n" +
 	"\x05field\x18\x04 \x01(\tR\x05field\x12\x16\n" +
 	"\x06window\x18\x05 \x01(\tR\x06window\x12 \n" +
-	"\vdescription\x18\x06 \x01(\tR\vdescription\"d\n" +
+	"\vdescription\x18\x06 \x01(\tR\vdescription\x12\x1e\n" +
+	"\n" +
+	"expression\x18\a \x01(\tR\n" +
+	"expression\"d\n" +
 	"\x11PushEventsRequest\x12\"\n" +
 	"\x06source\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x06source\x12+\n" +
@@ -1258,7 +1352,7 @@ func file_onehop_v1_feature_service_proto_rawDescGZIP() []byte {
 	return file_onehop_v1_feature_service_proto_rawDescData
 }
 
-var file_onehop_v1_feature_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_onehop_v1_feature_service_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_onehop_v1_feature_service_proto_goTypes = []any{
 	(*GetOnlineFeaturesRequest)(nil),  // 0: onehop.v1.GetOnlineFeaturesRequest
 	(*GetOnlineFeaturesResponse)(nil), // 1: onehop.v1.GetOnlineFeaturesResponse
@@ -1268,44 +1362,49 @@ var file_onehop_v1_feature_service_proto_goTypes = []any{
 	(*GetFeatureViewRequest)(nil),     // 5: onehop.v1.GetFeatureViewRequest
 	(*GetFeatureViewResponse)(nil),    // 6: onehop.v1.GetFeatureViewResponse
 	(*FeatureView)(nil),               // 7: onehop.v1.FeatureView
-	(*JoinKey)(nil),                   // 8: onehop.v1.JoinKey
-	(*FeatureDescription)(nil),        // 9: onehop.v1.FeatureDescription
-	(*PushEventsRequest)(nil),         // 10: onehop.v1.PushEventsRequest
-	(*PushEventsResponse)(nil),        // 11: onehop.v1.PushEventsResponse
-	(*EventPosition)(nil),             // 12: onehop.v1.EventPosition
-	(*GetTrainingSetRequest)(nil),     // 13: onehop.v1.GetTrainingSetRequest
-	(*GetTrainingSetResponse)(nil),    // 14: onehop.v1.GetTrainingSetResponse
-	(*ViewJoin)(nil),                  // 15: onehop.v1.ViewJoin
-	nil,                               // 16: onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry
-	(*Column)(nil),                    // 17: onehop.v1.Column
-	(*Values)(nil),                    // 18: onehop.v1.Values
+	(*RequestField)(nil),              // 8: onehop.v1.RequestField
+	(*JoinKey)(nil),                   // 9: onehop.v1.JoinKey
+	(*FeatureDescription)(nil),        // 10: onehop.v1.FeatureDescription
+	(*PushEventsRequest)(nil),         // 11: onehop.v1.PushEventsRequest
+	(*PushEventsResponse)(nil),        // 12: onehop.v1.PushEventsResponse
+	(*EventPosition)(nil),             // 13: onehop.v1.EventPosition
+	(*GetTrainingSetRequest)(nil),     // 14: onehop.v1.GetTrainingSetRequest
+	(*GetTrainingSetResponse)(nil),    // 15: onehop.v1.GetTrainingSetResponse
+	(*ViewJoin)(nil),                  // 16: onehop.v1.ViewJoin
+	nil,                               // 17: onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry
+	nil,                               // 18: onehop.v1.GetOnlineFeaturesRequest.RequestEntry
+	(*Column)(nil),                    // 19: onehop.v1.Column
+	(*Values)(nil),                    // 20: onehop.v1.Values
 }
 var file_onehop_v1_feature_service_proto_depIdxs = []int32{
-	16, // 0: onehop.v1.GetOnlineFeaturesRequest.entities:type_name -> onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry
-	17, // 1: onehop.v1.GetOnlineFeaturesResponse.columns:type_name -> onehop.v1.Column
-	2,  // 2: onehop.v1.GetOnlineFeaturesResponse.later_reads:type_name -> onehop.v1.LaterRead
-	7,  // 3: onehop.v1.ListFeatureViewsResponse.views:type_name -> onehop.v1.FeatureView
-	7,  // 4: onehop.v1.GetFeatureViewResponse.view:type_name -> onehop.v1.FeatureView
-	8,  // 5: onehop.v1.FeatureView.join_keys:type_name -> onehop.v1.JoinKey
-	9,  // 6: onehop.v1.FeatureView.features:type_name -> onehop.v1.FeatureDescription
-	12, // 7: onehop.v1.PushEventsResponse.positions:type_name -> onehop.v1.EventPosition
-	15, // 8: onehop.v1.GetTrainingSetResponse.views:type_name -> onehop.v1.ViewJoin
-	18, // 9: onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry.value:type_name -> onehop.v1.Values
-	0,  // 10: onehop.v1.FeatureService.GetOnlineFeatures:input_type -> onehop.v1.GetOnlineFeaturesRequest
-	3,  // 11: onehop.v1.FeatureService.ListFeatureViews:input_type -> onehop.v1.ListFeatureViewsRequest
-	5,  // 12: onehop.v1.FeatureService.GetFeatureView:input_type -> onehop.v1.GetFeatureViewRequest
-	10, // 13: onehop.v1.FeatureService.PushEvents:input_type -> onehop.v1.PushEventsRequest
-	13, // 14: onehop.v1.FeatureService.GetTrainingSet:input_type -> onehop.v1.GetTrainingSetRequest
-	1,  // 15: onehop.v1.FeatureService.GetOnlineFeatures:output_type -> onehop.v1.GetOnlineFeaturesResponse
-	4,  // 16: onehop.v1.FeatureService.ListFeatureViews:output_type -> onehop.v1.ListFeatureViewsResponse
-	6,  // 17: onehop.v1.FeatureService.GetFeatureView:output_type -> onehop.v1.GetFeatureViewResponse
-	11, // 18: onehop.v1.FeatureService.PushEvents:output_type -> onehop.v1.PushEventsResponse
-	14, // 19: onehop.v1.FeatureService.GetTrainingSet:output_type -> onehop.v1.GetTrainingSetResponse
-	15, // [15:20] is the sub-list for method output_type
-	10, // [10:15] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	17, // 0: onehop.v1.GetOnlineFeaturesRequest.entities:type_name -> onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry
+	18, // 1: onehop.v1.GetOnlineFeaturesRequest.request:type_name -> onehop.v1.GetOnlineFeaturesRequest.RequestEntry
+	19, // 2: onehop.v1.GetOnlineFeaturesResponse.columns:type_name -> onehop.v1.Column
+	2,  // 3: onehop.v1.GetOnlineFeaturesResponse.later_reads:type_name -> onehop.v1.LaterRead
+	7,  // 4: onehop.v1.ListFeatureViewsResponse.views:type_name -> onehop.v1.FeatureView
+	7,  // 5: onehop.v1.GetFeatureViewResponse.view:type_name -> onehop.v1.FeatureView
+	9,  // 6: onehop.v1.FeatureView.join_keys:type_name -> onehop.v1.JoinKey
+	10, // 7: onehop.v1.FeatureView.features:type_name -> onehop.v1.FeatureDescription
+	8,  // 8: onehop.v1.FeatureView.request:type_name -> onehop.v1.RequestField
+	13, // 9: onehop.v1.PushEventsResponse.positions:type_name -> onehop.v1.EventPosition
+	16, // 10: onehop.v1.GetTrainingSetResponse.views:type_name -> onehop.v1.ViewJoin
+	20, // 11: onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry.value:type_name -> onehop.v1.Values
+	20, // 12: onehop.v1.GetOnlineFeaturesRequest.RequestEntry.value:type_name -> onehop.v1.Values
+	0,  // 13: onehop.v1.FeatureService.GetOnlineFeatures:input_type -> onehop.v1.GetOnlineFeaturesRequest
+	3,  // 14: onehop.v1.FeatureService.ListFeatureViews:input_type -> onehop.v1.ListFeatureViewsRequest
+	5,  // 15: onehop.v1.FeatureService.GetFeatureView:input_type -> onehop.v1.GetFeatureViewRequest
+	11, // 16: onehop.v1.FeatureService.PushEvents:input_type -> onehop.v1.PushEventsRequest
+	14, // 17: onehop.v1.FeatureService.GetTrainingSet:input_type -> onehop.v1.GetTrainingSetRequest
+	1,  // 18: onehop.v1.FeatureService.GetOnlineFeatures:output_type -> onehop.v1.GetOnlineFeaturesResponse
+	4,  // 19: onehop.v1.FeatureService.ListFeatureViews:output_type -> onehop.v1.ListFeatureViewsResponse
+	6,  // 20: onehop.v1.FeatureService.GetFeatureView:output_type -> onehop.v1.GetFeatureViewResponse
+	12, // 21: onehop.v1.FeatureService.PushEvents:output_type -> onehop.v1.PushEventsResponse
+	15, // 22: onehop.v1.FeatureService.GetTrainingSet:output_type -> onehop.v1.GetTrainingSetResponse
+	18, // [18:23] is the sub-list for method output_type
+	13, // [13:18] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_onehop_v1_feature_service_proto_init() }
@@ -1314,7 +1413,7 @@ func file_onehop_v1_feature_service_proto_init() {
 		return
 	}
 	file_onehop_v1_values_proto_init()
-	file_onehop_v1_feature_service_proto_msgTypes[13].OneofWrappers = []any{
+	file_onehop_v1_feature_service_proto_msgTypes[14].OneofWrappers = []any{
 		(*GetTrainingSetRequest_Arrow)(nil),
 		(*GetTrainingSetRequest_Sql)(nil),
 	}
@@ -1324,7 +1423,7 @@ func file_onehop_v1_feature_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_onehop_v1_feature_service_proto_rawDesc), len(file_onehop_v1_feature_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

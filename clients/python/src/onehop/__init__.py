@@ -21,7 +21,7 @@ from onehop._errors import (
 )
 from onehop._spine import Query
 from onehop._training import Resume
-from onehop._types import Feature, FeatureView, JoinKey, Model, Position, Ranking, Scores
+from onehop._types import Feature, FeatureView, JoinKey, Model, Position, Ranking, RequestField, Scores
 
 __all__ = [
     "TLS",
@@ -41,6 +41,7 @@ __all__ = [
     "Position",
     "Query",
     "Ranking",
+    "RequestField",
     "ResourceExhausted",
     "Resume",
     "Scores",

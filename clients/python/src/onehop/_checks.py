@@ -122,7 +122,8 @@ def read_texts(array: pa.Array, name: str, typ: pa.DataType) -> pa.Array:
     if cast is not None:
         return cast
     row = next(row for row in range(len(array)) if _cast(array.slice(row, 1), typ) is None)
-    raise cell(row + 1, name, f'"{array[row].as_py()[:40]}" is not an integer of 64 bits')
+    wanted = {"int64": "an integer of 64 bits", "double": "a number", "bool": "true or false"}
+    raise cell(row + 1, name, f'"{array[row].as_py()[:40]}" is not {wanted[str(typ)]}')
 
 
 def _cast(array: pa.Array, typ: pa.DataType) -> pa.Array | None:

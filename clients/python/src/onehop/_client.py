@@ -190,13 +190,13 @@ class Client:
         return pa.RecordBatchReader.from_batches(schema, itertools.chain(first, batches))
 
     def _key_types(self) -> dict[str, str]:
-        """Return the types of all join keys, but of those whose name has several."""
+        """Return the types of all join keys and request fields whose name has one."""
         types: dict[str, str] = {}
         twice: set[str] = set()
         for view in self.feature_views():
-            for key in view.join_keys:
-                if types.setdefault(key.name, key.type) != key.type:
-                    twice.add(key.name)
+            for name, t in (*view.join_keys, *view.request):
+                if types.setdefault(name, t) != t:
+                    twice.add(name)
         return {name: t for name, t in types.items() if name not in twice}
 
     def online_features(
@@ -205,31 +205,37 @@ class Client:
         *,
         features: Optional[Sequence[str]] = None,
         service: Optional[str] = None,
+        request: Optional[Mapping[str, Any]] = None,
         allow_stale: bool = False,
         statuses: bool = False,
         event_times: bool = False,
         timeout: Optional[float] = None,
     ) -> pa.Table:
-        """Read features as of now: a row for each entity, the join keys first.
+        """Read features as of now: a row for each entity, join keys and request fields first.
 
         ``entities`` has for each join key as many values as there are rows, or one for all:
         ``{"user_id": [1, 2]}``. ``features``, ``service``, ``statuses`` and ``event_times`` are
-        as in :meth:`training_set_batches`. ``allow_stale`` answers from a store that is being
+        as in :meth:`training_set_batches`. ``request`` has the request fields from which on-demand
+        features are computed: as many values as there are rows, or one for all:
+        ``{"hour_of_day": 22.0}``; in a training set they are columns of the spine.
+        ``allow_stale`` answers from a store that is being
         refilled, too, instead of raising :class:`onehop.Unavailable`.
 
         :func:`onehop.read_time` is the time of the read. An entity with a newer event, by a clock
         that was ahead, is read just after that.
         """
         keys = _values.to_arrays("entities", entities)
-        request = features_pb.GetOnlineFeaturesRequest(
+        fields = _values.to_arrays("request", request or {})
+        message = features_pb.GetOnlineFeaturesRequest(
             feature_service=service or "",
             features=_names(features),
             entities=_values.to_values("entities", keys),
+            request=_values.to_values("request", fields),
             allow_stale=allow_stale,
         )
-        answer = call(self._features.GetOnlineFeatures, request, self._seconds(timeout), self._metadata)
+        answer = call(self._features.GetOnlineFeatures, message, self._seconds(timeout), self._metadata)
         names, arrays = _values.from_columns(answer.columns, statuses, event_times, self._type_of)
-        for name, array in reversed(keys.items()):
+        for name, array in reversed([*keys.items(), *fields.items()]):
             names.insert(0, name)
             arrays.insert(0, array if len(array) == answer.rows else pa.repeat(array[0], answer.rows))
         table = pa.table(arrays, names=names)

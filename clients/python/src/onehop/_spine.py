@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 MAX_PART = 48 << 20
 _BATCH_ROWS = 8192
-_KEY_TYPES = {"int64": pa.int64(), "string": pa.string(), "bytes": pa.binary()}
+_KEY_TYPES = {
+    "int64": pa.int64(),
+    "string": pa.string(),
+    "bytes": pa.binary(),
+    "float64": pa.float64(),
+    "bool": pa.bool_(),
+}
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,8 @@ def open_rows(
 ) -> tuple[pa.RecordBatchReader, Optional[int]]:
     """Open a spine that is not a query; the number of its rows is None where it is not known.
 
-    key_types are the types of the join keys that the service knows, for files without types.
+    key_types are the types of the join keys and request fields that the service knows, for
+    files without types.
     """
     if is_frame(spine):
         spine = _from_frame(spine)

@@ -19,6 +19,13 @@ def moment(microseconds: int) -> datetime.datetime:
     return _EPOCH + datetime.timedelta(microseconds=microseconds)
 
 
+class RequestField(NamedTuple):
+    """A field of a request, from which on-demand features are computed: name and type."""
+
+    name: str
+    type: str
+
+
 class JoinKey(NamedTuple):
     """A part of an entity's key: its name and its type, "int64", "string" or "bytes"."""
 
@@ -28,7 +35,7 @@ class JoinKey(NamedTuple):
 
 @dataclass(frozen=True)
 class Feature:
-    """One feature of a view, over one window."""
+    """One feature of a view, over one window, or an on-demand one, which has an expression."""
 
     name: str
     type: str
@@ -36,11 +43,16 @@ class Feature:
     field: str
     window: str
     description: str
+    expression: str = ""
 
 
 @dataclass(frozen=True)
 class FeatureView:
-    """A feature view. ``ttl`` is None for values that do not expire."""
+    """A feature view, or a group of on-demand features, which has no entity and no source.
+
+    ``ttl`` is None for values that do not expire. ``request`` are the fields from which
+    on-demand features are computed.
+    """
 
     name: str
     entity: str
@@ -49,6 +61,7 @@ class FeatureView:
     ttl: Optional[datetime.timedelta]
     generation: int
     features: Sequence[Feature]
+    request: Sequence[RequestField] = ()
 
 
 @dataclass(frozen=True)
@@ -109,8 +122,10 @@ def view_of(m: feature_service_pb2.FeatureView) -> FeatureView:
         ttl=datetime.timedelta(seconds=m.ttl_seconds) if m.ttl_seconds else None,
         generation=m.generation,
         features=tuple(
-            Feature(f.name, f.type, f.aggregate, f.field, f.window, f.description) for f in m.features
+            Feature(f.name, f.type, f.aggregate, f.field, f.window, f.description, f.expression)
+            for f in m.features
         ),
+        request=tuple(RequestField(r.name, r.type) for r in m.request),
     )
 
 

@@ -46,10 +46,32 @@ class GetOnlineFeaturesRequest(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class RequestEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _values_pb2.Values: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _values_pb2.Values | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     FEATURE_SERVICE_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
     ENTITIES_FIELD_NUMBER: _builtins.int
     ALLOW_STALE_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
     feature_service: _builtins.str
     """The name of a feature service."""
     allow_stale: _builtins.bool
@@ -66,6 +88,12 @@ class GetOnlineFeaturesRequest(_message.Message):
         A join key with one value holds for every row.
         """
 
+    @_builtins.property
+    def request(self) -> _containers.MessageMap[_builtins.str, _values_pb2.Values]:
+        """The request fields from which on-demand features are computed: one value each for every
+        row, or one for each row.
+        """
+
     def __init__(
         self,
         *,
@@ -73,10 +101,11 @@ class GetOnlineFeaturesRequest(_message.Message):
         features: _abc.Iterable[_builtins.str] | None = ...,
         entities: _abc.Mapping[_builtins.str, _values_pb2.Values] | None = ...,
         allow_stale: _builtins.bool = ...,
+        request: _abc.Mapping[_builtins.str, _values_pb2.Values] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_stale", b"allow_stale", "entities", b"entities", "feature_service", b"feature_service", "features", b"features"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_stale", b"allow_stale", "entities", b"entities", "feature_service", b"feature_service", "features", b"features", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -187,7 +216,7 @@ class ListFeatureViewsResponse(_message.Message):
     """The version of the definitions that answered."""
     @_builtins.property
     def views(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeatureView]:
-        """The feature views by name."""
+        """The feature views, and after them the groups of on-demand features."""
 
     def __init__(
         self,
@@ -251,7 +280,9 @@ Global___GetFeatureViewResponse: _TypeAlias = GetFeatureViewResponse  # noqa: Y0
 
 @_typing.final
 class FeatureView(_message.Message):
-    """FeatureView describes a feature view."""
+    """FeatureView describes a feature view, or a group of on-demand features, which has no
+    entity and no source.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -262,6 +293,7 @@ class FeatureView(_message.Message):
     TTL_SECONDS_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     entity: _builtins.str
@@ -280,6 +312,10 @@ class FeatureView(_message.Message):
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeatureDescription]:
         """Its features, one for each window."""
 
+    @_builtins.property
+    def request(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequestField]:
+        """The request fields from which the features of an on-demand group are computed."""
+
     def __init__(
         self,
         *,
@@ -290,14 +326,41 @@ class FeatureView(_message.Message):
         ttl_seconds: _builtins.int = ...,
         generation: _builtins.int = ...,
         features: _abc.Iterable[Global___FeatureDescription] | None = ...,
+        request: _abc.Iterable[Global___RequestField] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entity", b"entity", "features", b"features", "generation", b"generation", "join_keys", b"join_keys", "name", b"name", "source", b"source", "ttl_seconds", b"ttl_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entity", b"entity", "features", b"features", "generation", b"generation", "join_keys", b"join_keys", "name", b"name", "request", b"request", "source", b"source", "ttl_seconds", b"ttl_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FeatureView: _TypeAlias = FeatureView  # noqa: Y015
+
+@_typing.final
+class RequestField(_message.Message):
+    """RequestField is a field that a request brings, or a column of a spine."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    type: _builtins.str
+    """Its type: "int64", "float64", "string" or "bool"."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        type: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestField: _TypeAlias = RequestField  # noqa: Y015
 
 @_typing.final
 class JoinKey(_message.Message):
@@ -337,6 +400,7 @@ class FeatureDescription(_message.Message):
     FIELD_FIELD_NUMBER: _builtins.int
     WINDOW_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
+    EXPRESSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name within the view, as in "view.name"."""
     type: _builtins.str
@@ -349,6 +413,8 @@ class FeatureDescription(_message.Message):
     """The window: "1h", "30d", "lifetime"; empty for a feature without windows."""
     description: _builtins.str
     """What the feature means, in the words of its definition."""
+    expression: _builtins.str
+    """The expression of an on-demand feature; it has no aggregate."""
     def __init__(
         self,
         *,
@@ -358,10 +424,11 @@ class FeatureDescription(_message.Message):
         field: _builtins.str = ...,
         window: _builtins.str = ...,
         description: _builtins.str = ...,
+        expression: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "description", b"description", "field", b"field", "name", b"name", "type", b"type", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "description", b"description", "expression", b"expression", "field", b"field", "name", b"name", "type", b"type", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
