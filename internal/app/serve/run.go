@@ -29,6 +29,8 @@ type Config struct {
 	config.Listen `embed:""`
 	VerifyEvery   time.Duration `env:"ONEHOP_VERIFY_EVERY" default:"10m" help:"How often to compare rows in Redis with history; 0 is never. One service of a namespace does it."`
 	VerifySample  int           `env:"ONEHOP_VERIFY_SAMPLE" default:"1000" help:"About how many entities of each view to compare."`
+	DriftEvery    time.Duration `env:"ONEHOP_DRIFT_EVERY" default:"1h" help:"How often to say how far features have drifted from the baselines of their feature services; 0 is never. One service of a namespace does it."`
+	DriftSample   int           `env:"ONEHOP_DRIFT_SAMPLE" default:"1000" help:"About how many entities of each kind to look at."`
 	SQLSpines     bool          `name:"sql-spines" env:"ONEHOP_SQL_SPINES" help:"Let the spines of training sets be queries. Callers may then read all of the database that --postgres may read."`
 
 	// Log takes the log; Started is told the public and the admin address. Both are for
@@ -88,6 +90,8 @@ func run(ctx context.Context, c Config, base *app.Base) error {
 		return versions
 	}
 	verify.register(base.Metrics)
+	drifting := &drift{every: c.DriftEvery, sample: max(1, c.DriftSample), pool: pool, served: current, log: base.Log}
+	drifting.register(base.Metrics)
 	options, err := rpc.Options(base.Telemetry)
 	if err != nil {
 		return fmt.Errorf("the RPC options: %w", err)
@@ -106,5 +110,6 @@ func run(ctx context.Context, c Config, base *app.Base) error {
 		func(ctx context.Context) error { return public.Serve(ctx, c.DrainTimeout) },
 		func(ctx context.Context) error { return current.Run(ctx, base.Follower) },
 		verify.run,
+		drifting.run,
 	)
 }

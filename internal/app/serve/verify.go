@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"strconv"
 	"time"
 
@@ -47,26 +46,9 @@ func (v *verification) register(r prometheus.Registerer) {
 	v.logged.register(r)
 }
 
-// run compares until the context ends. The first time is somewhere in the first interval,
-// so that services that start together do not verify together.
+// run compares until the context ends.
 func (v *verification) run(ctx context.Context) error {
-	if v.every <= 0 {
-		return nil
-	}
-	next := rand.N(v.every) //nolint:gosec // to spread load
-	for {
-		timer := time.NewTimer(next)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-timer.C:
-		}
-		next = v.every
-		if err := v.once(ctx); err != nil && ctx.Err() == nil {
-			v.log.Warn("rows could not be verified", "error", err)
-		}
-	}
+	return repeat(ctx, v.every, v.log, "rows could not be verified", v.once)
 }
 
 // once compares a sample of each view, and of what was served, unless another service is about it.
