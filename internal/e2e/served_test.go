@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -239,5 +240,26 @@ func (s *stack) checkLogSet(t *testing.T, last map[string]string, requests int) 
 	}
 	if status, _ := s.historyTool(t, "training-set", "--from-log", "ranker"); status != 1 {
 		t.Errorf("a name of two things: exit status %d", status)
+	}
+}
+
+// TestServedIsVerifiedOnASchedule: serve compares what was served by itself, and counts it.
+func TestServedIsVerifiedOnASchedule(t *testing.T) {
+	s, _ := rankStackOf(t, servedDefinitions)
+	admin := freeAddress(t)
+	t.Setenv("ONEHOP_VERIFY_EVERY", "2s")
+	s.run(t, "serve", "127.0.0.1:0", admin)
+	s.onehop.WaitVisible(t, s.onehop.Produce(t, "ratings", visit(1, "de|x", "y", 4, time.Now()))...)
+	eventually(t, 30*time.Second, "values are compared", func() error {
+		if _, err := s.onehop.Inference().GetFeaturesAndPredict(t.Context(), rankRequest()); err != nil {
+			return err
+		}
+		if n, _ := scrape(t, "http://"+admin, "onehop_verify_served_points_total"); n == 0 {
+			return errors.New("none yet")
+		}
+		return nil
+	})
+	if n, _ := scrape(t, "http://"+admin, "onehop_verify_served_different_total"); n != 0 {
+		t.Errorf("serve says that %v values differ", n)
 	}
 }

@@ -39,7 +39,7 @@ func (v *verification) verifyServed(ctx context.Context) error {
 	if len(versions) == 0 || versions[len(versions)-1].Source(featurestore.ServedSource) == nil {
 		return nil
 	}
-	to := time.Now().Add(-settle).UnixMicro()
+	to := time.Now().Add(-min(settle, v.every)).UnixMicro()
 	from := max(v.logged.from, to-v.every.Microseconds())
 	verifier := maintain.ServedVerifier{Pool: v.pool, Catalogs: versions, Wait: 10 * time.Second}
 	skew, err := verifier.Verify(ctx, from, to, v.sample)
