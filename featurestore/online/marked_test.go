@@ -4,8 +4,13 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"strconv"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
+
+	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/ingest"
 	"github.com/onehop/onehop/featurestore/ingest/storetest"
 	"github.com/onehop/onehop/internal/testenv"
 )
@@ -87,5 +92,72 @@ func TestMarkedReadsThatFail(t *testing.T) {
 	}
 	if err := read.Do(t.Context()); err != nil || read.Marked() || string(read.Row(0)) != "a row" {
 		t.Errorf("%v, marked %t", err, read.Marked())
+	}
+}
+
+// TestMarkedReadsAreOfOneMoment: while a writer moves a row and its watermark together, every
+// read sees the one that belongs to the other.
+func TestMarkedReadsAreOfOneMoment(t *testing.T) {
+	t.Run("redis", func(t *testing.T) { testOneMoment(t, testenv.Redis(t)) })
+	t.Run("cluster", func(t *testing.T) { testOneMoment(t, clusterURL(t)) })
+}
+
+func testOneMoment(t *testing.T, url string) {
+	store := open(t, url)
+	view, err := storetest.View(testenv.Namespace(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := NewView(view.Namespace, view.View)
+	key, id := []byte("7"), ingest.PartitionID{Partition: 3}
+	write := func(n int) error {
+		_, err := store.client.TxPipelined(t.Context(), func(pipe redis.Pipeliner) error {
+			pipe.Set(t.Context(), string(appendRowKey(nil, v.prefix, key)), n, 0)
+			pipe.HSet(t.Context(), watermarksKey(v.prefix, featurestore.Bucket(key)), field(id), n)
+			return nil
+		})
+		return err
+	}
+	if err := write(0); err != nil {
+		t.Fatal(err)
+	}
+	enough, written := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for n := 1; ; n++ {
+			select {
+			case <-enough:
+				written <- nil
+				return
+			default:
+			}
+			if err := write(n); err != nil {
+				written <- err
+				return
+			}
+		}
+	}()
+	seen := map[string]bool{}
+	for range 2000 {
+		read := store.NewRead()
+		read.Mark()
+		read.Add(v, key)
+		if err := read.Do(t.Context()); err != nil || !read.Marked() {
+			t.Errorf("%v, marked %t", err, read.Marked())
+			break
+		}
+		row, mark := string(read.Row(0)), read.Marks(0)[id]
+		read.Release()
+		seen[row] = true
+		if row != strconv.FormatInt(mark, 10) {
+			t.Errorf("row %s was read with watermark %d", row, mark)
+			break
+		}
+	}
+	close(enough)
+	if err := <-written; err != nil {
+		t.Error(err)
+	}
+	if len(seen) < 100 {
+		t.Errorf("only %d different rows were read: the writer did not write meanwhile", len(seen))
 	}
 }
