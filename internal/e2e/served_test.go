@@ -133,6 +133,71 @@ func TestServedIsRecomputed(t *testing.T) {
 	}
 }
 
+// TestNothingServedIsSkewed: of 100,000 values served while events arrive, some late, and ingest is
+// killed four times, and of all rows after that, none differs from what history gives.
+func TestNothingServedIsSkewed(t *testing.T) {
+	const users, requests = 500, 32
+	s, ingest := rankStackOf(t, servedDefinitions)
+	enough, fed := make(chan struct{}), make(chan struct{})
+	var feeding sync.WaitGroup
+	feeding.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-enough:
+				return
+			default:
+			}
+			at := time.Now().Add(-time.Duration(i%50) * 10 * time.Second) // some late
+			var events []any
+			for j := range 20 {
+				events = append(events, visit((i*20+j)%users, "de", "x|y", float64(j)/2, at), visit((i+j*31)%users, "de|x", "y", 3, at))
+			}
+			s.onehop.Produce(t, "ratings", events...)
+			select {
+			case fed <- struct{}{}:
+			default:
+			}
+		}
+	})
+	stop := sync.OnceFunc(func() {
+		close(enough)
+		feeding.Wait()
+	})
+	defer stop()
+	keys, country, city := make([]int64, users), make([]string, users), make([]string, users)
+	for i := range keys {
+		keys[i], country[i], city[i] = int64(i), "de", "x|y"
+	}
+	for i := range requests {
+		if i%8 == 4 {
+			ingest.kill()
+			ingest = s.startIngest(t)
+		}
+		_, err := s.onehop.Features().GetOnlineFeatures(named(t.Context(), "request-"+strconv.Itoa(i)), &onehopv1.GetOnlineFeaturesRequest{
+			FeatureService: "ranker", Request: map[string]*onehopv1.Values{"hour": {Double: []float64{float64(i)}}},
+			Entities: map[string]*onehopv1.Values{"user_id": {Int64: keys}, "country": {String_: country}, "city": {String_: city}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-fed // events arrive
+	}
+	stop()
+	s.waitLogged(t, requests*users)
+	const points = requests * users * 7
+	status, got := s.skew(t)
+	if status != 0 || got.Points != points || got.Different != 0 || len(got.Unchecked) != 0 {
+		t.Errorf("served: exit status %d, %+v; want %d values and no skew", status, got, points)
+	}
+	eventually(t, 20*time.Second, "verifying all rows", func() error { // once history is as far as they are
+		status, out := s.tool(t, "verify", "--sample", "0", "--json", "--redis", s.redis)
+		if status != 0 || strings.Contains(out, `"unchecked"`) {
+			return fmt.Errorf("exit status %d: %.2000s", status, out)
+		}
+		return nil
+	})
+}
+
 // checkForgotten deletes an entity: its vectors are gone, and what was computed from its events
 // is not compared any more.
 func (s *stack) checkForgotten(t *testing.T) {
