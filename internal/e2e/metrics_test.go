@@ -159,7 +159,7 @@ func TestDriftIsAMetric(t *testing.T) {
 	if err := os.WriteFile(file, []byte("user_ratings.mean_1h,place_ratings.count_1h\n1,1\n2,1\n1,1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if status, out := s.tool(t, "stats", "--service", "ranker", "--reference", file, "--keep"); status != 0 {
+	if status, out := s.historyTool(t, "stats", "--service", "ranker", "--reference", file, "--keep"); status != 0 {
 		t.Fatalf("exit status %d: %s", status, out)
 	}
 	waitMetric(t, admin, 1, 100, "onehop_feature_drift_psi", `service="ranker"`, `feature="user_ratings.mean_1h"`)

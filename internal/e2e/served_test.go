@@ -164,6 +164,7 @@ func TestNothingServedIsSkewed(t *testing.T) {
 		feeding.Wait()
 	})
 	defer stop()
+	s.onehop.WaitVisible(t, s.onehop.Produce(t, "ratings", visit(1, "de", "x", 1, time.Now()))...)
 	keys, country, city := make([]int64, users), make([]string, users), make([]string, users)
 	for i := range keys {
 		keys[i], country[i], city[i] = int64(i), "de", "x|y"
