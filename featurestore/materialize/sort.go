@@ -151,7 +151,10 @@ func (r *run) next() (more bool, err error) {
 	if err == nil {
 		both := make([]byte, key+value)
 		_, err = io.ReadFull(r.in, both)
-		r.row = stream.Row{Time: at, Key: both[:key:key], Value: both[key:]}
+		r.row = stream.Row{Time: at, Value: both[key:]}
+		if key > 0 {
+			r.row.Key = both[:key:key]
+		}
 	}
 	if err != nil {
 		return false, fmt.Errorf("reading a temporary file of sorted rows: %w", err)

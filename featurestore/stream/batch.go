@@ -52,6 +52,7 @@ type BatchWriter struct {
 	client *kgo.Client
 	reader *kgo.Client
 	last   Reached
+	full   int // so many rows end a transaction
 
 	open        bool // whether there is a transaction
 	began       time.Time
@@ -71,7 +72,7 @@ func NewBatchWriter(ctx context.Context, source *featurestore.Source, partitions
 	if err != nil {
 		return nil, fmt.Errorf("the Kafka client: %w", err)
 	}
-	w := &BatchWriter{source: source, reader: reader, ends: map[int32]int64{}}
+	w := &BatchWriter{source: source, reader: reader, full: batchRows, ends: map[int32]int64{}}
 	if err := w.begin(ctx, partitions, options); err != nil {
 		w.Close()
 		return nil, err
@@ -114,7 +115,7 @@ func (w *BatchWriter) Write(ctx context.Context, row Row) error {
 	if row.Time < w.time {
 		return fmt.Errorf("a row of %s comes after one of %s: rows must be in the order of event time", featurestore.FormatTime(row.Time), featurestore.FormatTime(w.time))
 	}
-	if full := w.rows >= batchRows || w.bytes >= batchBytes || w.rows > 0 && time.Since(w.began) > batchAge; full && row.Time > w.time {
+	if full := w.rows >= w.full || w.bytes >= batchBytes || w.rows > 0 && time.Since(w.began) > batchAge; full && row.Time > w.time {
 		if err := w.Commit(ctx); err != nil {
 			return err
 		}
