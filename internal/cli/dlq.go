@@ -145,7 +145,9 @@ func (f *letterFilter) Check() error {
 	return err
 }
 
-func (f *letterFilter) since(now time.Time) (time.Time, error) { return moment("--since", f.Since, now) }
+func (f *letterFilter) since(now time.Time) (time.Time, error) {
+	return moment("--since", f.Since, now)
+}
 
 // filter keeps the letters that are meant; those that were put back only if asked.
 func (f *letterFilter) filter(list []stream.Letter, now time.Time, retried bool) []stream.Letter {

@@ -85,6 +85,14 @@ type materializeSummary struct {
 func (c *materializeCommand) Run(ctx context.Context, s Streams) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.Deadline, fmt.Errorf("it took longer than --deadline %s", c.Deadline))
 	defer cancel()
+	err := c.run(ctx, s)
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+	}
+	return err
+}
+
+func (c *materializeCommand) run(ctx context.Context, s Streams) error {
 	began := time.Now()
 	pool, catalog, err := c.definitions(ctx, c.Namespace)
 	if err != nil {

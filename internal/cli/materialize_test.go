@@ -29,6 +29,7 @@ sources:
   - name: scores
     batch: {query: "SELECT *, at + interval '0' AS moment, to_json(tags) AS labels FROM WAREHOUSE.scores -- all"}
     event_time: {field: moment}
+    max_age: 3650d
     fields:
       - {name: user_id, type: int64, required: true}
       - {name: score, type: float64, default: 0.5}
@@ -210,8 +211,9 @@ func TestMaterialize(t *testing.T) {
 		t.Errorf("a push: %v", err)
 	}
 
-	w.exec(t, `INSERT INTO WAREHOUSE.scores VALUES (1, 2.25, '{a,"b c"}', '\x00ff', true, '2026-01-02T03:04:05.123456Z'), (2, NULL, NULL, NULL, NULL, '2026-01-02T03:04:05.123456Z')`)
-	w.rows(t, 2, "scores")
+	w.exec(t, `INSERT INTO WAREHOUSE.scores VALUES (1, 2.25, '{a,"b c"}', '\x00ff', true, '2026-01-02T03:04:05.123456Z'), (2, NULL, NULL, NULL, NULL, '2026-01-02T03:04:05.123456Z'),
+		(3, 1, NULL, NULL, NULL, '2001-01-01T00:00:00Z')`)
+	w.rows(t, 2, "scores") // the third is older than max_age
 	w.rows(t, 0, "scores")
 	w.write(t, "baskets-1.csv", "user_id,at,goods\n1,2026-01-02T03:04:05Z,\"[\"\"tea\"\"]\"\n1,2026-01-01T03:04:05Z,\n")
 	w.rows(t, 2, "baskets")
