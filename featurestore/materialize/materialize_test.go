@@ -51,10 +51,15 @@ func TestRecordsAreAccepted(t *testing.T) {
 		t.Fatal(err)
 	}
 	schema := arrow.NewSchema([]arrow.Field{
-		{Name: "place", Type: arrow.BinaryTypes.String}, {Name: "user_id", Type: arrow.PrimitiveTypes.Int64},
+		{Name: "place", Type: arrow.BinaryTypes.String},
+		{Name: "user_id", Type: arrow.PrimitiveTypes.Int64},
 		{Name: "at é", Type: &arrow.TimestampType{Unit: arrow.Nanosecond, TimeZone: "UTC"}},
-		{Name: "f", Type: arrow.PrimitiveTypes.Float64}, {Name: "b", Type: arrow.BinaryTypes.LargeBinary}, {Name: "ok", Type: arrow.FixedWidthTypes.Boolean},
-		{Name: "floats", Type: arrow.ListOf(arrow.PrimitiveTypes.Float64)}, {Name: "texts", Type: arrow.BinaryTypes.String}, {Name: "more", Type: arrow.BinaryTypes.String},
+		{Name: "f", Type: arrow.PrimitiveTypes.Float64},
+		{Name: "b", Type: arrow.BinaryTypes.LargeBinary},
+		{Name: "ok", Type: arrow.FixedWidthTypes.Boolean},
+		{Name: "floats", Type: arrow.ListOf(arrow.PrimitiveTypes.Float64)},
+		{Name: "texts", Type: arrow.BinaryTypes.String},
+		{Name: "more", Type: arrow.BinaryTypes.String},
 	}, nil)
 	batch, _, err := array.RecordFromJSON(memory.DefaultAllocator, schema, strings.NewReader(`[
 		{"place": "a|\"é\\", "user_id": -9223372036854775808, "at é": "2026-01-01 00:00:00.123456789Z", "f": 5e-324, "b": "AP8=", "ok": true, "floats": [1e21, -0.1], "texts": "[\"\\u0001\"]", "more": "x"},

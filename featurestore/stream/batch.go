@@ -74,7 +74,7 @@ func NewBatchWriter(ctx context.Context, source *featurestore.Source, partitions
 	}
 	w := &BatchWriter{source: source, reader: reader, full: batchRows, ends: map[int32]int64{}}
 	if err := w.begin(ctx, partitions, options); err != nil {
-		w.Close()
+		w.Close(ctx)
 		return nil, err
 	}
 	return w, nil
@@ -103,7 +103,7 @@ func (w *BatchWriter) begin(ctx context.Context, partitions int32, options []kgo
 	return err
 }
 
-// Reached is how far the rows were written when the writer began.
+// Reached is how far the rows were written for good, by this run and those before it.
 func (w *BatchWriter) Reached() Reached { return w.last }
 
 // Committed is how many rows were written for good.
@@ -132,7 +132,7 @@ func (w *BatchWriter) Write(ctx context.Context, row Row) error {
 		Topic: w.source.Topic, Key: row.Key, Value: row.Value,
 		Headers: []kgo.RecordHeader{Reached{transaction: w.last.transaction, Time: row.Time}.header()},
 	}, w.produced)
-	return w.failed(w.problem())
+	return w.failed(ctx, w.problem())
 }
 
 // produced is told what became of a record.
@@ -165,13 +165,13 @@ func (w *BatchWriter) Commit(ctx context.Context) error {
 		err = problem // which says more
 	}
 	if err != nil {
-		return w.failed(err)
+		return w.failed(ctx, err)
 	}
 	// An end that is cut off leaves a transaction open, in the way of every reader.
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), batchDelivery)
 	defer cancel()
 	if err := w.client.EndTransaction(ending, kgo.TryCommit); err != nil {
-		return w.failed(err)
+		return w.failed(ctx, err)
 	}
 	w.committed, w.last.Time = w.committed+int64(w.rows), w.time
 	w.open, w.rows, w.bytes = false, 0, 0
@@ -179,7 +179,7 @@ func (w *BatchWriter) Commit(ctx context.Context) error {
 }
 
 // failed aborts the transaction when there is an error.
-func (w *BatchWriter) failed(err error) error {
+func (w *BatchWriter) failed(ctx context.Context, err error) error {
 	if err == nil || !w.open {
 		return err
 	}
@@ -187,13 +187,13 @@ func (w *BatchWriter) failed(err error) error {
 		w.open = false // the other run has ended it; to abort it would end the other's
 		return ErrMaterializedElsewhere
 	}
-	return fmt.Errorf("writing rows to topic %q: %w", w.source.Topic, errors.Join(err, w.abort()))
+	return fmt.Errorf("writing rows to topic %q: %w", w.source.Topic, errors.Join(err, w.abort(ctx)))
 }
 
-// abort drops the rows of the transaction.
-func (w *BatchWriter) abort() error {
+// abort drops the rows of the transaction, though ctx may be over.
+func (w *BatchWriter) abort(ctx context.Context) error {
 	w.open = false
-	ctx, cancel := context.WithTimeout(context.Background(), batchDelivery)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), batchDelivery)
 	defer cancel()
 	err := w.client.AbortBufferedRecords(ctx)
 	if problem := w.problem(); fenced(problem) {
@@ -218,11 +218,11 @@ func (w *BatchWriter) Visible(ctx context.Context) error {
 	return nil
 }
 
-// Close aborts what was not committed and closes the connections.
-func (w *BatchWriter) Close() {
+// Close aborts what was not committed and closes the connections, though ctx may be over.
+func (w *BatchWriter) Close(ctx context.Context) {
 	if w.client != nil {
 		if w.open {
-			_ = w.abort() // the next run does so too
+			_ = w.abort(ctx) // the next run does so too
 		}
 		w.client.Close()
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -75,7 +76,7 @@ func (b *batchTable) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer w.Close()
+	defer w.Close(ctx)
 	return b.write(ctx, w, nil)
 }
 
@@ -110,7 +111,7 @@ func (b *batchTable) reached(t *testing.T) Reached {
 // open, until one comes to the end: every row is there once.
 func TestBatchThatCrashes(t *testing.T) {
 	for seed := range uint64(12) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			b := newBatchTable(t, 100)
 			random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a test that can be repeated
 			crashes := 0
@@ -131,7 +132,7 @@ func TestBatchThatCrashes(t *testing.T) {
 					if dies {
 						return true
 					}
-					go func() { time.Sleep(time.Duration(random.IntN(3000)) * time.Microsecond); cancel() }()
+					time.AfterFunc(time.Duration(random.IntN(3000))*time.Microsecond, cancel)
 					end = len(b.rows)
 					return false
 				})
@@ -140,7 +141,7 @@ func TestBatchThatCrashes(t *testing.T) {
 					w.client.Close()
 					w.reader.Close()
 				} else {
-					w.Close()
+					w.Close(ctx)
 				}
 				cancel()
 				if err == nil {
@@ -178,7 +179,7 @@ func TestBatchThatWasOvertaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer first.Close()
+	defer first.Close(t.Context())
 	err = b.write(t.Context(), first, func(row int) bool {
 		if row == 25 {
 			if err := b.run(t.Context()); err != nil {
@@ -246,7 +247,7 @@ func TestReadAgain(t *testing.T) {
 	if err := w.Write(t.Context(), b.rows[0]); err == nil {
 		t.Error("a row of before is written")
 	}
-	w.Close()
+	w.Close(t.Context())
 	if got := b.reached(t).Time; got != 10 {
 		t.Errorf("reached %d", got)
 	}
@@ -283,7 +284,7 @@ func TestReachedLooksBehind(t *testing.T) {
 		}
 	}
 	_ = w.client.Flush(t.Context())
-	w.Close()
+	w.Close(t.Context())
 	for i := range 30 {
 		letter := &Letter{ID: "x", Record: &kgo.Record{Headers: []kgo.RecordHeader{Reached{transaction: 99, Time: 3}.header()}}}
 		again := letter.Again(b.source, time.Now())

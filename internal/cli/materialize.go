@@ -151,7 +151,7 @@ func (c *materializeCommand) materialize(ctx context.Context, s Streams, from *p
 		return err
 	}
 	if writer != nil {
-		defer writer.Close()
+		defer writer.Close(ctx)
 	}
 	span := c.span(source, reached.Time)
 	if span.After > 0 {

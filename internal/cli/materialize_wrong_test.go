@@ -61,9 +61,10 @@ func TestMaterializeThatIsInterrupted(t *testing.T) {
 	w := newWarehouse(t)
 	w.apply(t)
 	w.exec(t, "INSERT INTO WAREHOUSE.profiles SELECT i, md5(i::text), timestamptz '2026-01-01' + (i / 7) * interval '1 second' FROM generate_series(1, $1) AS i", rows)
+	args := w.args(t, "profiles", "--until", "2026-09-01T00:00:00Z")
 	one := func(ctx context.Context) int {
 		var out, complaints buffer
-		code := cli.Run(ctx, w.args(t, "profiles", "--until", "2026-09-01T00:00:00Z"), cli.Streams{In: strings.NewReader(""), Out: &out, Err: &complaints})
+		code := cli.Run(ctx, args, cli.Streams{In: strings.NewReader(""), Out: &out, Err: &complaints})
 		if text := complaints.String(); code != 0 && ctx.Err() == nil && !strings.Contains(text, "another run for the same source has taken over") {
 			t.Error(text)
 		}
@@ -166,11 +167,12 @@ func TestMaterializeQueries(t *testing.T) {
 		{"SELECT now() AS at", `there is no column "user_id"`},
 		{"SELECT 1 AS x, 2 AS x", `there are two columns "x"`},
 	}
-	definitions := "namespace: shop\nsources:\n"
+	var definitions strings.Builder
+	definitions.WriteString("namespace: shop\nsources:\n")
 	for i, c := range cases {
-		definitions += fmt.Sprintf("  - {name: q%d, batch: {query: %q}, event_time: {field: at}, fields: [{name: user_id, type: int64}]}\n", i, c.query)
+		fmt.Fprintf(&definitions, "  - {name: q%d, batch: {query: %q}, event_time: {field: at}, fields: [{name: user_id, type: int64}]}\n", i, c.query)
 	}
-	w.write(t, "definitions.yaml", w.sql(definitions))
+	w.write(t, "definitions.yaml", w.sql(definitions.String()))
 	mustRun(t, append([]string{"apply", filepath.Join(w.dir, "definitions.yaml")}, w.flags...)...)
 	for i, c := range cases {
 		source := fmt.Sprintf("q%d", i)
