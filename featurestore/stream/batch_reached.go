@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -105,15 +106,12 @@ func keepTopic(ctx context.Context, client *kgo.Client, topic string, partitions
 		return err
 	}
 	admin := kadm.NewClient(client)
-	configs, err := admin.DescribeTopicConfigs(ctx, topic)
-	if err == nil && len(configs) == 1 {
-		err = configs[0].Err
-	}
-	if err != nil || len(configs) != 1 {
+	configs, err := topicConfigs(ctx, admin, topic)
+	if err != nil {
 		return fmt.Errorf("asking Kafka what topic %q keeps: %w", topic, err)
 	}
 	var changes []kadm.AlterConfig
-	for _, config := range configs[0].Configs {
+	for _, config := range configs {
 		if value, ours := keep[config.Key]; ours && config.MaybeValue() != value {
 			changes = append(changes, kadm.AlterConfig{Op: kadm.SetConfig, Name: config.Key, Value: &value})
 		}
@@ -129,4 +127,22 @@ func keepTopic(ctx context.Context, client *kgo.Client, topic string, partitions
 		return fmt.Errorf("making topic %q keep its records (retention.ms=-1, retention.bytes=-1, cleanup.policy=delete): %w", topic, err)
 	}
 	return nil
+}
+
+// topicConfigs asks how a topic is configured, again for a while when it is not known: one that
+// was just made may not be known to every broker yet.
+func topicConfigs(ctx context.Context, admin *kadm.Client, topic string) ([]kadm.Config, error) {
+	for tries := 0; ; tries++ {
+		configs, err := admin.DescribeTopicConfigs(ctx, topic)
+		if err == nil && len(configs) != 1 {
+			err = fmt.Errorf("the answer is of %d topics", len(configs))
+		}
+		if err != nil {
+			return nil, err
+		}
+		err = configs[0].Err
+		if !errors.Is(err, kerr.UnknownTopicOrPartition) || tries == 100 || !wait(ctx, 50*time.Millisecond) {
+			return configs[0].Configs, err
+		}
+	}
 }

@@ -70,12 +70,13 @@ func TestMaterializeThatIsInterrupted(t *testing.T) {
 		}
 		return code
 	}
+	w.rows(t, rows, "profiles", "--dry-run") // when it is done the definitions are in force
 	var stopped atomic.Int64
-	for seed := range uint64(10) {
+	for seed := range uint64(12) {
 		random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test that can be repeated
 		var runs sync.WaitGroup
 		for range 1 + seed%2 {
-			ctx, stop := context.WithTimeout(t.Context(), time.Duration(100+random.IntN(500))*time.Millisecond)
+			ctx, stop := context.WithTimeout(t.Context(), time.Duration(50+random.IntN(250))*time.Millisecond)
 			runs.Go(func() {
 				defer stop()
 				if one(ctx) != 0 && ctx.Err() != nil {
