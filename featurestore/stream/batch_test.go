@@ -65,7 +65,10 @@ func (b *batchTable) write(ctx context.Context, w *BatchWriter, before func(row 
 			return err
 		}
 	}
-	return w.Commit(ctx)
+	if err := w.Commit(ctx); err != nil {
+		return err
+	}
+	return w.Visible(ctx)
 }
 
 var errDead = errors.New("stopped dead")
