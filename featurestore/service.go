@@ -3,6 +3,7 @@ package featurestore
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Ref names a column: the view and the column within it, written "view.column".
@@ -27,7 +28,26 @@ func ParseRef(s string) (Ref, error) {
 type Service struct {
 	Name    string
 	Columns []Ref
+	// Log says what of the vectors served is logged.
+	Log Log `json:",omitzero"`
 }
+
+// Log says how much of what is served goes to the serving log.
+type Log struct {
+	// Sample is the share of requests that is logged, 0 for none and 1 for all.
+	Sample float64
+	// Retention is how long their vectors are kept at least.
+	Retention time.Duration
+}
+
+// The serving log is a source that a catalog has beside those that its definitions name, when
+// anything of it is logged.
+const (
+	// ServedSource is the name of the serving log.
+	ServedSource = "served"
+	// DefaultLogRetention is how long the serving log is kept where no definition says.
+	DefaultLogRetention = 30 * 24 * time.Hour
+)
 
 // Model is what definitions say of a model: which features it may read, which
 // entity its candidates are, which fields a request brings. The artifact, its
@@ -40,4 +60,6 @@ type Model struct {
 	Candidates string
 	// Request lists the numeric fields that a request brings.
 	Request []Field
+	// Log says what of the predictions given, and their vectors, is logged.
+	Log Log `json:",omitzero"`
 }

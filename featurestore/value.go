@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -174,6 +175,14 @@ func (s Status) String() string {
 		return statusNames[s]
 	}
 	return "Status(" + strconv.Itoa(int(s)) + ")"
+}
+
+// ParseStatus reads a status as [Status.String] writes it.
+func ParseStatus(s string) (Status, error) {
+	if i := slices.Index(statusNames[:], s); i >= 0 {
+		return Status(i), nil
+	}
+	return StatusUnknown, fmt.Errorf("%q is no status", s)
 }
 
 // Cell is one served value: what a read at a time returns for one column.

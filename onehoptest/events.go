@@ -10,6 +10,7 @@ import (
 
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/ingest"
+	"github.com/onehop/onehop/featurestore/online"
 	"github.com/onehop/onehop/featurestore/stream"
 )
 
@@ -153,6 +154,12 @@ func (o *Onehop) missing(ctx context.Context, tb testing.TB, p Position) string 
 			if !m.Known || m.Next <= p.Offset {
 				return "view " + view.Name + " is behind"
 			}
+		}
+		switch live, err := o.store.Live(ctx, online.NewView(catalog.Namespace, view)); {
+		case err != nil:
+			return err.Error()
+		case !live:
+			return "view " + view.Name + " is being filled: other partitions are behind"
 		}
 	}
 	return ""

@@ -175,7 +175,7 @@ func (o *Onehop) services(tb testing.TB) {
 	if o.options.Models != "" {
 		group.Go(func() error {
 			return infer.Run(ctx, infer.Config{
-				Common: common, Listen: listen, Models: o.options.Models, ONNXRuntime: o.options.ONNXRuntime,
+				Common: common, Kafka: kafka, Listen: listen, Models: o.options.Models, ONNXRuntime: o.options.ONNXRuntime,
 				Refresh: time.Second, Log: o.options.Log, Started: func(public, _ string) { inference <- public },
 			})
 		})

@@ -164,10 +164,11 @@ func Decode(ctx context.Context, catalog *featurestore.Catalog, records []Event)
 
 func (w *world) source(name string) (*source, error) {
 	if name == "" {
-		if len(w.catalog.Sources) != 1 {
+		named := slices.DeleteFunc(slices.Clone(w.catalog.Sources), func(s featurestore.Source) bool { return s.Name == featurestore.ServedSource })
+		if len(named) != 1 {
 			return nil, errors.New("\"source\" is missing: there is more than one")
 		}
-		name = w.catalog.Sources[0].Name
+		name = named[0].Name
 	}
 	src, ok := w.sources[name]
 	if !ok {

@@ -74,6 +74,7 @@ func (c *checker) check(namespace string, files []File) {
 	for i := range c.models {
 		c.model(&c.models[i], modelNames)
 	}
+	c.servingLog()
 }
 
 // namespace is the one namespace that the files name, or the one that holds instead.
@@ -154,7 +155,7 @@ var historySuffix = regexp.MustCompile(`^(by_.*|brin|[0-9]{4}_[0-9]{2})$`)
 func (c *checker) relationNames() {
 	for i := range c.sources {
 		name := c.sources[i].Name
-		for other := range c.sourceNames {
+		for _, other := range append(c.sourceNames.all(), featurestore.ServedSource) {
 			if suffix, is := strings.CutPrefix(name.value, other+"_"); is && historySuffix.MatchString(suffix) {
 				c.addf(name.place, "history needs the name %q for source %q: choose another", name.value, other)
 			}

@@ -10,7 +10,7 @@ import (
 
 func (c *checker) service(def *serviceDef) {
 	ok := c.serviceNames.define(c.report, "feature service", def.Name)
-	service := featurestore.Service{Name: def.Name.value}
+	service := featurestore.Service{Name: def.Name.value, Log: def.Log.log()}
 	first := map[featurestore.Ref]place{}
 	for _, name := range def.Features {
 		if !name.given() {
@@ -75,7 +75,7 @@ func (c *checker) model(def *modelDef, modelNames names) {
 	ok := modelNames.define(c.report, "model", def.Name)
 	ok = c.serviceNames.refer(c.report, "feature service", def.Service) && ok
 	ok = c.entityNames.refer(c.report, "entity", def.Candidates) && ok
-	model := featurestore.Model{Name: def.Name.value, Service: def.Service.value, Candidates: def.Candidates.value}
+	model := featurestore.Model{Name: def.Name.value, Service: def.Service.value, Candidates: def.Candidates.value, Log: def.Log.log()}
 	fields := names{}
 	for i := range def.Request {
 		f := &def.Request[i]

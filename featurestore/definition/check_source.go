@@ -14,6 +14,10 @@ const maxRequired = 60
 
 func (c *checker) source(def *sourceDef) {
 	ok := c.sourceNames.define(c.report, "source", def.Name)
+	if def.Name.value == featurestore.ServedSource {
+		c.addf(def.Name.place, "source %q is the serving log, which is there of itself where anything says \"log\": choose another name", def.Name.value)
+		ok = false
+	}
 	source := featurestore.Source{
 		Name: def.Name.value, Topic: def.Topic.value, Format: def.Format.value, Message: def.Message.value,
 		TimeField: def.EventTime.Field.value, TimePath: def.EventTime.Path.value, TimeRecord: def.EventTime.Record.value,

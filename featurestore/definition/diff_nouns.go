@@ -182,7 +182,15 @@ func expressionList(o *featurestore.OnDemand) (list [][2]string) {
 func serviceDetails(before, after *featurestore.Service) []string {
 	var d details
 	d.list("feature", columnList(before), columnList(after))
+	d.value("log", logText(before.Log), logText(after.Log))
 	return d
+}
+
+func logText(l featurestore.Log) string {
+	if l.Sample == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%g of the requests, kept for %s", l.Sample, featurestore.FormatDuration(l.Retention))
 }
 
 func columnList(s *featurestore.Service) (list [][2]string) {
@@ -197,6 +205,7 @@ func modelDetails(before, after *featurestore.Model) []string {
 	d.value("service", before.Service, after.Service)
 	d.value("candidates", before.Candidates, after.Candidates)
 	d.list("request field", fieldTypes(before.Request), fieldTypes(after.Request))
+	d.value("log", logText(before.Log), logText(after.Log))
 	return d
 }
 

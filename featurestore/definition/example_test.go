@@ -44,7 +44,7 @@ func ExampleParse() {
 func ExampleErrors() {
 	_, err := definition.Parse([]definition.File{{Name: "shop.yaml", Text: []byte(shop + `
 services:
-  - {name: ranker, features: [user_sales.spend_1d], log: all}
+  - {name: ranker, features: [user_sales.spend_1d], staleness: 1s}
 models: [{name: cart, service: rankr, candidates: user}]
 `)}})
 	var mistakes *definition.Errors
@@ -55,7 +55,7 @@ models: [{name: cart, service: rankr, candidates: user}]
 	}
 	// Output:
 	// line 20: feature view "user_sales" has no feature "spend_1d"; did you mean "spend_1h"?
-	// line 20: "log" is not built yet: remove it
+	// line 20: unknown key "staleness"; there are description, features, log, name
 	// line 21: there is no feature service "rankr"; did you mean "ranker"?
 }
 

@@ -119,6 +119,21 @@ func (v *number) decode(d *decoder, n ast.Node, r *rule) {
 	}
 }
 
+// share is a part of a whole: more than 0 and at most 1.
+type share struct{ number }
+
+func (s *share) decode(d *decoder, n ast.Node, r *rule) {
+	value, err := strconv.ParseFloat(n.GetToken().Value, 64)
+	switch {
+	case n.Type() != ast.IntegerType && n.Type() != ast.FloatType || err != nil:
+		d.addf(d.at(n), "%q must be a number, not %s", r.key, kindOf(n))
+	case value <= 0 || value > 1: // which NaN is not written as
+		d.addf(d.at(n), "%q must be more than 0 and at most 1; it is %s", r.key, n.GetToken().Value)
+	default:
+		s.place, s.value = d.at(n), value
+	}
+}
+
 // boolean is true or false.
 type boolean struct {
 	place

@@ -142,6 +142,11 @@ func (v *number) schema(r *rule) *schema {
 	return s
 }
 
+func (s *share) schema(*rule) *schema {
+	none, all := 0, 1
+	return &schema{Type: "number", Above: &none, Maximum: &all}
+}
+
 func (b *boolean) schema(*rule) *schema { return &schema{Type: "boolean"} }
 
 func (v *duration) schema(*rule) *schema {

@@ -140,19 +140,27 @@ type expressionDef struct {
 }
 
 type serviceDef struct {
-	mapping     `doc:"A feature service: the columns of a vector." planned:"log"`
+	mapping     `doc:"A feature service: the columns of a vector."`
 	Name        text   `yaml:"name,required" form:"name" eg:"ranker" doc:"The service's name."`
 	Description text   `yaml:"description" doc:"For people."`
 	Features    []text `yaml:"features,required" form:"reference" eg:"user_ratings.count_1h|movie_ratings.*" doc:"The columns in order: view.column, or view.* for all columns of a view or of an on-demand group."`
+	Log         logDef `yaml:"log" doc:"Keep a sample of the vectors served."`
+}
+
+type logDef struct {
+	mapping   `doc:"A sample of what is served goes to the serving log, from which training sets are made and skew is measured."`
+	Sample    share    `yaml:"sample,required" eg:"0.1" doc:"The share of requests that is logged: more than 0, and at most 1, which is all."`
+	Retention duration `yaml:"retention" min:"1d" max:"36500d" default:"30d" doc:"How long the log keeps them at least. The longest of the definitions holds for all of the log."`
 }
 
 type modelDef struct {
-	mapping     `doc:"What a model may read. The artifact and the order of its columns are in the model repository." planned:"log"`
+	mapping     `doc:"What a model may read. The artifact and the order of its columns are in the model repository."`
 	Name        text         `yaml:"name,required" form:"name" eg:"movie_ranker" doc:"The model's name."`
 	Description text         `yaml:"description" doc:"For people."`
 	Service     text         `yaml:"service,required" form:"name" eg:"ranker" doc:"The feature service that it reads."`
 	Candidates  text         `yaml:"candidates,required" form:"name" eg:"movie" doc:"The entity of which a request brings many; one of the service's."`
 	Request     []requestDef `yaml:"request" max:"256" doc:"The fields that a request brings: those of the columns request.name, and all from which on-demand features of the service are computed."`
+	Log         logDef       `yaml:"log" doc:"Keep a sample of the predictions given, each with its vector."`
 }
 
 type requestDef struct {

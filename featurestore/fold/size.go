@@ -51,17 +51,17 @@ func (p *Program) MaxRowBytes() int {
 		total += sectionBytes(p.dedupe.maxBytes())
 	}
 	for _, set := range p.sets {
-		total += sectionBytes(set.maxBytes())
+		total += sectionBytes(set.maxBytes(p.source.Fields))
 	}
 	return total
 }
 
-// maxBytes is the most that the packed tile set takes.
-func (s *tileSet) maxBytes() int {
+// maxBytes is the most that the packed tile set of a source with such fields takes.
+func (s *tileSet) maxBytes(fields []featurestore.Field) int {
 	n := s.maxTiles()
 	total := uvarintBytes(n) + uvarintBytes(math.MaxInt64) + n*s.distanceWidth()
 	for _, spec := range s.specs {
-		if size := blobBytes(spec.kind); size > 0 {
+		if size := blobBytes(spec, fields); size > 0 {
 			total += 1 + sectionBytes(n*sectionBytes(size))
 			continue
 		}
@@ -76,11 +76,13 @@ func (s *tileSet) maxBytes() int {
 const quantileBytes = maxBins*(2+4) + 16
 
 // blobBytes is the most that one packed sketch takes; 0 for what is no sketch.
-func blobBytes(kind partialKind) int {
-	switch kind {
-	case distinctPartial:
+func blobBytes(spec partialSpec, fields []featurestore.Field) int {
+	switch {
+	case spec.kind == distinctPartial && fields[spec.field].Type == featurestore.Bool:
+		return 2 * 8 // the hashes of both values
+	case spec.kind == distinctPartial:
 		return denseBytes
-	case quantilePartial:
+	case spec.kind == quantilePartial:
 		return quantileBytes
 	default:
 		return 0

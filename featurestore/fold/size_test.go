@@ -111,6 +111,25 @@ func TestKeysAreCountedAtTheirBound(t *testing.T) {
 	}
 }
 
+// TestDistinctBoolsAreFew: a bool has two values, and no sketch of them becomes large.
+func TestDistinctBoolsAreFew(t *testing.T) {
+	source := &featurestore.Source{Fields: []featurestore.Field{{Name: "seen", Type: featurestore.Bool}}}
+	view := &featurestore.View{Features: []featurestore.Feature{{
+		Name: "f", Aggregate: "distinct", Field: "seen", Type: featurestore.Int64, Windows: []featurestore.Window{{Length: time.Hour, Hop: time.Minute}},
+	}}}
+	p, err := Compile(view, source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := p.NewState()
+	for i := range int64(62 * 60) {
+		state.Fold(&featurestore.Event{Position: featurestore.Position{Time: (1_700_000_000 + i) * second}, Values: []featurestore.Value{featurestore.BoolValue(i%2 == 0)}})
+	}
+	if n, most := len(state.AppendRow(nil)), p.MaxRowBytes(); n > most || n < most/2 || most > 2000 {
+		t.Errorf("a row of both values in each tile takes %d bytes; the bound is %d", n, most)
+	}
+}
+
 // TestRequiredFieldsChangeTheFingerprint: the count of a required field is shared
 // with the count of events, so that the rows differ.
 func TestRequiredFieldsChangeTheFingerprint(t *testing.T) {

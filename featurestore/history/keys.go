@@ -97,12 +97,9 @@ const fewEvents = 100_000
 
 // share is the percentage of a source's events that is about n of them.
 func (s *Snapshot) share(ctx context.Context, source *featurestore.Source, n int) (float64, error) {
-	const query = `
-		SELECT coalesce(sum(CASE WHEN c.reltuples < 0 THEN pg_relation_size(c.oid) / 100.0 ELSE c.reltuples END), 0)
-		FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass($1)`
-	var events float64
-	if err := s.tx.QueryRow(ctx, query, s.name(source.Name)).Scan(&events); err != nil {
-		return 0, fmt.Errorf("counting the events of source %q: %w", source.Name, err)
+	events, _, err := s.estimate(ctx, source.Name, nil)
+	if err != nil {
+		return 0, err
 	}
 	if events < fewEvents {
 		return 100, nil

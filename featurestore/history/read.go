@@ -14,6 +14,19 @@ import (
 
 // Estimate implements [training.History] by the statistics of Postgres.
 func (s *Snapshot) Estimate(ctx context.Context, q *training.Query) (events, entities float64, err error) {
+	var columns []string
+	for _, f := range q.KeyFields {
+		columns = append(columns, "f_"+q.Source.Fields[f].Name)
+	}
+	if events, entities, err = s.estimate(ctx, q.Source.Name, columns); entities == 0 { // not known
+		entities = events / 50
+	}
+	return events, entities, err
+}
+
+// estimate is about how many events a source has, and how many different values are in the one
+// of some columns that has most; 0 where Postgres does not know.
+func (s *Snapshot) estimate(ctx context.Context, source string, columns []string) (events, distinct float64, err error) {
 	// A month that was never analyzed is counted by its size; n_distinct below 0 is a
 	// share of the rows.
 	const query = `
@@ -26,17 +39,10 @@ func (s *Snapshot) Estimate(ctx context.Context, q *training.Query) (events, ent
 			SELECT max(n_distinct) AS n_distinct FROM pg_stats
 			WHERE schemaname = nspname AND tablename = relname AND attname = ANY($2)
 		) AS stats ON true`
-	var columns []string
-	for _, f := range q.KeyFields {
-		columns = append(columns, "f_"+q.Source.Fields[f].Name)
+	if err := s.tx.QueryRow(ctx, query, s.name(source), columns).Scan(&events, &distinct); err != nil {
+		return 0, 0, fmt.Errorf("counting the events of source %q: %w", source, err)
 	}
-	if err := s.tx.QueryRow(ctx, query, s.name(q.Source.Name), columns).Scan(&events, &entities); err != nil {
-		return 0, 0, err
-	}
-	if entities == 0 { // not known
-		entities = events / 50
-	}
-	return events, entities, nil
+	return events, distinct, nil
 }
 
 // Walk implements [training.History].

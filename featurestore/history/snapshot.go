@@ -122,6 +122,10 @@ func (o Offsets) reach(at Offsets) error {
 // Offsets say how far the snapshot goes. The caller must not change them.
 func (s *Snapshot) Offsets() Offsets { return s.offsets }
 
+// Topics are the topics that a source has had, in the order by which events count them. The
+// caller must not change them.
+func (s *Snapshot) Topics(source string) []featurestore.TopicID { return s.topics[source] }
+
 // Close ends the transaction and gives the connection back, even when ctx is over. A second
 // call does nothing.
 func (s *Snapshot) Close(ctx context.Context) {

@@ -29,6 +29,9 @@ type Backfill struct {
 	Catalog *featurestore.Catalog
 	// Progress, if set, is told how many more entities are done.
 	Progress func(entities int)
+	// Newest, if set, is the newest version of the definitions: a view that is not in it any more
+	// at the end is not put into service.
+	Newest func(ctx context.Context) (*featurestore.Catalog, error)
 	// Chunk is how many entities are written at a time; 0 is 10,000.
 	Chunk int
 }
@@ -136,7 +139,28 @@ func (f *filler) run(ctx context.Context, logs Logs) error {
 	if err := f.fill(ctx, until); err != nil {
 		return err
 	}
+	if err := f.wanted(ctx); err != nil {
+		return err
+	}
 	return f.Store.EndRebuild(ctx, f.view, f.step, marks, targets)
+}
+
+// wanted refuses a view that was deleted or changed meanwhile.
+func (f *filler) wanted(ctx context.Context) error {
+	if f.Newest == nil {
+		return nil
+	}
+	newest, err := f.Newest(ctx)
+	if err != nil {
+		return err
+	}
+	switch view := newest.View(f.view.Name); {
+	case view == nil:
+		return featurestore.Errorf(featurestore.Unknown, "version %d of the definitions, which was applied meanwhile, has no such view: it stays out of service", newest.Version)
+	case view.Generation != f.view.Generation:
+		return featurestore.Errorf(featurestore.Unknown, "version %d of the definitions, which was applied meanwhile, makes it generation %d: fill that one", newest.Version, view.Generation)
+	}
+	return nil
 }
 
 // begin takes the view out of service and begins with the first entity.

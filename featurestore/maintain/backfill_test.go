@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -132,6 +133,28 @@ func TestBackfillOverALoss(t *testing.T) {
 		t.Fatalf("%+v, %v", filled, err)
 	}
 	w.isFold(all[:60])
+}
+
+// TestBackfillOfAViewThatIsGone: what was deleted or changed while it was filled does not come
+// into service.
+func TestBackfillOfAViewThatIsGone(t *testing.T) {
+	w := newWorld(t)
+	w.keep(events()[:60], 60)
+	changed := *w.catalog
+	changed.Version, changed.Views = 7, slices.Clone(w.catalog.Views)
+	changed.Views[0].Generation = 2
+	for says, newest := range map[string]*featurestore.Catalog{
+		"version 6 of the definitions, which was applied meanwhile, has no such view": {Version: 6},
+		"makes it generation 2: fill that one":                                        &changed,
+	} {
+		b := &maintain.Backfill{Pool: w.pool, Store: w.store, Catalog: w.catalog, Newest: func(context.Context) (*featurestore.Catalog, error) { return newest, nil }}
+		if _, err := b.View(t.Context(), &w.catalog.Views[0], kafka(50, 100)); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%v, want %q", err, says)
+		}
+		if marks, err := w.store.Marks(t.Context(), w.view, id); err != nil || marks[0].Known {
+			t.Errorf("it came into service: %+v, %v", marks[0], err)
+		}
+	}
 }
 
 // isFold checks that the rows of the twenty users are the fold of events.

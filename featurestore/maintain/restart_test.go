@@ -102,7 +102,7 @@ func TestPostgresRestarts(t *testing.T) {
 		}
 		return nil
 	})
-	const forgotten = 20
+	const forgotten = 5
 	deleted := int64(0)
 	for user := range int64(forgotten) {
 		key := []featurestore.Value{featurestore.IntValue(user)}

@@ -41,6 +41,8 @@ type Read struct {
 	reply   bytes.Buffer
 	rows    [][]byte // views into reply, or nil
 	filling bool
+	marked  bool
+	marks   []map[ingest.PartitionID]int64 // of the bucket of each row, when marked
 }
 
 type marker struct {
@@ -57,10 +59,14 @@ func (s *Store) NewRead() *Read {
 	return r
 }
 
-// Release gives the Read back; the rows that it returned must not be used any more.
+// Release gives the Read back; the rows that it returned must not be used any more. Of nil
+// there is nothing to give back.
 func (r *Read) Release() {
+	if r == nil {
+		return
+	}
 	r.text, r.ends, r.buckets, r.markers = r.text[:0], r.ends[:0], r.buckets[:0], r.markers[:0]
-	r.rows, r.filling, r.store = r.rows[:0], false, nil
+	r.rows, r.filling, r.store, r.marked, r.marks = r.rows[:0], false, nil, false, nil
 	if r.reply.Cap() > maxPooled {
 		r.reply = bytes.Buffer{}
 	}
@@ -121,10 +127,16 @@ func (r *Read) Do(ctx context.Context) error {
 		r.keys = append(r.keys, unsafe.String(unsafe.SliceData(r.text[start:end]), end-start))
 		start = end
 	}
+	if r.marked {
+		// A request is answered though its watermarks cannot be read.
+		r.marked = r.fetchMarked(ctx, rows) == nil
+	}
 	var err error
-	if r.store.cluster {
+	switch {
+	case r.marked:
+	case r.store.cluster:
 		err = r.fetchCluster(ctx)
-	} else {
+	default:
 		err = r.fetch(ctx)
 	}
 	if errors.Is(err, errTooLarge) {

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"unsafe"
 
 	"github.com/onehop/onehop/featurestore"
@@ -64,6 +65,9 @@ func (k *Keys) Set(entity *featurestore.Entity, columns []KeyColumn) error {
 	}
 	return nil
 }
+
+// Clone is a copy that later calls of Set do not change.
+func (k *Keys) Clone() Keys { return Keys{text: slices.Clone(k.text), ends: slices.Clone(k.ends)} }
 
 // Len is the number of keys: 1 when they hold for every row.
 func (k *Keys) Len() int { return len(k.ends) }

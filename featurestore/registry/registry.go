@@ -74,6 +74,19 @@ var ErrUnchanged = errors.New("the definitions are already applied")
 // its moment of effect and the generations of its views filled in. It fails with
 // [ErrUnchanged] when nothing would change.
 func (r *Registry) Apply(ctx context.Context, catalog *featurestore.Catalog, now time.Time) (*featurestore.Catalog, error) {
+	return r.apply(ctx, catalog, now, nil)
+}
+
+// ErrOvertaken means that the newest version is not the one that somebody looked at.
+var ErrOvertaken = errors.New("other definitions were applied meanwhile, and what was shown is not what would change: look again, and apply again")
+
+// ApplyAfter is Apply for who has looked at what changes against a version, 0 for none. It fails
+// with [ErrOvertaken] when that is not the newest any more.
+func (r *Registry) ApplyAfter(ctx context.Context, catalog *featurestore.Catalog, now time.Time, version int) (*featurestore.Catalog, error) {
+	return r.apply(ctx, catalog, now, &version)
+}
+
+func (r *Registry) apply(ctx context.Context, catalog *featurestore.Catalog, now time.Time, after *int) (*featurestore.Catalog, error) {
 	var applied *featurestore.Catalog
 	err := pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtext($1))", "onehop definitions "+r.namespace); err != nil {
@@ -85,6 +98,9 @@ func (r *Registry) Apply(ctx context.Context, catalog *featurestore.Catalog, now
 		}
 		if applied, err = Next(before, catalog); err != nil {
 			return err
+		}
+		if after != nil && len(before) != *after {
+			return ErrOvertaken
 		}
 		applied.EffectiveAt = now.Add(Ahead).UnixMicro()
 		stored, err := json.Marshal(applied)

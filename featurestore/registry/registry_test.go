@@ -104,6 +104,39 @@ func open(t *testing.T) *Registry {
 	return New(pool, testenv.Namespace(t))
 }
 
+// TestTwoAppliesAtOnce: of those who looked at the same version one is first, and the others
+// are told.
+func TestTwoAppliesAtOnce(t *testing.T) {
+	r := open(t)
+	namespace := r.namespace
+	if _, err := r.ApplyAfter(t.Context(), catalog(namespace, nil), time.Now(), 0); err != nil {
+		t.Fatal(err)
+	}
+	const tries = 5
+	results := make(chan error, tries)
+	for i := range tries {
+		go func() {
+			_, err := r.ApplyAfter(t.Context(), catalog(namespace, func(c *featurestore.Catalog) { c.Sources[0].MaxAge += time.Duration(i+1) * time.Minute }), time.Now(), 1)
+			results <- err
+		}()
+	}
+	overtaken := 0
+	for range tries {
+		if err := <-results; errors.Is(err, ErrOvertaken) {
+			overtaken++
+		} else if err != nil {
+			t.Error(err)
+		}
+	}
+	versions, err := r.Versions(t.Context())
+	if err != nil || len(versions) != 2 || overtaken != tries-1 {
+		t.Errorf("%d versions, %d were told, %v", len(versions), overtaken, err)
+	}
+	if _, err := r.ApplyAfter(t.Context(), versions[1], time.Now(), 1); !errors.Is(err, ErrUnchanged) {
+		t.Errorf("the same again: %v", err)
+	}
+}
+
 // TestFollowersHearOfVersions applies versions under a follower, and starts another from
 // its snapshot when Postgres is away.
 func TestFollowersHearOfVersions(t *testing.T) {

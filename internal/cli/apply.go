@@ -60,7 +60,7 @@ func (c *applyCommand) Run(ctx context.Context, s Streams) error {
 			return err
 		}
 	}
-	version, err := registry.New(pool, catalog.Namespace).Apply(ctx, catalog, time.Now())
+	version, err := registry.New(pool, catalog.Namespace).ApplyAfter(ctx, catalog, time.Now(), plan.Version)
 	if errors.Is(err, registry.ErrUnchanged) { // somebody else was faster
 		fmt.Fprintf(s.Err, "Nothing to do: the same was applied to namespace %s meanwhile.\n", plan.Namespace)
 		return nil

@@ -67,7 +67,9 @@ func (c *backfillCommand) Run(ctx context.Context, s Streams) (err error) {
 		return fmt.Errorf("--kafka: %w", err)
 	}
 	defer kafka.Close()
-	b := &maintain.Backfill{Pool: pool, Store: store, Catalog: catalog}
+	b := &maintain.Backfill{Pool: pool, Store: store, Catalog: catalog, Newest: func(ctx context.Context) (*featurestore.Catalog, error) {
+		return newest(ctx, pool, c.Namespace)
+	}}
 	var results []*maintain.Filled
 	for _, view := range views {
 		filled, err := fill(ctx, s.Err, b, kafka, view)

@@ -174,10 +174,34 @@ func (d *deletion) all(ctx context.Context) ([]deletedSource, error) {
 		}
 		results = append(results, result)
 	}
+	if len(results) > 0 {
+		if results, err = d.served(ctx, results); err != nil {
+			return nil, err
+		}
+	}
 	if len(results) == 0 {
 		return nil, fmt.Errorf("no view of namespace %s is of entity %q: nothing is known of it", d.catalog.Namespace, d.entity.Name)
 	}
 	return results, nil
+}
+
+// served deletes the entity's vectors from the serving log, if there are any.
+func (d *deletion) served(ctx context.Context, results []deletedSource) ([]deletedSource, error) {
+	vectors, err := history.ForgetServed(ctx, d.pool, d.catalog.Namespace, d.entity.Name, d.key, d.forgetter.DryRun)
+	if err != nil || vectors == 0 {
+		return results, err
+	}
+	result := deletedSource{Source: featurestore.ServedSource, Events: vectors}
+	if source := d.catalog.Source(featurestore.ServedSource); source != nil {
+		keeps, ends, err := stream.Keeps(ctx, d.kafka, source.Topic)
+		if err != nil {
+			return nil, err
+		}
+		if until := time.Now().Add(keeps).Truncate(time.Second); ends {
+			result.KafkaUntil = &until
+		}
+	}
+	return append(results, result), nil
 }
 
 // source deletes what one source told.

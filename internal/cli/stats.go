@@ -5,15 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"time"
 
-	"github.com/onehop/onehop/featurestore"
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/onehop/onehop/featurestore/history"
 	"github.com/onehop/onehop/featurestore/maintain"
 	featureplan "github.com/onehop/onehop/featurestore/plan"
 	"github.com/onehop/onehop/featurestore/statistics"
+	"github.com/onehop/onehop/featurestore/training"
 	"github.com/onehop/onehop/featurestore/training/files"
 )
 
@@ -24,6 +25,7 @@ type statsCommand struct {
 	Days          int      `default:"1" help:"As of the ends of so many days, UTC; the last of them is now."`
 	Sample        int      `default:"1000" help:"About how many entities of each kind to look at; random events choose them."`
 	Reference     string   `placeholder:"FILE" help:"A training set, to say how far the values of today have drifted from it."`
+	Keep          bool     `help:"Keep the reference as the baseline of the feature service: serve then tells its drift as a metric, and this command without --reference."`
 	Namespace     string   `env:"ONEHOP_NAMESPACE" default:"default" help:"Namespace of the definitions."`
 	postgresFlags `embed:""`
 	JSON          bool `name:"json" help:"Print JSON."`
@@ -35,7 +37,8 @@ func (*statsCommand) Help() string {
 
 With --reference, a training set of onehop training-set with columns of the same names, the population stability index (PSI) says how
 far the values of today have drifted from it: by custom less than 0.1 is no drift, more than 0.25 much. A training set has the
-entities of its spine, which may be others than random events choose: compare with one made the same way to be sure.
+entities of its spine, which may be others than random events choose: compare with one made the same way to be sure. --keep keeps its
+distribution, no values, as the baseline of the feature service: later runs and serve's metric onehop_feature_drift_psi tell the drift from it.
 
 Example:
 
@@ -54,19 +57,13 @@ func (c *statsCommand) Check() error {
 	if c.Sample < 1 || c.Sample > 1_000_000 {
 		problems = append(problems, errors.New("--sample must be between 1 and 1000000"))
 	}
+	if c.Keep && (c.Reference == "" || c.Service == "") {
+		problems = append(problems, errors.New("--keep needs --reference and --service"))
+	}
 	if c.Reference != "" {
 		problems = append(problems, flagError("--reference", files.Check(c.Reference)))
 	}
 	return errors.Join(problems...)
-}
-
-// featureStats are the statistics of a feature at one time.
-type featureStats struct {
-	Feature string    `json:"feature"`
-	At      time.Time `json:"at"`
-	statistics.Summary
-	// PSI is of the last time; null without a reference that has the feature.
-	PSI *float64 `json:"psi,omitempty"`
 }
 
 // Run sums up.
@@ -80,37 +77,48 @@ func (c *statsCommand) Run(ctx context.Context, s Streams) error {
 	if err != nil {
 		return err
 	}
-	var reference map[string][]featurestore.Cell
-	if c.Reference != "" {
-		if reference, err = readCells(ctx, c.Reference, s.In, join.Plan()); err != nil {
-			return err
-		}
+	baselines, err := c.baselines(ctx, pool, catalog.Namespace, s, join)
+	if err != nil {
+		return err
 	}
 	snapshot, err := history.OpenSnapshot(ctx, pool, catalog.Namespace, nil)
 	if err != nil {
 		return err
 	}
 	defer snapshot.Close(ctx)
-	times := endsOfDays(time.Now(), c.Days)
-	sampled, err := maintain.Sample(ctx, snapshot, join, times, c.Sample)
+	stats, err := maintain.Statistics(ctx, snapshot, join, maintain.EndsOfDays(time.Now(), c.Days), c.Sample, baselines)
 	if err != nil {
 		return err
 	}
 	tellLeftOut(s.Err, join.Plan())
-	stats := make([]featureStats, len(sampled))
-	for i := range sampled {
-		at := &sampled[i]
-		stats[i] = featureStats{Feature: at.Ref.String(), At: time.UnixMicro(at.At).UTC(), Summary: statistics.Summarize(at.Cells)}
-		if cells, ok := reference[at.Ref.String()]; ok && at.At == times[len(times)-1] {
-			psi := statistics.PSI(cells, at.Cells)
-			stats[i].PSI = &psi
-		}
-	}
 	if c.JSON {
 		return writeJSON(s.Out, stats)
 	}
-	writeStats(s.Out, stats, c.Reference != "")
+	writeStats(s.Out, stats, len(baselines) > 0)
 	return nil
+}
+
+// baselines are those of the reference, or that were kept for the service.
+func (c *statsCommand) baselines(ctx context.Context, pool *pgxpool.Pool, namespace string, s Streams, join *training.Join) (map[string]statistics.Baseline, error) {
+	if c.Reference == "" {
+		return maintain.Baselines(ctx, pool, namespace, c.Service)
+	}
+	reference, err := readCells(ctx, c.Reference, s.In, join.Plan())
+	if err != nil {
+		return nil, err
+	}
+	baselines := map[string]statistics.Baseline{}
+	for feature, cells := range reference {
+		baselines[feature] = statistics.NewBaseline(cells)
+	}
+	if !c.Keep {
+		return baselines, nil
+	}
+	if err := maintain.SaveBaselines(ctx, pool, namespace, c.Service, baselines); err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(s.Err, "the baseline of feature service %s is kept: %d features\n", c.Service, len(baselines))
+	return baselines, nil
 }
 
 // tellLeftOut says which features there are no statistics of.
@@ -122,18 +130,8 @@ func tellLeftOut(w io.Writer, p *featureplan.Plan) {
 	}
 }
 
-// endsOfDays are the ends of the days before today, and now, oldest first.
-func endsOfDays(now time.Time, days int) []int64 {
-	times := []int64{now.UnixMicro()}
-	for midnight := now.UTC().Truncate(24 * time.Hour); len(times) < days; midnight = midnight.Add(-24 * time.Hour) {
-		times = append(times, midnight.UnixMicro())
-	}
-	slices.Reverse(times)
-	return times
-}
-
 // writeStats prints statistics for a person.
-func writeStats(w io.Writer, stats []featureStats, drift bool) {
+func writeStats(w io.Writer, stats []maintain.FeatureStatistics, drift bool) {
 	t := newTable(w)
 	heading := []string{"feature", "as of", "values", "null", "distinct", "mean", "deviation", "1 %", "25 %", "50 %", "75 %", "99 %"}
 	if drift {

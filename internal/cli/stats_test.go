@@ -46,6 +46,25 @@ func TestStats(t *testing.T) {
 	if code != 0 || !strings.Contains(out, "match.more ") || strings.Contains(out, "match.both") || !strings.Contains(told, "match.both is left out") || !strings.Contains(told, "match.late is left out") {
 		t.Errorf("%d\n%s%s", code, out, told)
 	}
+	// A baseline that is kept is the reference of later runs, and a new one takes its place.
+	kept := func() string {
+		return strings.Join(strings.Fields(stat("--json")), " ")
+	}
+	if got := kept(); strings.Contains(got, "psi") {
+		t.Errorf("no baseline was kept: %s", got)
+	}
+	stat("--reference", s.file("same.csv"), "--keep")
+	if got := kept(); strings.Count(got, `"psi": 0 `) != 2 {
+		t.Errorf("with the same as baseline: %s", got)
+	}
+	stat("--reference", s.file("other.csv"), "--keep")
+	if got := kept(); strings.Count(got, `"psi"`) != 1 || strings.Contains(got, `"psi": 0 `) {
+		t.Errorf("with others as baseline: %s", got)
+	}
+	code, _, told = run(t, append([]string{"stats", "--features", "user.last", "--reference", s.file("same.csv"), "--keep"}, s.flags...)...)
+	if code == 0 || !strings.Contains(told, "--keep needs --reference and --service") {
+		t.Errorf("%d %s", code, told)
+	}
 	s.write(t, "none.csv", "a\n1\n")
 	if _, _, err := run(t, append([]string{"stats", "--service", "both", "--reference", s.file("none.csv")}, s.flags...)...); !strings.Contains(err, "none of the features") {
 		t.Errorf("a file without the features: %s", err)

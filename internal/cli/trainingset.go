@@ -19,16 +19,20 @@ import (
 
 // trainingSetCommand makes a training set.
 type trainingSetCommand struct {
-	Spine         string   `placeholder:"FILE" help:"The spine: a file with a row for each example. - is CSV on the standard input."`
-	SQL           string   `name:"sql" placeholder:"QUERY" help:"A query whose rows are the spine, run in the Postgres of --postgres; it can write nothing."`
-	Features      []string `sep:"," placeholder:"VIEW.FEATURE" help:"Features, in the order of their columns; view.* is all of a view."`
-	Service       string   `placeholder:"NAME" help:"The features of this feature service."`
-	Out           string   `default:"-" placeholder:"FILE" help:"Where the training set goes; - is CSV on the standard output."`
-	TimeColumn    string   `default:"event_time" placeholder:"NAME" help:"The spine's column of times."`
-	Available     bool     `help:"Count only events that had arrived at each row's time."`
-	Statuses      bool     `help:"Add a column view.feature.status for each feature."`
-	EventTimes    bool     `help:"Add a column view.feature.event_time for each feature: when its newest event was."`
-	Namespace     string   `env:"ONEHOP_NAMESPACE" default:"default" help:"Namespace of the definitions."`
+	Spine         string    `placeholder:"FILE" help:"The spine: a file with a row for each example. - is CSV on the standard input."`
+	SQL           string    `name:"sql" placeholder:"QUERY" help:"A query whose rows are the spine, run in the Postgres of --postgres; it can write nothing."`
+	FromLog       string    `name:"from-log" placeholder:"NAME" help:"In place of a spine: the vectors that this feature service or model gave, from the serving log."`
+	Since         time.Time `placeholder:"TIME" help:"With --from-log: vectors that were read from this time on, RFC 3339."`
+	Until         time.Time `placeholder:"TIME" help:"With --from-log: vectors that were read before this time."`
+	Scores        bool      `help:"With --from-log: add the model's score."`
+	Features      []string  `sep:"," placeholder:"VIEW.FEATURE" help:"Features, in the order of their columns; view.* is all of a view."`
+	Service       string    `placeholder:"NAME" help:"The features of this feature service."`
+	Out           string    `default:"-" placeholder:"FILE" help:"Where the training set goes; - is CSV on the standard output."`
+	TimeColumn    string    `default:"event_time" placeholder:"NAME" help:"The spine's column of times."`
+	Available     bool      `help:"Count only events that had arrived at each row's time."`
+	Statuses      bool      `help:"Add a column view.feature.status for each feature."`
+	EventTimes    bool      `help:"Add a column view.feature.event_time for each feature: when its newest event was."`
+	Namespace     string    `env:"ONEHOP_NAMESPACE" default:"default" help:"Namespace of the definitions."`
 	postgresFlags `embed:""`
 	JSON          bool `name:"json" help:"Print the summary as JSON; needs --out."`
 }
@@ -47,16 +51,17 @@ A file appears under its name when it is whole. When Postgres goes away, it is w
 Examples:
 
     onehop training-set --spine clicks.csv --service ranking --out train.parquet --postgres postgres://127.0.0.1/onehop
+    onehop training-set --from-log ranking --since 2026-01-01T00:00:00Z --out served.parquet
     onehop training-set --sql "SELECT user_id, rated_at AS event_time, stars FROM labels" --features user_ratings.* --out train.csv`
 }
 
 // Check returns everything that is wrong with the flags.
 func (c *trainingSetCommand) Check() error {
-	problems := []error{c.postgresFlags.Check()}
-	if (c.Spine == "") == (c.SQL == "") {
-		problems = append(problems, errors.New("give the spine: --spine or --sql"))
+	problems := []error{c.postgresFlags.Check(), c.checkLog()}
+	if c.FromLog == "" && (c.Spine == "") == (c.SQL == "") {
+		problems = append(problems, errors.New("give the spine: --spine or --sql; or --from-log"))
 	}
-	if (len(c.Features) == 0) == (c.Service == "") {
+	if c.FromLog == "" && (len(c.Features) == 0) == (c.Service == "") {
 		problems = append(problems, errors.New("say which features: --features or --service"))
 	}
 	if c.Spine != "" {
@@ -82,6 +87,9 @@ const garbagePercent = 25
 
 // Run makes the training set.
 func (c *trainingSetCommand) Run(ctx context.Context, s Streams) error {
+	if c.FromLog != "" {
+		return c.fromLog(ctx, s)
+	}
 	began := time.Now()
 	defer debug.SetGCPercent(debug.SetGCPercent(garbagePercent))
 	pool, catalog, err := c.definitions(ctx, c.Namespace)

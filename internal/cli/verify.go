@@ -17,9 +17,12 @@ import (
 
 // verifyCommand compares Redis with history.
 type verifyCommand struct {
-	View          []string `arg:"" optional:"" help:"These views only."`
-	Sample        int      `default:"1000" help:"About how many entities of each view to compare; 0 is all."`
-	Namespace     string   `env:"ONEHOP_NAMESPACE" default:"default" help:"Namespace of the definitions."`
+	View          []string  `arg:"" optional:"" help:"These views only."`
+	Served        bool      `help:"Compare the serving log: what was served with what history gives at the same read times and watermarks."`
+	Since         time.Time `placeholder:"TIME" help:"With --served: vectors that were read from this time on, RFC 3339."`
+	Until         time.Time `placeholder:"TIME" help:"With --served: vectors that were read before this time."`
+	Sample        int       `default:"1000" help:"About how many entities of each view, or vectors, to compare; 0 is all."`
+	Namespace     string    `env:"ONEHOP_NAMESPACE" default:"default" help:"Namespace of the definitions."`
 	postgresFlags `embed:""`
 	redisFlags    `embed:""`
 	Wait          time.Duration `default:"10s" help:"How long history may take to get as far as the rows."`
@@ -32,12 +35,22 @@ func (*verifyCommand) Help() string {
 		"It may run beside everything else. The exit status is 1 when a row differs.\n\n" +
 		"Why a row differs: lost (events are missing from it), late (those that came late are), changed definition (it was " +
 		"written for another one), unknown (it holds what no event says).\n\n" +
+		"With --served the values that services gave are compared, as the serving log has them, and the skew is the share of them that " +
+		"history does not give. Redis is not asked. The exit status is 1 when it is not zero.\n\n" +
 		"Example:\n\n    onehop verify user_ratings --sample 0 --namespace movielens --redis redis://127.0.0.1:6379/0 --postgres postgres://127.0.0.1/onehop"
 }
 
 // Check returns everything that is wrong with the flags.
 func (c *verifyCommand) Check() error {
-	err := errors.Join(c.postgresFlags.Check(), c.redisFlags.Check())
+	err := c.postgresFlags.Check()
+	switch {
+	case !c.Served && (!c.Since.IsZero() || !c.Until.IsZero()):
+		err = errors.Join(err, errors.New("--since and --until are for --served"))
+	case c.Served && len(c.View) > 0:
+		err = errors.Join(err, errors.New("--served compares all views: name none"))
+	case !c.Served:
+		err = errors.Join(err, c.redisFlags.Check())
+	}
 	if c.Sample < 0 {
 		err = errors.Join(err, errors.New("--sample must not be negative; 0 is all"))
 	}
@@ -46,6 +59,9 @@ func (c *verifyCommand) Check() error {
 
 // Run verifies.
 func (c *verifyCommand) Run(ctx context.Context, s Streams) (err error) {
+	if c.Served {
+		return c.served(ctx, s)
+	}
 	pool, catalog, err := c.definitions(ctx, c.Namespace)
 	if err != nil {
 		return err

@@ -42,8 +42,14 @@ views:
 // tool runs a command of the onehop tool.
 func (s *stack) tool(t *testing.T, args ...string) (status int, out string) {
 	t.Helper()
+	return s.historyTool(t, append(args, "--redis", s.redis)...)
+}
+
+// historyTool runs a command that needs no Redis.
+func (s *stack) historyTool(t *testing.T, args ...string) (status int, out string) {
+	t.Helper()
 	var stdout, stderr bytes.Buffer
-	args = append(args, "--namespace", s.namespace, "--postgres", s.postgres, "--redis", s.redis)
+	args = append(args, "--namespace", s.namespace, "--postgres", s.postgres)
 	status = cli.Run(t.Context(), args, cli.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr})
 	if stderr.Len() > 0 {
 		t.Logf("%s: %s", args[0], &stderr)
@@ -78,7 +84,7 @@ func TestDeleteEntity(t *testing.T) {
 	}
 	remove := func(flags ...string) (list []deleted) {
 		t.Helper()
-		status, out := s.tool(t, append([]string{"delete-entity", "user", "7", "--json", "--wait", "20s", "--kafka", strings.Join(s.kafka, ",")}, flags...)...)
+		status, out := s.tool(t, append([]string{"delete-entity", "user", "7", "--json", "--wait", "20s", "--kafka", strings.Join(s.kafka, ","), "--redis", s.redis}, flags...)...)
 		if err := json.Unmarshal([]byte(out), &list); err != nil || status != 0 || len(list) != 2 {
 			t.Fatalf("exit status %d, %v: %s", status, err, out)
 		}
@@ -93,7 +99,7 @@ func TestDeleteEntity(t *testing.T) {
 	}
 	s.expectSums(t, map[string]string{"by_user": "-1 8", "by_sku": "8 -1", "by_profile": "-1 8"})
 	s.expectRows(t, map[string]int{"orders": 1, "profiles": 1})
-	if status, out := s.tool(t, "verify", "--sample", "0"); status != 0 {
+	if status, out := s.tool(t, "verify", "--sample", "0", "--redis", s.redis); status != 0 {
 		t.Errorf("verify: exit status %d\n%s", status, out)
 	}
 	s.flushRedis(t)

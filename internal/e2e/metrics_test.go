@@ -3,6 +3,8 @@ package e2e
 import (
 	"bufio"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -140,4 +142,28 @@ func TestLostWritesAreCounted(t *testing.T) {
 	s.expectTotals(t, 500)
 	waitMetric(t, admin, filled+1, filled+99, "onehop_ingest_view_filled_partitions_total", `view="user_ratings"`)
 	waitMetric(t, admin, 0, 0, "onehop_ingest_view_filling_partitions", `view="user_ratings"`)
+}
+
+// TestDriftIsAMetric keeps a baseline of values that nobody has any more.
+func TestDriftIsAMetric(t *testing.T) {
+	t.Setenv("ONEHOP_DRIFT_EVERY", "300ms")
+	s := newStack(t)
+	s.start(t, rankDefinitions)
+	address := freeAddress(t)
+	admin := "http://" + address
+	s.waitReady(t, s.run(t, "serve", "127.0.0.1:0", address), admin)
+	now := time.Now().Add(-2 * time.Second)
+	s.onehop.WaitVisible(t, s.onehop.Produce(t, "ratings", visit(1, "de", "x", 4, now), visit(2, "de", "y", 5, now), visit(3, "fr", "z", 5, now))...)
+	s.expectRows(t, map[string]int{"ratings": 3})
+	file := filepath.Join(t.TempDir(), "train.csv")
+	if err := os.WriteFile(file, []byte("user_ratings.mean_1h,place_ratings.count_1h\n1,1\n2,1\n1,1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if status, out := s.historyTool(t, "stats", "--service", "ranker", "--reference", file, "--keep"); status != 0 {
+		t.Fatalf("exit status %d: %s", status, out)
+	}
+	waitMetric(t, admin, 1, 100, "onehop_feature_drift_psi", `service="ranker"`, `feature="user_ratings.mean_1h"`)
+	waitMetric(t, admin, 0, 0.001, "onehop_feature_drift_psi", `service="ranker"`, `feature="place_ratings.count_1h"`)
+	waitMetric(t, admin, 0, 0, "onehop_feature_null_share", `service="ranker"`, `feature="user_ratings.mean_1h"`)
+	waitMetric(t, admin, float64(now.Unix()), 1e12, "onehop_feature_drift_last_seconds", `service="ranker"`)
 }

@@ -24,7 +24,10 @@ import (
 	"github.com/onehop/onehop/onehoptest"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+func TestMain(m *testing.M) { testenv.Main(m, func() { _ = os.RemoveAll(built) }) }
+
+// built is the folder of the services, empty until binaries has built them.
+var built string
 
 // binaries builds the services once for all tests.
 var binaries = sync.OnceValues(func() (string, error) {
@@ -32,6 +35,7 @@ var binaries = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	built = dir
 	build := exec.Command("go", "build", "-race", "-o", dir+"/", "../../cmd/ingest", "../../cmd/serve", "../../cmd/infer")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building the services: %w\n%s", err, out)

@@ -102,12 +102,18 @@ func writeModel(t *testing.T, models string, version int, artifact []byte, spec 
 
 func rankStack(t *testing.T) *stack {
 	t.Helper()
+	s, _ := rankStackOf(t, rankDefinitions)
+	return s
+}
+
+// rankStackOf starts the services with definitions of the ranker, and returns ingest too.
+func rankStackOf(t *testing.T, definitions string) (s *stack, ingest *process) {
+	t.Helper()
 	onnxtest.Open(t) // fetches the library, or skips with the reason
-	s := newStack(t)
+	s = newStack(t)
 	s.models = t.TempDir()
 	writeModel(t, s.models, 1, onnxtest.MLP(rankWidths, 1), rankSpec)
-	s.start(t, rankDefinitions)
-	return s
+	return s, s.start(t, definitions)
 }
 
 func visit(user int, country, city string, rating float64, at time.Time) string {

@@ -8,7 +8,9 @@ import (
 	"github.com/onehop/onehop/featurestore/fold"
 	"github.com/onehop/onehop/featurestore/online"
 	"github.com/onehop/onehop/featurestore/plan"
+	"github.com/onehop/onehop/featurestore/served"
 	"github.com/onehop/onehop/featurestore/stream"
+	"github.com/onehop/onehop/internal/servedlog"
 	"github.com/onehop/onehop/internal/serving"
 	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
 )
@@ -25,6 +27,8 @@ type Features struct {
 	Producer *stream.Producer
 	// Training makes training sets; nil when the service makes none.
 	Training *TrainingSets
+	// Log takes a sample of what is served; nil when the service logs nothing.
+	Log *servedlog.Log
 	// Now is the clock.
 	Now func() time.Time
 }
@@ -51,7 +55,11 @@ func (f *Features) GetOnlineFeatures(ctx context.Context, req *onehopv1.GetOnlin
 		return nil, featurestore.Errorf(featurestore.Invalid, "%d rows of %d features are more than %d values; ask in parts", rows, p.Cells, maxCells)
 	}
 	read := f.Store.NewRead()
-	defer read.Release()
+	defer func() { read.Release() }() // which the log may have taken
+	logged := f.Log.Sampled(p.Log)
+	if logged {
+		read.Mark()
+	}
 	for i, v := range p.Views {
 		for row := range keys[v.Entity].Len() {
 			read.Add(p.Online[i], keys[v.Entity].At(row))
@@ -64,8 +72,18 @@ func (f *Features) GetOnlineFeatures(ctx context.Context, req *onehopv1.GetOnlin
 		return nil, errFilling()
 	}
 	res := &onehopv1.GetOnlineFeaturesResponse{Rows: uint32(rows), DefinitionsVersion: int64(definitions.Catalog.Version)}
-	err = answer(ctx, &rowsRead{plan: p.Plan, keys: keys, request: request, rows: rows, read: read}, f.Now(), res)
-	return res, err
+	now := f.Now()
+	if err := answer(ctx, &rowsRead{plan: p.Plan, keys: keys, request: request, rows: rows, read: read}, now, res); err != nil {
+		return nil, err
+	}
+	if logged && read.Marked() && !read.Filling() {
+		f.Log.Put(&servedlog.Vectors{
+			Kind: served.Service, Name: req.GetFeatureService(), Plan: p.Plan, Keys: keys, Rows: rows, Read: read,
+			Now: now.UnixMicro(), RequestID: requestID(ctx), Request: request,
+		})
+		read = nil
+	}
+	return res, nil
 }
 
 func errFilling() error {

@@ -14,6 +14,7 @@ import (
 	"github.com/onehop/onehop/featurestore/online"
 	"github.com/onehop/onehop/featurestore/plan"
 	"github.com/onehop/onehop/inference"
+	"github.com/onehop/onehop/internal/servedlog"
 	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
 )
 
@@ -25,6 +26,8 @@ type Inference struct {
 	Now func() time.Time
 	// Tracer, when set, makes a span of every run of a model.
 	Tracer trace.Tracer
+	// Log takes a sample of the predictions; nil when the service logs nothing.
+	Log *servedlog.Log
 }
 
 // run runs the model, in a span of its own where there is a tracer.
@@ -66,7 +69,11 @@ func (s *Inference) GetFeaturesAndPredict(ctx context.Context, req *onehopv1.Get
 	}
 	start := s.Now()
 	read := s.Store.NewRead()
-	defer read.Release()
+	defer func() { read.Release() }() // which the log may have taken
+	logged := s.Log.Sampled(hop.Definition.Log)
+	if logged {
+		read.Mark()
+	}
 	for i := range hop.Plan.Views {
 		view := online.NewView(hop.Plan.Catalog.Namespace, hop.Plan.Views[i].View)
 		keys := &call.keys[hop.Plan.Views[i].Entity]
@@ -91,9 +98,15 @@ func (s *Inference) GetFeaturesAndPredict(ctx context.Context, req *onehopv1.Get
 		ReadUs: done.Sub(start).Microseconds(), AssembleUs: call.result.Assemble.Microseconds(), RunUs: call.result.Run.Microseconds(),
 	}
 	if req.GetReturnFeatures() {
-		res.Features, err = call.features(hop, res.GetIndexes())
+		if res.Features, err = call.features(hop, res.GetIndexes()); err != nil {
+			return nil, err
+		}
 	}
-	return res, err
+	if logged && read.Marked() && !read.Filling() {
+		s.Log.Put(call.vectors(hop, read, requestID(ctx)))
+		read = nil
+	}
+	return res, nil
 }
 
 // take checks a request and encodes its keys.

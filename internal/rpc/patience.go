@@ -10,11 +10,13 @@ import (
 // sendPatience is how long a caller may take to take what is sent.
 const sendPatience = time.Minute
 
-// Patient lets the streams of a handler last for as long as their callers take what they
-// send: the time that a server allows for a whole answer is that of short ones.
+// Patient lets answers from history take their time, and streams last for as long as their
+// callers take what they send: the time that a server allows for a whole answer is that of
+// short ones.
 func Patient(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == onehopv1connect.FeatureServiceGetTrainingSetProcedure {
+		switch r.URL.Path {
+		case onehopv1connect.FeatureServiceGetTrainingSetProcedure, onehopv1connect.FeatureServiceGetFeatureStatisticsProcedure:
 			p := patientWriter{ResponseWriter: w, control: http.NewResponseController(w)}
 			if p.control.SetWriteDeadline(time.Time{}) == nil {
 				w = p

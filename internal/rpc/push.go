@@ -27,6 +27,8 @@ func (f *Features) PushEvents(ctx context.Context, req *onehopv1.PushEventsReque
 	case source.Batch != nil:
 		return nil, featurestore.Errorf(featurestore.Invalid,
 			"source %q takes no pushed events: it is a batch source, whose rows onehop materialize brings from %s", source.Name, source.Batch)
+	case source.Name == featurestore.ServedSource:
+		return nil, featurestore.Errorf(featurestore.Invalid, "source %q is the serving log, which the services alone write", source.Name)
 	case !source.Pushable():
 		return nil, featurestore.Errorf(featurestore.Invalid,
 			"source %q takes no pushed events: its records are %s, or have fields in their keys or headers; produce them to topic %q", source.Name, source.Format, source.Topic)

@@ -29,6 +29,8 @@ type Definitions struct {
 type Plan struct {
 	*plan.Plan
 	Online []*online.View
+	// Log says how much of what is served by the plan is logged.
+	Log featurestore.Log
 }
 
 // Compile compiles a catalog.
@@ -45,6 +47,7 @@ func Compile(catalog *featurestore.Catalog) (*Definitions, error) {
 		if d.services[s.Name], err = d.Plan(s.Columns); err != nil {
 			return nil, err
 		}
+		d.services[s.Name].Log = s.Log
 	}
 	return d, nil
 }

@@ -36,10 +36,14 @@ type slot struct {
 	err    error
 }
 
-// Main runs the tests, stops the servers that were started for them, fails when goroutines are left over, and exits.
-func Main(m *testing.M) {
+// Main runs the tests and what is to come after them, stops the servers that were started for them, fails when goroutines are
+// left over, and exits.
+func Main(m *testing.M, after ...func()) {
 	mainRuns.Store(true)
 	code := m.Run()
+	for _, f := range after {
+		f()
+	}
 	for kind, slot := range slots {
 		if err := slot.stop(); err != nil {
 			fmt.Fprintf(os.Stderr, "testenv: stop %s: %v\n", kind, err)

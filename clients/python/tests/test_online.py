@@ -7,8 +7,9 @@ import time
 from datetime import datetime, timezone
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
-from conftest import EVENTS, START, USERS, Fake, wait_until
+from conftest import EVENTS, FEATURES, START, USERS, Fake, wait_until
 
 import onehop
 from onehop.v1 import feature_service_pb2 as pb
@@ -167,3 +168,19 @@ def test_push_says_where_and_takes_json(client: onehop.Client) -> None:
     wait_until(
         lambda: client.online_features({"user_id": 4711}, features=["user_info.age"])[1].to_pylist() == [30]
     )
+
+
+def test_statistics(client: onehop.Client) -> None:
+    table = client.statistics(features=[*FEATURES, "movie_info.title"], days=2, sample=100)
+    assert table.num_rows == 8
+    count = table.filter(pc.equal(table["feature"], FEATURES[0])).to_pylist()
+    assert [row["rows"] for row in count] == [USERS, USERS]
+    assert count[1]["nulls"] == 0
+    assert count[1]["min"] >= EVENTS // USERS
+    assert count[1]["p1"] <= count[1]["p50"] <= count[1]["p99"] <= count[1]["max"]
+    assert count[1]["psi"] is None
+    title = table.filter(pc.equal(table["feature"], "movie_info.title")).to_pylist()[1]
+    assert title["distinct"] >= 1
+    assert title["mean"] is None
+    with pytest.raises(onehop.NotFound):
+        client.statistics(service="none")

@@ -9,12 +9,14 @@ import (
 	"io"
 	"time"
 
+	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/inference"
 	"github.com/onehop/onehop/inference/onnx"
 	"github.com/onehop/onehop/inference/repository"
 	"github.com/onehop/onehop/internal/app"
 	"github.com/onehop/onehop/internal/config"
 	"github.com/onehop/onehop/internal/rpc"
+	"github.com/onehop/onehop/internal/servedlog"
 	"github.com/onehop/onehop/internal/server"
 	"github.com/onehop/onehop/internal/serving"
 	"github.com/onehop/onehop/schemas/onehop/v1/onehopv1connect"
@@ -23,6 +25,7 @@ import (
 // Config configures the service.
 type Config struct {
 	config.Common `embed:""`
+	config.Kafka  `embed:""` // for the serving log; without it nothing is logged
 	config.Listen `embed:""`
 
 	Models      string        `env:"ONEHOP_MODELS" default:"models" placeholder:"DIR" help:"The model repository: NAME/VERSION/model.onnx and model.yaml."`
@@ -41,7 +44,11 @@ func (c *Config) Check() error {
 	if c.Refresh < 100*time.Millisecond {
 		refresh = fmt.Errorf("--refresh: %s must be at least 100ms", c.Refresh)
 	}
-	return errors.Join(c.Common.Check(), config.CheckAddress("--listen", c.Listen.Listen), refresh)
+	var kafka error
+	if len(c.Kafka.Kafka) > 0 {
+		kafka = c.Kafka.Check()
+	}
+	return errors.Join(c.Common.Check(), kafka, config.CheckAddress("--listen", c.Listen.Listen), refresh)
 }
 
 // Run runs the service until the context ends; it then finishes the requests under
@@ -75,6 +82,9 @@ func run(ctx context.Context, c Config, base *app.Base, models *inference.Set) e
 	}
 	current := serving.NewCurrent(base.Store, base.Log, func(d *serving.Definitions) {
 		models.Define(d.Catalog, d.Programs())
+		if d.Catalog.Source(featurestore.ServedSource) != nil && len(c.Kafka.Kafka) == 0 {
+			base.Log.Warn("definitions say what is to be logged, and this service was started without Kafka: nothing is")
+		}
 		base.Health.Ready()
 	})
 	options, err := rpc.Options(base.Telemetry)
@@ -84,6 +94,12 @@ func run(ctx context.Context, c Config, base *app.Base, models *inference.Set) e
 	service := &rpc.Inference{Models: models, Store: base.Store, Now: time.Now}
 	if base.Tracing {
 		service.Tracer = base.Tracer.Tracer("onehop/infer")
+	}
+	if len(c.Kafka.Kafka) > 0 {
+		if service.Log, err = servedlog.Start(ctx, c.Kafka.Kafka, base.Metrics, base.Log); err != nil {
+			return fmt.Errorf("the serving log: %w", err)
+		}
+		defer service.Log.Close(ctx) // when the last request is answered
 	}
 	path, handler := onehopv1connect.NewInferenceServiceHandler(service, options...)
 	public, err := server.Listen(ctx, c.Listen.Listen, rpc.Mux(base.Health, onehopv1connect.InferenceServiceName, path, handler))

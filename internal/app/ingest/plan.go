@@ -29,6 +29,10 @@ func (s *service) plan(ctx context.Context, versions []*featurestore.Catalog) (*
 	newest := versions[len(versions)-1]
 	p := &consumerPlan{}
 	s.metrics.gone.Reset()
+	folded := 0 // sources that fill views, which share the cache of hot rows
+	for i := range newest.Sources {
+		folded += min(1, len(newest.ViewsOf(newest.Sources[i].Name)))
+	}
 	for i := range newest.Sources {
 		source := &newest.Sources[i]
 		if err := s.makeTopics(ctx, source); err != nil {
@@ -48,7 +52,7 @@ func (s *service) plan(ctx context.Context, versions []*featurestore.Catalog) (*
 		}
 		p.gone = append(p.gone, gone...)
 		p.keepsOld = p.keepsOld || keepsOld
-		hot := ingest.NewHotRows(views, s.config.cacheBytes()/len(newest.Sources))
+		hot := ingest.NewHotRows(views, s.config.cacheBytes()/max(1, folded))
 		p.views = append(p.views, views...)
 		topic := stream.Topic{Name: source.Topic, Source: source.Name, Versions: stream.Versions(versions, source.Name)}
 		topic.NewWorker = func(id ingest.PartitionID) stream.Worker {
@@ -64,11 +68,15 @@ func (s *service) plan(ctx context.Context, versions []*featurestore.Catalog) (*
 	return p, nil
 }
 
-// makeTopics makes the topics that are not there yet. They keep their records: a view is
+// makeTopics makes the topics that are not there yet. But for the serving log they keep their records: a view is
 // filled from the start of its topic, and the broker would delete a replay of the past by
 // its old timestamps.
 func (s *service) makeTopics(ctx context.Context, source *featurestore.Source) error {
-	keep := map[string]string{"retention.ms": "-1", "max.message.bytes": strconv.Itoa(2 * featurestore.MaxEventBytes)}
+	retention := "-1"
+	if source.Name == featurestore.ServedSource { // which fills no view, and grows with the requests
+		retention = strconv.FormatInt(source.Retention.Milliseconds(), 10)
+	}
+	keep := map[string]string{"retention.ms": retention, "max.message.bytes": strconv.Itoa(2 * featurestore.MaxEventBytes)}
 	if err := stream.EnsureTopic(ctx, s.kafka, source.Topic, s.config.Partitions, keep); err != nil {
 		return fmt.Errorf("source %q: %w", source.Name, err)
 	}

@@ -11,10 +11,12 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/stream"
 	"github.com/onehop/onehop/internal/app"
 	"github.com/onehop/onehop/internal/config"
 	"github.com/onehop/onehop/internal/rpc"
+	"github.com/onehop/onehop/internal/servedlog"
 	"github.com/onehop/onehop/internal/server"
 	"github.com/onehop/onehop/internal/serving"
 	"github.com/onehop/onehop/schemas/onehop/v1/onehopv1connect"
@@ -27,6 +29,8 @@ type Config struct {
 	config.Listen `embed:""`
 	VerifyEvery   time.Duration `env:"ONEHOP_VERIFY_EVERY" default:"10m" help:"How often to compare rows in Redis with history; 0 is never. One service of a namespace does it."`
 	VerifySample  int           `env:"ONEHOP_VERIFY_SAMPLE" default:"1000" help:"About how many entities of each view to compare."`
+	DriftEvery    time.Duration `env:"ONEHOP_DRIFT_EVERY" default:"1h" help:"How often to say how far features have drifted from the baselines of their feature services; 0 is never. One service of a namespace does it."`
+	DriftSample   int           `env:"ONEHOP_DRIFT_SAMPLE" default:"1000" help:"About how many entities of each kind to look at."`
 	SQLSpines     bool          `name:"sql-spines" env:"ONEHOP_SQL_SPINES" help:"Let the spines of training sets be queries. Callers may then read all of the database that --postgres may read."`
 
 	// Log takes the log; Started is told the public and the admin address. Both are for
@@ -69,6 +73,10 @@ func run(ctx context.Context, c Config, base *app.Base) error {
 		}
 		defer client.Close()
 		features.Producer = stream.NewProducer(client)
+		if features.Log, err = servedlog.Start(ctx, c.Kafka.Kafka, base.Metrics, base.Log); err != nil {
+			return fmt.Errorf("the serving log: %w", err)
+		}
+		defer features.Log.Close(ctx) // when the last request is answered
 	}
 	pool, err := app.OpenPool(ctx, c.Postgres, nil) // of its own: training sets keep connections
 	if err != nil {
@@ -77,7 +85,13 @@ func run(ctx context.Context, c Config, base *app.Base) error {
 	defer pool.Close()
 	features.Training = rpc.NewTrainingSets(pool, c.SQLSpines)
 	verify := &verification{every: c.VerifyEvery, sample: max(1, c.VerifySample), pool: pool, store: base.Store, served: current, log: base.Log}
+	verify.logged.versions = func() []*featurestore.Catalog {
+		versions, _ := base.Follower.Versions()
+		return versions
+	}
 	verify.register(base.Metrics)
+	drifting := &drift{every: c.DriftEvery, sample: max(1, c.DriftSample), pool: pool, served: current, log: base.Log}
+	drifting.register(base.Metrics)
 	options, err := rpc.Options(base.Telemetry)
 	if err != nil {
 		return fmt.Errorf("the RPC options: %w", err)
@@ -96,5 +110,6 @@ func run(ctx context.Context, c Config, base *app.Base) error {
 		func(ctx context.Context) error { return public.Serve(ctx, c.DrainTimeout) },
 		func(ctx context.Context) error { return current.Run(ctx, base.Follower) },
 		verify.run,
+		drifting.run,
 	)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"strconv"
 	"time"
 
@@ -27,6 +26,7 @@ type verification struct {
 	store  *online.Store
 	served *serving.Current
 	log    *slog.Logger
+	logged servedVerification
 
 	rows, different *prometheus.CounterVec
 	last            *prometheus.GaugeVec
@@ -43,31 +43,15 @@ func (v *verification) register(r prometheus.Registerer) {
 		Name: "onehop_verify_last_seconds", Help: "When a view was last compared, in seconds since 1970.",
 	}, []string{"view", "generation"})
 	r.MustRegister(v.rows, v.different, v.last)
+	v.logged.register(r)
 }
 
-// run compares until the context ends. The first time is somewhere in the first interval,
-// so that services that start together do not verify together.
+// run compares until the context ends.
 func (v *verification) run(ctx context.Context) error {
-	if v.every <= 0 {
-		return nil
-	}
-	next := rand.N(v.every) //nolint:gosec // to spread load
-	for {
-		timer := time.NewTimer(next)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-timer.C:
-		}
-		next = v.every
-		if err := v.once(ctx); err != nil && ctx.Err() == nil {
-			v.log.Warn("rows could not be verified", "error", err)
-		}
-	}
+	return repeat(ctx, v.every, v.log, "rows could not be verified", v.once)
 }
 
-// once compares a sample of each view, unless another service is about it.
+// once compares a sample of each view, and of what was served, unless another service is about it.
 func (v *verification) once(ctx context.Context) error {
 	d, err := v.served.Get()
 	if err != nil {
@@ -92,7 +76,7 @@ func (v *verification) once(ctx context.Context) error {
 		}
 		v.tell(view, result)
 	}
-	return nil
+	return v.verifyServed(ctx)
 }
 
 // tell counts a result, and logs one that nobody wants.

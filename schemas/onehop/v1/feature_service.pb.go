@@ -1227,6 +1227,309 @@ func (x *ViewJoin) GetEvents() int64 {
 	return 0
 }
 
+// GetFeatureStatisticsRequest names features.
+type GetFeatureStatisticsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of a feature service. Only with it there is drift.
+	FeatureService string `protobuf:"bytes,1,opt,name=feature_service,json=featureService,proto3" json:"feature_service,omitempty"`
+	// Or features by name: "view.feature", "view.*".
+	Features []string `protobuf:"bytes,2,rep,name=features,proto3" json:"features,omitempty"`
+	// As of the ends of so many days, UTC, of which the last is now; 0 is 1.
+	Days uint32 `protobuf:"varint,3,opt,name=days,proto3" json:"days,omitempty"`
+	// About how many entities of each kind to look at; random events choose them. 0 is 1000.
+	Sample        uint32 `protobuf:"varint,4,opt,name=sample,proto3" json:"sample,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetFeatureStatisticsRequest) Reset() {
+	*x = GetFeatureStatisticsRequest{}
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetFeatureStatisticsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetFeatureStatisticsRequest) ProtoMessage() {}
+
+func (x *GetFeatureStatisticsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetFeatureStatisticsRequest.ProtoReflect.Descriptor instead.
+func (*GetFeatureStatisticsRequest) Descriptor() ([]byte, []int) {
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *GetFeatureStatisticsRequest) GetFeatureService() string {
+	if x != nil {
+		return x.FeatureService
+	}
+	return ""
+}
+
+func (x *GetFeatureStatisticsRequest) GetFeatures() []string {
+	if x != nil {
+		return x.Features
+	}
+	return nil
+}
+
+func (x *GetFeatureStatisticsRequest) GetDays() uint32 {
+	if x != nil {
+		return x.Days
+	}
+	return 0
+}
+
+func (x *GetFeatureStatisticsRequest) GetSample() uint32 {
+	if x != nil {
+		return x.Sample
+	}
+	return 0
+}
+
+// GetFeatureStatisticsResponse has the statistics feature by feature, and of each in order of
+// time. Features that are computed from several entities or from the request are left out.
+type GetFeatureStatisticsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The statistics.
+	Statistics    []*FeatureStatistics `protobuf:"bytes,1,rep,name=statistics,proto3" json:"statistics,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetFeatureStatisticsResponse) Reset() {
+	*x = GetFeatureStatisticsResponse{}
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetFeatureStatisticsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetFeatureStatisticsResponse) ProtoMessage() {}
+
+func (x *GetFeatureStatisticsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetFeatureStatisticsResponse.ProtoReflect.Descriptor instead.
+func (*GetFeatureStatisticsResponse) Descriptor() ([]byte, []int) {
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *GetFeatureStatisticsResponse) GetStatistics() []*FeatureStatistics {
+	if x != nil {
+		return x.Statistics
+	}
+	return nil
+}
+
+// FeatureStatistics say what the values of a feature were like at one time.
+type FeatureStatistics struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name, "view.feature".
+	Feature string `protobuf:"bytes,1,opt,name=feature,proto3" json:"feature,omitempty"`
+	// The time, in microseconds since 1970 UTC.
+	TimeUs int64 `protobuf:"varint,2,opt,name=time_us,json=timeUs,proto3" json:"time_us,omitempty"`
+	// How many entities were looked at.
+	Rows uint64 `protobuf:"varint,3,opt,name=rows,proto3" json:"rows,omitempty"`
+	// How many of them had no value, for whatever reason.
+	Nulls uint64 `protobuf:"varint,4,opt,name=nulls,proto3" json:"nulls,omitempty"`
+	// How many different values there were.
+	Distinct uint64 `protobuf:"varint,5,opt,name=distinct,proto3" json:"distinct,omitempty"`
+	// Of numbers, and bools as 0 and 1; absent for others, and without any.
+	Numbers *NumberStatistics `protobuf:"bytes,6,opt,name=numbers,proto3" json:"numbers,omitempty"`
+	// The population stability index of the values of now against the baseline of the feature
+	// service; absent without one. By custom less than 0.1 is no drift and more than 0.25 much.
+	Psi           *float64 `protobuf:"fixed64,7,opt,name=psi,proto3,oneof" json:"psi,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FeatureStatistics) Reset() {
+	*x = FeatureStatistics{}
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FeatureStatistics) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FeatureStatistics) ProtoMessage() {}
+
+func (x *FeatureStatistics) ProtoReflect() protoreflect.Message {
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FeatureStatistics.ProtoReflect.Descriptor instead.
+func (*FeatureStatistics) Descriptor() ([]byte, []int) {
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *FeatureStatistics) GetFeature() string {
+	if x != nil {
+		return x.Feature
+	}
+	return ""
+}
+
+func (x *FeatureStatistics) GetTimeUs() int64 {
+	if x != nil {
+		return x.TimeUs
+	}
+	return 0
+}
+
+func (x *FeatureStatistics) GetRows() uint64 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *FeatureStatistics) GetNulls() uint64 {
+	if x != nil {
+		return x.Nulls
+	}
+	return 0
+}
+
+func (x *FeatureStatistics) GetDistinct() uint64 {
+	if x != nil {
+		return x.Distinct
+	}
+	return 0
+}
+
+func (x *FeatureStatistics) GetNumbers() *NumberStatistics {
+	if x != nil {
+		return x.Numbers
+	}
+	return nil
+}
+
+func (x *FeatureStatistics) GetPsi() float64 {
+	if x != nil && x.Psi != nil {
+		return *x.Psi
+	}
+	return 0
+}
+
+// NumberStatistics sum up numbers.
+type NumberStatistics struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Their mean.
+	Mean float64 `protobuf:"fixed64,1,opt,name=mean,proto3" json:"mean,omitempty"`
+	// Their standard deviation, as of a whole population.
+	Deviation float64 `protobuf:"fixed64,2,opt,name=deviation,proto3" json:"deviation,omitempty"`
+	// The smallest.
+	Min float64 `protobuf:"fixed64,3,opt,name=min,proto3" json:"min,omitempty"`
+	// The largest.
+	Max float64 `protobuf:"fixed64,4,opt,name=max,proto3" json:"max,omitempty"`
+	// Those below which there are 1, 25, 50, 75 and 99 % of them.
+	Quantiles     []float64 `protobuf:"fixed64,5,rep,packed,name=quantiles,proto3" json:"quantiles,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NumberStatistics) Reset() {
+	*x = NumberStatistics{}
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NumberStatistics) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NumberStatistics) ProtoMessage() {}
+
+func (x *NumberStatistics) ProtoReflect() protoreflect.Message {
+	mi := &file_onehop_v1_feature_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NumberStatistics.ProtoReflect.Descriptor instead.
+func (*NumberStatistics) Descriptor() ([]byte, []int) {
+	return file_onehop_v1_feature_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *NumberStatistics) GetMean() float64 {
+	if x != nil {
+		return x.Mean
+	}
+	return 0
+}
+
+func (x *NumberStatistics) GetDeviation() float64 {
+	if x != nil {
+		return x.Deviation
+	}
+	return 0
+}
+
+func (x *NumberStatistics) GetMin() float64 {
+	if x != nil {
+		return x.Min
+	}
+	return 0
+}
+
+func (x *NumberStatistics) GetMax() float64 {
+	if x != nil {
+		return x.Max
+	}
+	return 0
+}
+
+func (x *NumberStatistics) GetQuantiles() []float64 {
+	if x != nil {
+		return x.Quantiles
+	}
+	return nil
+}
+
 var File_onehop_v1_feature_service_proto protoreflect.FileDescriptor
 
 const file_onehop_v1_feature_service_proto_rawDesc = "" +
@@ -1331,14 +1634,40 @@ const file_onehop_v1_feature_service_proto_rawDesc = "" +
 	"\bViewJoin\x12\x12\n" +
 	"\x04view\x18\x01 \x01(\tR\x04view\x12\x10\n" +
 	"\x03way\x18\x02 \x01(\tR\x03way\x12\x16\n" +
-	"\x06events\x18\x03 \x01(\x03R\x06events2\xdb\x03\n" +
+	"\x06events\x18\x03 \x01(\x03R\x06events\"\xcb\x02\n" +
+	"\x1bGetFeatureStatisticsRequest\x121\n" +
+	"\x0ffeature_service\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x0efeatureService\x12.\n" +
+	"\bfeatures\x18\x02 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10\xe8\a\"\ar\x05\x10\x03\x18\xac\x02R\bfeatures\x12\x1b\n" +
+	"\x04days\x18\x03 \x01(\rB\a\xbaH\x04*\x02\x18\x1fR\x04days\x12 \n" +
+	"\x06sample\x18\x04 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\x06sample:\x89\x01\xbaH\x85\x01\x1a\x82\x01\n" +
+	"\x1bget_feature_statistics.what\x12'give either feature_service or features\x1a:(this.feature_service == '') != (size(this.features) == 0)\"\\\n" +
+	"\x1cGetFeatureStatisticsResponse\x12<\n" +
+	"\n" +
+	"statistics\x18\x01 \x03(\v2\x1c.onehop.v1.FeatureStatisticsR\n" +
+	"statistics\"\xe2\x01\n" +
+	"\x11FeatureStatistics\x12\x18\n" +
+	"\afeature\x18\x01 \x01(\tR\afeature\x12\x17\n" +
+	"\atime_us\x18\x02 \x01(\x03R\x06timeUs\x12\x12\n" +
+	"\x04rows\x18\x03 \x01(\x04R\x04rows\x12\x14\n" +
+	"\x05nulls\x18\x04 \x01(\x04R\x05nulls\x12\x1a\n" +
+	"\bdistinct\x18\x05 \x01(\x04R\bdistinct\x125\n" +
+	"\anumbers\x18\x06 \x01(\v2\x1b.onehop.v1.NumberStatisticsR\anumbers\x12\x15\n" +
+	"\x03psi\x18\a \x01(\x01H\x00R\x03psi\x88\x01\x01B\x06\n" +
+	"\x04_psi\"\x86\x01\n" +
+	"\x10NumberStatistics\x12\x12\n" +
+	"\x04mean\x18\x01 \x01(\x01R\x04mean\x12\x1c\n" +
+	"\tdeviation\x18\x02 \x01(\x01R\tdeviation\x12\x10\n" +
+	"\x03min\x18\x03 \x01(\x01R\x03min\x12\x10\n" +
+	"\x03max\x18\x04 \x01(\x01R\x03max\x12\x1c\n" +
+	"\tquantiles\x18\x05 \x03(\x01R\tquantiles2\xc9\x04\n" +
 	"\x0eFeatureService\x12c\n" +
 	"\x11GetOnlineFeatures\x12#.onehop.v1.GetOnlineFeaturesRequest\x1a$.onehop.v1.GetOnlineFeaturesResponse\"\x03\x90\x02\x01\x12`\n" +
 	"\x10ListFeatureViews\x12\".onehop.v1.ListFeatureViewsRequest\x1a#.onehop.v1.ListFeatureViewsResponse\"\x03\x90\x02\x01\x12Z\n" +
 	"\x0eGetFeatureView\x12 .onehop.v1.GetFeatureViewRequest\x1a!.onehop.v1.GetFeatureViewResponse\"\x03\x90\x02\x01\x12K\n" +
 	"\n" +
 	"PushEvents\x12\x1c.onehop.v1.PushEventsRequest\x1a\x1d.onehop.v1.PushEventsResponse\"\x00\x12Y\n" +
-	"\x0eGetTrainingSet\x12 .onehop.v1.GetTrainingSetRequest\x1a!.onehop.v1.GetTrainingSetResponse\"\x000\x01B5Z3github.com/onehop/onehop/schemas/onehop/v1;onehopv1b\x06proto3"
+	"\x0eGetTrainingSet\x12 .onehop.v1.GetTrainingSetRequest\x1a!.onehop.v1.GetTrainingSetResponse\"\x000\x01\x12l\n" +
+	"\x14GetFeatureStatistics\x12&.onehop.v1.GetFeatureStatisticsRequest\x1a'.onehop.v1.GetFeatureStatisticsResponse\"\x03\x90\x02\x01B5Z3github.com/onehop/onehop/schemas/onehop/v1;onehopv1b\x06proto3"
 
 var (
 	file_onehop_v1_feature_service_proto_rawDescOnce sync.Once
@@ -1352,34 +1681,38 @@ func file_onehop_v1_feature_service_proto_rawDescGZIP() []byte {
 	return file_onehop_v1_feature_service_proto_rawDescData
 }
 
-var file_onehop_v1_feature_service_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_onehop_v1_feature_service_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_onehop_v1_feature_service_proto_goTypes = []any{
-	(*GetOnlineFeaturesRequest)(nil),  // 0: onehop.v1.GetOnlineFeaturesRequest
-	(*GetOnlineFeaturesResponse)(nil), // 1: onehop.v1.GetOnlineFeaturesResponse
-	(*LaterRead)(nil),                 // 2: onehop.v1.LaterRead
-	(*ListFeatureViewsRequest)(nil),   // 3: onehop.v1.ListFeatureViewsRequest
-	(*ListFeatureViewsResponse)(nil),  // 4: onehop.v1.ListFeatureViewsResponse
-	(*GetFeatureViewRequest)(nil),     // 5: onehop.v1.GetFeatureViewRequest
-	(*GetFeatureViewResponse)(nil),    // 6: onehop.v1.GetFeatureViewResponse
-	(*FeatureView)(nil),               // 7: onehop.v1.FeatureView
-	(*RequestField)(nil),              // 8: onehop.v1.RequestField
-	(*JoinKey)(nil),                   // 9: onehop.v1.JoinKey
-	(*FeatureDescription)(nil),        // 10: onehop.v1.FeatureDescription
-	(*PushEventsRequest)(nil),         // 11: onehop.v1.PushEventsRequest
-	(*PushEventsResponse)(nil),        // 12: onehop.v1.PushEventsResponse
-	(*EventPosition)(nil),             // 13: onehop.v1.EventPosition
-	(*GetTrainingSetRequest)(nil),     // 14: onehop.v1.GetTrainingSetRequest
-	(*GetTrainingSetResponse)(nil),    // 15: onehop.v1.GetTrainingSetResponse
-	(*ViewJoin)(nil),                  // 16: onehop.v1.ViewJoin
-	nil,                               // 17: onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry
-	nil,                               // 18: onehop.v1.GetOnlineFeaturesRequest.RequestEntry
-	(*Column)(nil),                    // 19: onehop.v1.Column
-	(*Values)(nil),                    // 20: onehop.v1.Values
+	(*GetOnlineFeaturesRequest)(nil),     // 0: onehop.v1.GetOnlineFeaturesRequest
+	(*GetOnlineFeaturesResponse)(nil),    // 1: onehop.v1.GetOnlineFeaturesResponse
+	(*LaterRead)(nil),                    // 2: onehop.v1.LaterRead
+	(*ListFeatureViewsRequest)(nil),      // 3: onehop.v1.ListFeatureViewsRequest
+	(*ListFeatureViewsResponse)(nil),     // 4: onehop.v1.ListFeatureViewsResponse
+	(*GetFeatureViewRequest)(nil),        // 5: onehop.v1.GetFeatureViewRequest
+	(*GetFeatureViewResponse)(nil),       // 6: onehop.v1.GetFeatureViewResponse
+	(*FeatureView)(nil),                  // 7: onehop.v1.FeatureView
+	(*RequestField)(nil),                 // 8: onehop.v1.RequestField
+	(*JoinKey)(nil),                      // 9: onehop.v1.JoinKey
+	(*FeatureDescription)(nil),           // 10: onehop.v1.FeatureDescription
+	(*PushEventsRequest)(nil),            // 11: onehop.v1.PushEventsRequest
+	(*PushEventsResponse)(nil),           // 12: onehop.v1.PushEventsResponse
+	(*EventPosition)(nil),                // 13: onehop.v1.EventPosition
+	(*GetTrainingSetRequest)(nil),        // 14: onehop.v1.GetTrainingSetRequest
+	(*GetTrainingSetResponse)(nil),       // 15: onehop.v1.GetTrainingSetResponse
+	(*ViewJoin)(nil),                     // 16: onehop.v1.ViewJoin
+	(*GetFeatureStatisticsRequest)(nil),  // 17: onehop.v1.GetFeatureStatisticsRequest
+	(*GetFeatureStatisticsResponse)(nil), // 18: onehop.v1.GetFeatureStatisticsResponse
+	(*FeatureStatistics)(nil),            // 19: onehop.v1.FeatureStatistics
+	(*NumberStatistics)(nil),             // 20: onehop.v1.NumberStatistics
+	nil,                                  // 21: onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry
+	nil,                                  // 22: onehop.v1.GetOnlineFeaturesRequest.RequestEntry
+	(*Column)(nil),                       // 23: onehop.v1.Column
+	(*Values)(nil),                       // 24: onehop.v1.Values
 }
 var file_onehop_v1_feature_service_proto_depIdxs = []int32{
-	17, // 0: onehop.v1.GetOnlineFeaturesRequest.entities:type_name -> onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry
-	18, // 1: onehop.v1.GetOnlineFeaturesRequest.request:type_name -> onehop.v1.GetOnlineFeaturesRequest.RequestEntry
-	19, // 2: onehop.v1.GetOnlineFeaturesResponse.columns:type_name -> onehop.v1.Column
+	21, // 0: onehop.v1.GetOnlineFeaturesRequest.entities:type_name -> onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry
+	22, // 1: onehop.v1.GetOnlineFeaturesRequest.request:type_name -> onehop.v1.GetOnlineFeaturesRequest.RequestEntry
+	23, // 2: onehop.v1.GetOnlineFeaturesResponse.columns:type_name -> onehop.v1.Column
 	2,  // 3: onehop.v1.GetOnlineFeaturesResponse.later_reads:type_name -> onehop.v1.LaterRead
 	7,  // 4: onehop.v1.ListFeatureViewsResponse.views:type_name -> onehop.v1.FeatureView
 	7,  // 5: onehop.v1.GetFeatureViewResponse.view:type_name -> onehop.v1.FeatureView
@@ -1388,23 +1721,27 @@ var file_onehop_v1_feature_service_proto_depIdxs = []int32{
 	8,  // 8: onehop.v1.FeatureView.request:type_name -> onehop.v1.RequestField
 	13, // 9: onehop.v1.PushEventsResponse.positions:type_name -> onehop.v1.EventPosition
 	16, // 10: onehop.v1.GetTrainingSetResponse.views:type_name -> onehop.v1.ViewJoin
-	20, // 11: onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry.value:type_name -> onehop.v1.Values
-	20, // 12: onehop.v1.GetOnlineFeaturesRequest.RequestEntry.value:type_name -> onehop.v1.Values
-	0,  // 13: onehop.v1.FeatureService.GetOnlineFeatures:input_type -> onehop.v1.GetOnlineFeaturesRequest
-	3,  // 14: onehop.v1.FeatureService.ListFeatureViews:input_type -> onehop.v1.ListFeatureViewsRequest
-	5,  // 15: onehop.v1.FeatureService.GetFeatureView:input_type -> onehop.v1.GetFeatureViewRequest
-	11, // 16: onehop.v1.FeatureService.PushEvents:input_type -> onehop.v1.PushEventsRequest
-	14, // 17: onehop.v1.FeatureService.GetTrainingSet:input_type -> onehop.v1.GetTrainingSetRequest
-	1,  // 18: onehop.v1.FeatureService.GetOnlineFeatures:output_type -> onehop.v1.GetOnlineFeaturesResponse
-	4,  // 19: onehop.v1.FeatureService.ListFeatureViews:output_type -> onehop.v1.ListFeatureViewsResponse
-	6,  // 20: onehop.v1.FeatureService.GetFeatureView:output_type -> onehop.v1.GetFeatureViewResponse
-	12, // 21: onehop.v1.FeatureService.PushEvents:output_type -> onehop.v1.PushEventsResponse
-	15, // 22: onehop.v1.FeatureService.GetTrainingSet:output_type -> onehop.v1.GetTrainingSetResponse
-	18, // [18:23] is the sub-list for method output_type
-	13, // [13:18] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	19, // 11: onehop.v1.GetFeatureStatisticsResponse.statistics:type_name -> onehop.v1.FeatureStatistics
+	20, // 12: onehop.v1.FeatureStatistics.numbers:type_name -> onehop.v1.NumberStatistics
+	24, // 13: onehop.v1.GetOnlineFeaturesRequest.EntitiesEntry.value:type_name -> onehop.v1.Values
+	24, // 14: onehop.v1.GetOnlineFeaturesRequest.RequestEntry.value:type_name -> onehop.v1.Values
+	0,  // 15: onehop.v1.FeatureService.GetOnlineFeatures:input_type -> onehop.v1.GetOnlineFeaturesRequest
+	3,  // 16: onehop.v1.FeatureService.ListFeatureViews:input_type -> onehop.v1.ListFeatureViewsRequest
+	5,  // 17: onehop.v1.FeatureService.GetFeatureView:input_type -> onehop.v1.GetFeatureViewRequest
+	11, // 18: onehop.v1.FeatureService.PushEvents:input_type -> onehop.v1.PushEventsRequest
+	14, // 19: onehop.v1.FeatureService.GetTrainingSet:input_type -> onehop.v1.GetTrainingSetRequest
+	17, // 20: onehop.v1.FeatureService.GetFeatureStatistics:input_type -> onehop.v1.GetFeatureStatisticsRequest
+	1,  // 21: onehop.v1.FeatureService.GetOnlineFeatures:output_type -> onehop.v1.GetOnlineFeaturesResponse
+	4,  // 22: onehop.v1.FeatureService.ListFeatureViews:output_type -> onehop.v1.ListFeatureViewsResponse
+	6,  // 23: onehop.v1.FeatureService.GetFeatureView:output_type -> onehop.v1.GetFeatureViewResponse
+	12, // 24: onehop.v1.FeatureService.PushEvents:output_type -> onehop.v1.PushEventsResponse
+	15, // 25: onehop.v1.FeatureService.GetTrainingSet:output_type -> onehop.v1.GetTrainingSetResponse
+	18, // 26: onehop.v1.FeatureService.GetFeatureStatistics:output_type -> onehop.v1.GetFeatureStatisticsResponse
+	21, // [21:27] is the sub-list for method output_type
+	15, // [15:21] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_onehop_v1_feature_service_proto_init() }
@@ -1417,13 +1754,14 @@ func file_onehop_v1_feature_service_proto_init() {
 		(*GetTrainingSetRequest_Arrow)(nil),
 		(*GetTrainingSetRequest_Sql)(nil),
 	}
+	file_onehop_v1_feature_service_proto_msgTypes[19].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_onehop_v1_feature_service_proto_rawDesc), len(file_onehop_v1_feature_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -275,6 +275,28 @@ class Client:
         answer = call(self._features.GetFeatureView, request, self._seconds(timeout), self._metadata)
         return _types.view_of(answer.view)
 
+    def statistics(
+        self,
+        *,
+        features: Optional[Sequence[str]] = None,
+        service: Optional[str] = None,
+        days: int = 1,
+        sample: int = 1000,
+        timeout: Optional[float] = None,
+    ) -> pa.Table:
+        """Say what the values of features are like, day by day, for a sample of entities.
+
+        A row for each feature and time, the ends of so many days in UTC, of which the last is now:
+        ``feature``, ``time``, ``rows``, ``nulls``, ``distinct``, of numbers ``mean``, ``deviation``,
+        ``min``, ``max`` and the quantiles ``p1``, ``p25``, ``p50``, ``p75``, ``p99``; and ``psi``, how
+        far the values of now have drifted from the baseline of the service, where it has one.
+        """
+        request = features_pb.GetFeatureStatisticsRequest(
+            feature_service=service or "", features=_names(features), days=days, sample=sample
+        )
+        answer = call(self._features.GetFeatureStatistics, request, self._seconds(timeout), self._metadata)
+        return _values.from_statistics(answer.statistics)
+
     def get_features_and_predict(
         self,
         model: str,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from onehop._errors import InvalidArgument
-from onehop.v1 import values_pb2
+from onehop.v1 import feature_service_pb2, values_pb2
 
 _HAVE_VALUES = {values_pb2.STATUS_PRESENT, values_pb2.STATUS_DEFAULTED, values_pb2.STATUS_STALE}
 _FIELDS = {
@@ -136,3 +136,35 @@ def _from_values(name: str, values: values_pb2.Values, rows: int, type_of: Calla
 def from_messages(values: Mapping[str, values_pb2.Values]) -> dict[str, pa.Array]:
     """Make arrays of join keys that a service gives back."""
     return {name: _from_values(name, v, 0, lambda _: "") for name, v in sorted(values.items())}
+
+
+_QUANTILES = ("p1", "p25", "p50", "p75", "p99")
+_STATISTICS = pa.schema(
+    [
+        ("feature", pa.string()),
+        ("time", pa.timestamp("us", "UTC")),
+        *((name, pa.int64()) for name in ("rows", "nulls", "distinct")),
+        *((name, pa.float64()) for name in ("mean", "deviation", "min", "max", *_QUANTILES, "psi")),
+    ]
+)
+
+
+def from_statistics(statistics: Iterable[feature_service_pb2.FeatureStatistics]) -> pa.Table:
+    """Make a table of statistics, a row for each feature and time."""
+    rows = []
+    for s in statistics:
+        row: dict[str, Any] = {
+            "feature": s.feature,
+            "time": s.time_us,
+            "rows": s.rows,
+            "nulls": s.nulls,
+            "distinct": s.distinct,
+        }
+        if s.HasField("numbers"):
+            n = s.numbers
+            row.update({"mean": n.mean, "deviation": n.deviation, "min": n.min, "max": n.max})
+            row.update(zip(_QUANTILES, n.quantiles))
+        if s.HasField("psi"):
+            row["psi"] = s.psi
+        rows.append(row)
+    return pa.Table.from_pylist(rows, schema=_STATISTICS)

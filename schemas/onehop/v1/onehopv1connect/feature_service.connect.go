@@ -48,6 +48,9 @@ const (
 	// FeatureServiceGetTrainingSetProcedure is the fully-qualified name of the FeatureService's
 	// GetTrainingSet RPC.
 	FeatureServiceGetTrainingSetProcedure = "/onehop.v1.FeatureService/GetTrainingSet"
+	// FeatureServiceGetFeatureStatisticsProcedure is the fully-qualified name of the FeatureService's
+	// GetFeatureStatistics RPC.
+	FeatureServiceGetFeatureStatisticsProcedure = "/onehop.v1.FeatureService/GetFeatureStatistics"
 )
 
 // FeatureServiceClient is a client for the onehop.v1.FeatureService service.
@@ -66,6 +69,10 @@ type FeatureServiceClient interface {
 	// Arrow IPC stream, cut into messages: the spine's rows and columns in their order, then a
 	// column for each feature.
 	GetTrainingSet(context.Context, *v1.GetTrainingSetRequest) (*connect.ServerStreamForClient[v1.GetTrainingSetResponse], error)
+	// GetFeatureStatistics says what the values of features are like, day by day, for a sample of
+	// entities, from history, and how far those of now have drifted from the baseline of
+	// the feature service.
+	GetFeatureStatistics(context.Context, *v1.GetFeatureStatisticsRequest) (*v1.GetFeatureStatisticsResponse, error)
 }
 
 // NewFeatureServiceClient constructs a client for the onehop.v1.FeatureService service. By default,
@@ -112,16 +119,24 @@ func NewFeatureServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(featureServiceMethods.ByName("GetTrainingSet")),
 			connect.WithClientOptions(opts...),
 		),
+		getFeatureStatistics: connect.NewClient[v1.GetFeatureStatisticsRequest, v1.GetFeatureStatisticsResponse](
+			httpClient,
+			baseURL+FeatureServiceGetFeatureStatisticsProcedure,
+			connect.WithSchema(featureServiceMethods.ByName("GetFeatureStatistics")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // featureServiceClient implements FeatureServiceClient.
 type featureServiceClient struct {
-	getOnlineFeatures *connect.Client[v1.GetOnlineFeaturesRequest, v1.GetOnlineFeaturesResponse]
-	listFeatureViews  *connect.Client[v1.ListFeatureViewsRequest, v1.ListFeatureViewsResponse]
-	getFeatureView    *connect.Client[v1.GetFeatureViewRequest, v1.GetFeatureViewResponse]
-	pushEvents        *connect.Client[v1.PushEventsRequest, v1.PushEventsResponse]
-	getTrainingSet    *connect.Client[v1.GetTrainingSetRequest, v1.GetTrainingSetResponse]
+	getOnlineFeatures    *connect.Client[v1.GetOnlineFeaturesRequest, v1.GetOnlineFeaturesResponse]
+	listFeatureViews     *connect.Client[v1.ListFeatureViewsRequest, v1.ListFeatureViewsResponse]
+	getFeatureView       *connect.Client[v1.GetFeatureViewRequest, v1.GetFeatureViewResponse]
+	pushEvents           *connect.Client[v1.PushEventsRequest, v1.PushEventsResponse]
+	getTrainingSet       *connect.Client[v1.GetTrainingSetRequest, v1.GetTrainingSetResponse]
+	getFeatureStatistics *connect.Client[v1.GetFeatureStatisticsRequest, v1.GetFeatureStatisticsResponse]
 }
 
 // GetOnlineFeatures calls onehop.v1.FeatureService.GetOnlineFeatures.
@@ -165,6 +180,15 @@ func (c *featureServiceClient) GetTrainingSet(ctx context.Context, req *v1.GetTr
 	return c.getTrainingSet.CallServerStream(ctx, connect.NewRequest(req))
 }
 
+// GetFeatureStatistics calls onehop.v1.FeatureService.GetFeatureStatistics.
+func (c *featureServiceClient) GetFeatureStatistics(ctx context.Context, req *v1.GetFeatureStatisticsRequest) (*v1.GetFeatureStatisticsResponse, error) {
+	response, err := c.getFeatureStatistics.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // FeatureServiceHandler is an implementation of the onehop.v1.FeatureService service.
 type FeatureServiceHandler interface {
 	// GetOnlineFeatures returns the features of entities as of now.
@@ -181,6 +205,10 @@ type FeatureServiceHandler interface {
 	// Arrow IPC stream, cut into messages: the spine's rows and columns in their order, then a
 	// column for each feature.
 	GetTrainingSet(context.Context, *v1.GetTrainingSetRequest, *connect.ServerStream[v1.GetTrainingSetResponse]) error
+	// GetFeatureStatistics says what the values of features are like, day by day, for a sample of
+	// entities, from history, and how far those of now have drifted from the baseline of
+	// the feature service.
+	GetFeatureStatistics(context.Context, *v1.GetFeatureStatisticsRequest) (*v1.GetFeatureStatisticsResponse, error)
 }
 
 // NewFeatureServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -223,6 +251,13 @@ func NewFeatureServiceHandler(svc FeatureServiceHandler, opts ...connect.Handler
 		connect.WithSchema(featureServiceMethods.ByName("GetTrainingSet")),
 		connect.WithHandlerOptions(opts...),
 	)
+	featureServiceGetFeatureStatisticsHandler := connect.NewUnaryHandlerSimple(
+		FeatureServiceGetFeatureStatisticsProcedure,
+		svc.GetFeatureStatistics,
+		connect.WithSchema(featureServiceMethods.ByName("GetFeatureStatistics")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/onehop.v1.FeatureService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case FeatureServiceGetOnlineFeaturesProcedure:
@@ -235,6 +270,8 @@ func NewFeatureServiceHandler(svc FeatureServiceHandler, opts ...connect.Handler
 			featureServicePushEventsHandler.ServeHTTP(w, r)
 		case FeatureServiceGetTrainingSetProcedure:
 			featureServiceGetTrainingSetHandler.ServeHTTP(w, r)
+		case FeatureServiceGetFeatureStatisticsProcedure:
+			featureServiceGetFeatureStatisticsHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -262,4 +299,8 @@ func (UnimplementedFeatureServiceHandler) PushEvents(context.Context, *v1.PushEv
 
 func (UnimplementedFeatureServiceHandler) GetTrainingSet(context.Context, *v1.GetTrainingSetRequest, *connect.ServerStream[v1.GetTrainingSetResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("onehop.v1.FeatureService.GetTrainingSet is not implemented"))
+}
+
+func (UnimplementedFeatureServiceHandler) GetFeatureStatistics(context.Context, *v1.GetFeatureStatisticsRequest) (*v1.GetFeatureStatisticsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("onehop.v1.FeatureService.GetFeatureStatistics is not implemented"))
 }

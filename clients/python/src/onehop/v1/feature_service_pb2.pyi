@@ -655,3 +655,157 @@ class ViewJoin(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ViewJoin: _TypeAlias = ViewJoin  # noqa: Y015
+
+@_typing.final
+class GetFeatureStatisticsRequest(_message.Message):
+    """GetFeatureStatisticsRequest names features."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURE_SERVICE_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    SAMPLE_FIELD_NUMBER: _builtins.int
+    feature_service: _builtins.str
+    """The name of a feature service. Only with it there is drift."""
+    days: _builtins.int
+    """As of the ends of so many days, UTC, of which the last is now; 0 is 1."""
+    sample: _builtins.int
+    """About how many entities of each kind to look at; random events choose them. 0 is 1000."""
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Or features by name: "view.feature", "view.*"."""
+
+    def __init__(
+        self,
+        *,
+        feature_service: _builtins.str = ...,
+        features: _abc.Iterable[_builtins.str] | None = ...,
+        days: _builtins.int = ...,
+        sample: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "feature_service", b"feature_service", "features", b"features", "sample", b"sample"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFeatureStatisticsRequest: _TypeAlias = GetFeatureStatisticsRequest  # noqa: Y015
+
+@_typing.final
+class GetFeatureStatisticsResponse(_message.Message):
+    """GetFeatureStatisticsResponse has the statistics feature by feature, and of each in order of
+    time. Features that are computed from several entities or from the request are left out.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATISTICS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def statistics(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeatureStatistics]:
+        """The statistics."""
+
+    def __init__(
+        self,
+        *,
+        statistics: _abc.Iterable[Global___FeatureStatistics] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["statistics", b"statistics"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFeatureStatisticsResponse: _TypeAlias = GetFeatureStatisticsResponse  # noqa: Y015
+
+@_typing.final
+class FeatureStatistics(_message.Message):
+    """FeatureStatistics say what the values of a feature were like at one time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURE_FIELD_NUMBER: _builtins.int
+    TIME_US_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    NULLS_FIELD_NUMBER: _builtins.int
+    DISTINCT_FIELD_NUMBER: _builtins.int
+    NUMBERS_FIELD_NUMBER: _builtins.int
+    PSI_FIELD_NUMBER: _builtins.int
+    feature: _builtins.str
+    """The name, "view.feature"."""
+    time_us: _builtins.int
+    """The time, in microseconds since 1970 UTC."""
+    rows: _builtins.int
+    """How many entities were looked at."""
+    nulls: _builtins.int
+    """How many of them had no value, for whatever reason."""
+    distinct: _builtins.int
+    """How many different values there were."""
+    psi: _builtins.float
+    """The population stability index of the values of now against the baseline of the feature
+    service; absent without one. By custom less than 0.1 is no drift and more than 0.25 much.
+    """
+    @_builtins.property
+    def numbers(self) -> Global___NumberStatistics:
+        """Of numbers, and bools as 0 and 1; absent for others, and without any."""
+
+    def __init__(
+        self,
+        *,
+        feature: _builtins.str = ...,
+        time_us: _builtins.int = ...,
+        rows: _builtins.int = ...,
+        nulls: _builtins.int = ...,
+        distinct: _builtins.int = ...,
+        numbers: Global___NumberStatistics | None = ...,
+        psi: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_psi", b"_psi", "numbers", b"numbers", "psi", b"psi"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_psi", b"_psi", "distinct", b"distinct", "feature", b"feature", "nulls", b"nulls", "numbers", b"numbers", "psi", b"psi", "rows", b"rows", "time_us", b"time_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__psi: _TypeAlias = _typing.Literal["psi"]  # noqa: Y015
+    _WhichOneofArgType__psi: _TypeAlias = _typing.Literal["_psi", b"_psi"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__psi) -> _WhichOneofReturnType__psi | None: ...
+
+Global___FeatureStatistics: _TypeAlias = FeatureStatistics  # noqa: Y015
+
+@_typing.final
+class NumberStatistics(_message.Message):
+    """NumberStatistics sum up numbers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEAN_FIELD_NUMBER: _builtins.int
+    DEVIATION_FIELD_NUMBER: _builtins.int
+    MIN_FIELD_NUMBER: _builtins.int
+    MAX_FIELD_NUMBER: _builtins.int
+    QUANTILES_FIELD_NUMBER: _builtins.int
+    mean: _builtins.float
+    """Their mean."""
+    deviation: _builtins.float
+    """Their standard deviation, as of a whole population."""
+    min: _builtins.float
+    """The smallest."""
+    max: _builtins.float
+    """The largest."""
+    @_builtins.property
+    def quantiles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Those below which there are 1, 25, 50, 75 and 99 % of them."""
+
+    def __init__(
+        self,
+        *,
+        mean: _builtins.float = ...,
+        deviation: _builtins.float = ...,
+        min: _builtins.float = ...,
+        max: _builtins.float = ...,
+        quantiles: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deviation", b"deviation", "max", b"max", "mean", b"mean", "min", b"min", "quantiles", b"quantiles"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NumberStatistics: _TypeAlias = NumberStatistics  # noqa: Y015

@@ -60,6 +60,11 @@ class FeatureServiceStub(object):
                 request_serializer=onehop_dot_v1_dot_feature__service__pb2.GetTrainingSetRequest.SerializeToString,
                 response_deserializer=onehop_dot_v1_dot_feature__service__pb2.GetTrainingSetResponse.FromString,
                 _registered_method=True)
+        self.GetFeatureStatistics = channel.unary_unary(
+                '/onehop.v1.FeatureService/GetFeatureStatistics',
+                request_serializer=onehop_dot_v1_dot_feature__service__pb2.GetFeatureStatisticsRequest.SerializeToString,
+                response_deserializer=onehop_dot_v1_dot_feature__service__pb2.GetFeatureStatisticsResponse.FromString,
+                _registered_method=True)
 
 
 class FeatureServiceServicer(object):
@@ -105,6 +110,15 @@ class FeatureServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetFeatureStatistics(self, request, context):
+        """GetFeatureStatistics says what the values of features are like, day by day, for a sample of
+        entities, from history, and how far those of now have drifted from the baseline of
+        the feature service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FeatureServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -132,6 +146,11 @@ def add_FeatureServiceServicer_to_server(servicer, server):
                     servicer.GetTrainingSet,
                     request_deserializer=onehop_dot_v1_dot_feature__service__pb2.GetTrainingSetRequest.FromString,
                     response_serializer=onehop_dot_v1_dot_feature__service__pb2.GetTrainingSetResponse.SerializeToString,
+            ),
+            'GetFeatureStatistics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFeatureStatistics,
+                    request_deserializer=onehop_dot_v1_dot_feature__service__pb2.GetFeatureStatisticsRequest.FromString,
+                    response_serializer=onehop_dot_v1_dot_feature__service__pb2.GetFeatureStatisticsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -270,6 +289,33 @@ class FeatureService(object):
             '/onehop.v1.FeatureService/GetTrainingSet',
             onehop_dot_v1_dot_feature__service__pb2.GetTrainingSetRequest.SerializeToString,
             onehop_dot_v1_dot_feature__service__pb2.GetTrainingSetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFeatureStatistics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/onehop.v1.FeatureService/GetFeatureStatistics',
+            onehop_dot_v1_dot_feature__service__pb2.GetFeatureStatisticsRequest.SerializeToString,
+            onehop_dot_v1_dot_feature__service__pb2.GetFeatureStatisticsResponse.FromString,
             options,
             channel_credentials,
             insecure,

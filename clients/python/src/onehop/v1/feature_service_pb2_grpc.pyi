@@ -49,6 +49,11 @@ class FeatureServiceStub:
     Arrow IPC stream, cut into messages: the spine's rows and columns in their order, then a
     column for each feature.
     """
+    GetFeatureStatistics: _grpc.UnaryUnaryMultiCallable[_feature_service_pb2.GetFeatureStatisticsRequest, _feature_service_pb2.GetFeatureStatisticsResponse]
+    """GetFeatureStatistics says what the values of features are like, day by day, for a sample of
+    entities, from history, and how far those of now have drifted from the baseline of
+    the feature service.
+    """
 
 @_typing.type_check_only
 class FeatureServiceAsyncStub(FeatureServiceStub):
@@ -70,6 +75,11 @@ class FeatureServiceAsyncStub(FeatureServiceStub):
     GetOnlineFeatures would have answered at each row's time, from history. The answer is one
     Arrow IPC stream, cut into messages: the spine's rows and columns in their order, then a
     column for each feature.
+    """
+    GetFeatureStatistics: _aio.UnaryUnaryMultiCallable[_feature_service_pb2.GetFeatureStatisticsRequest, _feature_service_pb2.GetFeatureStatisticsResponse]  # type: ignore[assignment]
+    """GetFeatureStatistics says what the values of features are like, day by day, for a sample of
+    entities, from history, and how far those of now have drifted from the baseline of
+    the feature service.
     """
 
 class FeatureServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -119,6 +129,17 @@ class FeatureServiceServicer(metaclass=_abc_1.ABCMeta):
         GetOnlineFeatures would have answered at each row's time, from history. The answer is one
         Arrow IPC stream, cut into messages: the spine's rows and columns in their order, then a
         column for each feature.
+        """
+
+    @_abc_1.abstractmethod
+    def GetFeatureStatistics(
+        self,
+        request: _feature_service_pb2.GetFeatureStatisticsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feature_service_pb2.GetFeatureStatisticsResponse, _abc.Awaitable[_feature_service_pb2.GetFeatureStatisticsResponse]]:
+        """GetFeatureStatistics says what the values of features are like, day by day, for a sample of
+        entities, from history, and how far those of now have drifted from the baseline of
+        the feature service.
         """
 
 def add_FeatureServiceServicer_to_server(servicer: FeatureServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
