@@ -11,6 +11,9 @@ import (
 const (
 	DefaultMaxAge  = 7 * 24 * time.Hour
 	DefaultMaxSkew = 5 * time.Minute
+	// BatchMaxAge is the default of a batch source, whose rows may be years old: no event
+	// after 1970 is too old.
+	BatchMaxAge = 36_500 * 24 * time.Hour
 	// MaxEventBytes is the largest record that is decoded.
 	MaxEventBytes = 1 << 20
 	// MaxElements is the most events that one record can hold, see Source.Explode.
@@ -48,6 +51,9 @@ type Source struct {
 	Topic string
 	// Format of the records: [JSON], [Avro] or [Protobuf].
 	Format string
+	// Batch says where the rows of a batch source come from, which onehop materialize writes
+	// to Topic in JSON; nil for a topic that others write to.
+	Batch *Batch `json:",omitempty"`
 	// Message is the full name of the message in a protobuf record.
 	Message string `json:",omitempty"`
 	// DescriptorSet is a serialized FileDescriptorSet with Message and all that it
@@ -76,6 +82,32 @@ type Source struct {
 	// Retention is how long history keeps events at least, by event time; 0 is for ever.
 	Retention time.Duration `json:",omitzero"`
 	Fields    []Field
+}
+
+// Batch is where the rows of a batch source come from: exactly one of a table, a query and
+// files. Their columns are named like the fields of the source and its event time.
+type Batch struct {
+	// Table is a table or view of Postgres: name, or schema.name, as Postgres has them.
+	Table string `json:",omitempty"`
+	// Query is one SELECT for Postgres.
+	Query string `json:",omitempty"`
+	// Files is a pattern of file names, see [path/filepath.Match]. A relative one is relative
+	// to where onehop materialize is told that files are.
+	Files string `json:",omitempty"`
+}
+
+// String says what it is, for messages.
+func (b *Batch) String() string {
+	switch {
+	case b == nil:
+		return ""
+	case b.Table != "":
+		return "table " + b.Table
+	case b.Files != "":
+		return "files " + b.Files
+	default:
+		return "query " + strings.Join(strings.Fields(b.Query), " ")
+	}
 }
 
 // Field is one typed field of a source's events. It is the member of the record that
@@ -195,7 +227,7 @@ func (s *Source) OfElement(steps []string) bool {
 }
 
 // Pushable says whether a record's value in JSON is all that an event needs, so that it
-// can be pushed as a text.
+// can be pushed as a text. Those of a batch source are all Onehop's.
 func (s *Source) Pushable() bool {
-	return s.Format == JSON && !slices.ContainsFunc(s.Fields, func(f Field) bool { return f.Key || f.Header != "" })
+	return s.Format == JSON && s.Batch == nil && !slices.ContainsFunc(s.Fields, func(f Field) bool { return f.Key || f.Header != "" })
 }

@@ -24,6 +24,7 @@ func (c *checker) source(def *sourceDef) {
 		TimeUnit: featurestore.TimeUnit(def.EventTime.Unit.value), Explode: def.Explode.value, Deletes: def.Tombstone.given(),
 		MaxAge: featurestore.DefaultMaxAge, MaxSkew: featurestore.DefaultMaxSkew,
 	}
+	ok = c.batch(def, &source) && ok
 	if !def.Topic.given() {
 		source.Topic = c.catalog.Namespace + "." + source.Name
 	}
@@ -68,7 +69,7 @@ func (c *checker) eventTime(def *sourceDef) bool {
 		c.addf(t.place, "the event time needs exactly one of \"field: NAME\", \"path: A.B\" and \"record: true\"; there are %d", given)
 	case t.Record.value && t.Unit.given():
 		c.addf(t.Unit.place, "the record's timestamp has no unit: remove it")
-	case !t.Record.value && !t.Unit.given() && def.Format.value == featurestore.JSON:
+	case !t.Record.value && !t.Unit.given() && def.Format.value == featurestore.JSON && !def.Batch.given():
 		c.addf(t.place, `"unit" is missing: us, ms and s are numbers since 1970 in UTC, rfc3339 is text`)
 	default:
 		return true

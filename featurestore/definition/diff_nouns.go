@@ -25,6 +25,7 @@ func joinKeys(e *featurestore.Entity) (list [][2]string) {
 func sourceDetails(before, after *featurestore.Source) []string {
 	var d details
 	d.value("topic", before.Topic, after.Topic)
+	d.value("batch", before.Batch.String(), after.Batch.String())
 	d.value("format", before.Format, after.Format)
 	d.value("message", before.Message, after.Message)
 	d.value("descriptor_set", descriptorSet(before), descriptorSet(after))

@@ -38,6 +38,7 @@ func TestDiff(t *testing.T) {
 		{"color", "diff/before.yaml", "diff/after.yaml", true},
 		{"same", "diff/before.yaml", "diff/before.yaml", false},
 		{"formats", "valid/full.yaml", "valid/formats.yaml", false},
+		{"batch", "valid/full.yaml", "valid/batch.yaml", false},
 		{"removed", "valid/full.yaml", "diff/before.yaml", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

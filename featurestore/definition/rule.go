@@ -50,6 +50,7 @@ var forms = map[string]*form{
 	"path":      newForm(`^[^\x00-\x1f"\\.]+(\.[^\x00-\x1f"\\.]+){0,15}$`, "a path: up to 16 names with dots between them"),
 	"message":   newForm(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*){0,31}$`, "the full name of a message, such as shop.v1.Order"),
 	"file":      newForm(`^[^\x00-\x1f"\\]{1,255}$`, "the name of a file: up to 255 characters"),
+	"table":     newForm(`^[^\x00-\x1f".]{1,63}(\.[^\x00-\x1f".]{1,63})?$`, "a table: its name, or schema.name, without quotes"),
 	"reference": newForm(`^[a-z][a-z0-9_]{0,62}\.([a-z][a-z0-9_]{0,126}|\*)$`, "a feature: view.column, or view.* for all of a view"),
 }
 

@@ -38,15 +38,16 @@ type joinKeyDef struct {
 }
 
 type sourceDef struct {
-	mapping     `doc:"A Kafka topic whose records are events with typed fields."`
+	mapping     `doc:"A Kafka topic whose records are events with typed fields, or a batch source: rows that onehop materialize makes records of."`
 	Name        text         `yaml:"name,required" form:"short" eg:"ratings" doc:"The source's name."`
 	Description text         `yaml:"description" doc:"For people."`
 	Topic       text         `yaml:"topic" form:"topic" eg:"movielens.ratings" default:"<namespace>.<name>" doc:"The Kafka topic. One source reads a topic."`
-	Format      text         `yaml:"format,required" one:"formats" doc:"How records are written: json, avro with a schema registry, or protobuf with a schema registry or a descriptor set."`
+	Batch       batchDef     `yaml:"batch" doc:"Where the rows of a batch source are. It takes the place of the format."`
+	Format      text         `yaml:"format" one:"formats" doc:"How records are written: json, avro with a schema registry, or protobuf with a schema registry or a descriptor set. Every source but a batch source must say."`
 	Message     text         `yaml:"message" form:"message" eg:"shop.v1.Order" doc:"The full name of the message in protobuf records."`
 	Descriptors text         `yaml:"descriptor_set" form:"file" eg:"order.binpb" doc:"A FileDescriptorSet with the message and its imports (buf build -o, protoc --include_imports), beside this file. Records are then plain messages, without the schema registry."`
 	EventTime   eventTimeDef `yaml:"event_time,required" doc:"Where the event time is."`
-	MaxAge      duration     `yaml:"max_age" min:"1s" max:"3650d" default:"7d" doc:"How much older than its record's timestamp an event may be. Older ones are dead letters."`
+	MaxAge      duration     `yaml:"max_age" min:"1s" max:"3650d" default:"7d" doc:"How much older than its record's timestamp an event may be. Older ones are dead letters. Rows of a batch source may be of any age by default, and older ones are not read."`
 	MaxSkew     duration     `yaml:"max_skew" min:"0s" max:"1d" default:"5m" doc:"How much newer than its record's timestamp an event may be."`
 	Retention   duration     `yaml:"retention" min:"1d" max:"36500d" eg:"400d" doc:"How long history keeps events at least, by event time: months that are wholly older are dropped. By default for ever. No view of the source may need more."`
 	Explode     text         `yaml:"explode" form:"path" eg:"order.items" doc:"The path of an array of which each element is an event. Paths of fields that begin with it are read from the element, the others from the record."`
@@ -54,12 +55,19 @@ type sourceDef struct {
 	Fields      []fieldDef   `yaml:"fields,required" max:"256" doc:"The fields that are decoded; others are skipped."`
 }
 
+type batchDef struct {
+	mapping `doc:"Rows that are computed elsewhere: exactly one of table, query and files. Columns are named like the fields and the event time."`
+	Table   text `yaml:"table" form:"table" eg:"public.profiles" doc:"A table or view of Postgres."`
+	Query   text `yaml:"query" eg:"SELECT user_id, segment, updated_at FROM profiles" doc:"One SELECT for Postgres."`
+	Files   text `yaml:"files" form:"file" eg:"profiles/*.parquet" doc:"The names of Parquet, CSV or Arrow files, as a pattern with * and ?. A relative one is relative to where onehop materialize --files says."`
+}
+
 type eventTimeDef struct {
 	mapping `doc:"When an event happened: exactly one of field, path and record. What is named here is not one of the fields."`
 	Field   text    `yaml:"field" form:"member" eg:"event_time" doc:"The field's name in the record."`
 	Path    text    `yaml:"path" form:"path" eg:"meta.at" doc:"The path of the field in nested records."`
 	Record  boolean `yaml:"record" default:"false" doc:"Whether the record's timestamp is the event time."`
-	Unit    text    `yaml:"unit" one:"units" doc:"us, ms and s are numbers since 1970 in UTC, rfc3339 is text. Avro and protobuf may leave it out where the value is a timestamp by its type."`
+	Unit    text    `yaml:"unit" one:"units" doc:"us, ms and s are numbers since 1970 in UTC, rfc3339 is text. Avro and protobuf may leave it out where the value is a timestamp by its type; a batch source has none."`
 }
 
 type fieldDef struct {

@@ -144,6 +144,11 @@ func (l *Letters) scan(ctx context.Context, spans map[int32]span, f func(*kgo.Re
 			spans[partition] = span{log.Start, log.End}
 		}
 	}
+	return scan(ctx, topic, l.options, spans, f)
+}
+
+// scan reads the committed records of parts of a topic's logs.
+func scan(ctx context.Context, topic string, options []kgo.Opt, spans map[int32]span, f func(*kgo.Record) error) error {
 	from := map[int32]kgo.Offset{}
 	for partition, s := range spans {
 		if s.from < s.to {
@@ -153,7 +158,7 @@ func (l *Letters) scan(ctx context.Context, spans map[int32]span, f func(*kgo.Re
 	if len(from) == 0 {
 		return nil
 	}
-	client, err := kgo.NewClient(append(slices.Clone(l.options),
+	client, err := kgo.NewClient(append(slices.Clone(options),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),

@@ -76,8 +76,8 @@ func (l *Letters) Retry(ctx context.Context, choose func([]Letter) ([]Letter, er
 	if err == nil {
 		err = flush()
 	}
-	if err == nil && done > 0 {
-		err = r.visible(ctx)
+	if err == nil && done > 0 && visible(ctx, r.letters.client, r.ends) != nil {
+		err = errors.New("the records are put back, but Kafka does not show them yet")
 	}
 	return done, err
 }
@@ -187,14 +187,15 @@ func (r *retrier) produce(ctx context.Context) error {
 	return nil
 }
 
-// visible waits until readers see all of it: a transaction that is committed is shown a
-// moment later, and who lists the letters next should not see them as before.
-func (r *retrier) visible(ctx context.Context) error {
+// visible waits until readers see what was committed, up to the ends of the logs, which
+// are after the last records by topic and partition: a transaction that is committed is shown
+// a moment later, and who reads next should not see how it was before.
+func visible(ctx context.Context, client *kgo.Client, ends map[string]map[int32]int64) error {
 	ctx, cancel := context.WithTimeout(ctx, retryTimeout)
 	defer cancel()
-	for topic, ends := range r.ends {
+	for topic, ends := range ends {
 		for behind := true; behind; {
-			_, logs, err := Logs(ctx, r.letters.client, topic)
+			_, logs, err := Logs(ctx, client, topic)
 			if err != nil {
 				return err
 			}
@@ -203,7 +204,7 @@ func (r *retrier) visible(ctx context.Context) error {
 				behind = behind || logs[partition].End <= end // the end of the transaction follows
 			}
 			if behind && !wait(ctx, 10*time.Millisecond) {
-				return errors.New("the records are put back, but Kafka does not show them yet")
+				return context.Cause(ctx)
 			}
 		}
 	}

@@ -39,6 +39,7 @@ type root struct {
 	Stats       statsCommand       `cmd:"" help:"What the values of features are like, and how far they have drifted."`
 	Export      exportCommand      `cmd:"" help:"Write the history of a source as Parquet, a directory for each day."`
 	Import      importCommand      `cmd:"" help:"Bring past events from files to history."`
+	Materialize materializeCommand `cmd:"" help:"Write the new rows of a batch source, a table or files, to its topic."`
 	Delete      deleteCommand      `cmd:"" name:"delete-entity" help:"Forget one entity: its rows, its events, and what they left in other rows."`
 	DLQ         dlqCommand         `cmd:"" name:"dlq" help:"Look at the events that were refused, the dead letters, and put them back."`
 	Generate    generateCommand    `cmd:"" help:"Invent a stream of movie ratings."`

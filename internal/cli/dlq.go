@@ -146,17 +146,7 @@ func (f *letterFilter) Check() error {
 }
 
 func (f *letterFilter) since(now time.Time) (time.Time, error) {
-	if f.Since == "" {
-		return time.Time{}, nil
-	}
-	if age, err := time.ParseDuration(f.Since); err == nil && age > 0 {
-		return now.Add(-age), nil
-	}
-	at, err := time.Parse(time.RFC3339, f.Since)
-	if err != nil {
-		return at, fmt.Errorf("--since: %q is neither a duration such as 24h nor a time such as 2026-01-02T15:04:05Z", f.Since)
-	}
-	return at, nil
+	return moment("--since", f.Since, now)
 }
 
 // filter keeps the letters that are meant; those that were put back only if asked.

@@ -60,7 +60,7 @@ func (c *dlqRetryCommand) Run(ctx context.Context, s Streams) error {
 		return err
 	}
 	defer box.Close()
-	if err := box.waitForEffect(ctx, s.Err); err != nil {
+	if err := waitForEffect(ctx, s.Err, box.version, box.effectiveAt); err != nil {
 		return err
 	}
 	result := retryResult{DryRun: c.DryRun, Refused: []letterLine{}}
@@ -99,15 +99,15 @@ func (c *dlqRetryCommand) Run(ctx context.Context, s Streams) error {
 const maxAhead = 30 * time.Second
 
 // waitForEffect waits until the newest definitions are in force: they are to decide.
-func (b *letterBox) waitForEffect(ctx context.Context, w io.Writer) error {
-	ahead := time.Until(time.UnixMicro(b.effectiveAt)) + 10*time.Millisecond // timestamps of records have milliseconds
+func waitForEffect(ctx context.Context, w io.Writer, version int, effectiveAt int64) error {
+	ahead := time.Until(time.UnixMicro(effectiveAt)) + 10*time.Millisecond // timestamps of records have milliseconds
 	if ahead <= 10*time.Millisecond {
 		return nil
 	}
 	if ahead > maxAhead {
-		return fmt.Errorf("version %d of the definitions takes effect in %s: do the clocks differ?", b.version, ahead.Round(time.Second))
+		return fmt.Errorf("version %d of the definitions takes effect in %s: do the clocks differ?", version, ahead.Round(time.Second))
 	}
-	fmt.Fprintf(w, "version %d of the definitions takes effect in %s; waiting\n", b.version, ahead.Round(time.Millisecond))
+	fmt.Fprintf(w, "version %d of the definitions takes effect in %s; waiting\n", version, ahead.Round(time.Millisecond))
 	timer := time.NewTimer(ahead)
 	defer timer.Stop()
 	select {

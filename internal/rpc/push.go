@@ -24,6 +24,9 @@ func (f *Features) PushEvents(ctx context.Context, req *onehopv1.PushEventsReque
 	switch {
 	case source == nil:
 		return nil, featurestore.Errorf(featurestore.Unknown, "there is no source %q", shortName(req.GetSource()))
+	case source.Batch != nil:
+		return nil, featurestore.Errorf(featurestore.Invalid,
+			"source %q takes no pushed events: it is a batch source, whose rows onehop materialize brings from %s", source.Name, source.Batch)
 	case source.Name == featurestore.ServedSource:
 		return nil, featurestore.Errorf(featurestore.Invalid, "source %q is the serving log, which the services alone write", source.Name)
 	case !source.Pushable():

@@ -49,22 +49,48 @@ func Open(ctx context.Context, pool *pgxpool.Pool, sql string) (*Rows, error) {
 	return r, nil
 }
 
-func (r *Rows) open(ctx context.Context, sql string) error {
-	described, err := r.tx.Prepare(ctx, "", sql)
+// Describe says which columns a query has, as [Open] reads them, without running it.
+func Describe(ctx context.Context, pool *pgxpool.Pool, sql string) (*arrow.Schema, error) {
+	conn, err := pool.Acquire(ctx)
 	if err != nil {
-		return explain(err)
+		return nil, err
 	}
+	defer conn.Release()
+	described, err := describe(ctx, conn.Conn(), sql)
+	if err != nil {
+		return nil, err
+	}
+	return schemaOf(described), nil
+}
+
+// describe has Postgres parse a query.
+func describe(ctx context.Context, conn *pgx.Conn, sql string) (*pgconn.StatementDescription, error) {
+	described, err := conn.Prepare(ctx, "", sql)
 	switch {
+	case err != nil:
+		return nil, explain(err)
 	case len(described.ParamOIDs) > 0:
-		return errors.New("the query has parameters such as $1: write the values there")
+		return nil, errors.New("the query has parameters such as $1: write the values there")
 	case len(described.Fields) == 0:
-		return errors.New("the query returns no rows: it must be one SELECT")
+		return nil, errors.New("the query returns no rows: it must be one SELECT")
 	}
+	return described, nil
+}
+
+func schemaOf(described *pgconn.StatementDescription) *arrow.Schema {
 	var fields []arrow.Field
 	for _, f := range described.Fields {
 		fields = append(fields, arrow.Field{Name: f.Name, Type: columnOf(f.DataTypeOID).arrow, Nullable: true})
 	}
-	schema := arrow.NewSchema(fields, nil)
+	return arrow.NewSchema(fields, nil)
+}
+
+func (r *Rows) open(ctx context.Context, sql string) error {
+	described, err := describe(ctx, r.tx.Conn(), sql)
+	if err != nil {
+		return err
+	}
+	schema := schemaOf(described)
 	if r.rows, err = r.tx.Query(ctx, sql, pgx.QueryExecModeDescribeExec, formats); err != nil {
 		return explain(err)
 	}

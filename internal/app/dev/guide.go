@@ -65,6 +65,8 @@ func (e *environment) writeExamples(b *strings.Builder) {
 	if source := catalog.Source(view.Source); source.Pushable() {
 		push := curl(serve+onehopv1connect.FeatureServicePushEventsProcedure, examplePush(source, time.Now()))
 		fmt.Fprintf(b, "\nPush an event, and read what follows from it:\n\n  %s\n  %s\n", push, read)
+	} else if source.Batch != nil {
+		fmt.Fprintf(b, "\nWrite the rows of %s to topic %s by onehop materialize %s, and read what follows from them:\n\n  %s\n", source.Batch, source.Topic, source.Name, read)
 	} else {
 		fmt.Fprintf(b, "\nProduce a record to topic %s, and read what follows from it:\n\n  %s\n", source.Topic, read)
 	}
