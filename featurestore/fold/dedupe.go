@@ -50,7 +50,7 @@ func (d *dedupe) seen(e *featurestore.Event) bool {
 func (d *dedupe) append(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(d.partitions)))
 	for _, p := range d.partitions {
-		dst = binary.AppendUvarint(dst, uint64(p.partition))
+		dst = binary.AppendUvarint(dst, uint64(uint32(p.partition)))
 		dst = binary.AppendUvarint(dst, uint64(len(p.hashes)))
 		for _, h := range p.hashes {
 			dst = binary.LittleEndian.AppendUint64(dst, h)
@@ -73,10 +73,10 @@ func (d *dedupe) decode(src []byte) error {
 		if size, src, err = uvarint(src); err != nil {
 			return err
 		}
-		if number > math.MaxInt32 || size > uint64(d.last) || 8*size > uint64(len(src)) {
+		if number > math.MaxUint32 || size > uint64(d.last) || 8*size > uint64(len(src)) {
 			return errTruncated
 		}
-		p := identities{partition: int32(number), hashes: make([]uint64, size)}
+		p := identities{partition: int32(uint32(number)), hashes: make([]uint64, size)}
 		for i := range p.hashes {
 			p.hashes[i] = binary.LittleEndian.Uint64(src[8*i:])
 		}

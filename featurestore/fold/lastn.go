@@ -115,7 +115,7 @@ func readLastN(packed []byte, o *output, over span, cell *featurestore.Cell) err
 // appendPosition packs a position: event time, then uvarint partition, offset, index.
 func appendPosition(dst []byte, p featurestore.Position) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(p.Time))
-	dst = binary.AppendUvarint(dst, uint64(p.Partition))
+	dst = binary.AppendUvarint(dst, uint64(uint32(p.Partition))) // imports have partition −1
 	dst = binary.AppendUvarint(dst, uint64(p.Offset))
 	return binary.AppendUvarint(dst, uint64(p.Index))
 }
@@ -132,9 +132,9 @@ func readPosition(src []byte) (p featurestore.Position, rest []byte, err error) 
 			return p, nil, err
 		}
 	}
-	if numbers[0] > math.MaxInt32 || numbers[1] > math.MaxInt64 || numbers[2] > math.MaxInt32 {
+	if numbers[0] > math.MaxUint32 || numbers[1] > math.MaxInt64 || numbers[2] > math.MaxInt32 {
 		return p, nil, errTruncated
 	}
-	p.Partition, p.Offset, p.Index = int32(numbers[0]), int64(numbers[1]), int32(numbers[2])
+	p.Partition, p.Offset, p.Index = int32(uint32(numbers[0])), int64(numbers[1]), int32(numbers[2])
 	return p, src, nil
 }

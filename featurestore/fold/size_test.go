@@ -25,7 +25,7 @@ func TestRowsStayWithinTheirBound(t *testing.T) {
 		events := drawEvents(t)
 		for i := range events {
 			e := &events[i]
-			e.Partition = rapid.Int32Range(0, math.MaxInt32).Draw(t, "partition")
+			e.Partition = rapid.Int32Range(-1, math.MaxInt32).Draw(t, "partition")
 			e.Offset = rapid.Int64Range(0, math.MaxInt64).Draw(t, "offset")
 			e.Index = rapid.Int32Range(0, math.MaxInt32).Draw(t, "index")
 			if !e.Values[3].IsNull() {

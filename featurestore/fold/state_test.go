@@ -73,14 +73,14 @@ func TestDedupeDependsOnEachPartitionAlone(t *testing.T) {
 	view.Features = view.Features[:4]
 	p, _ := compileView(t, view)
 	rapid.Check(t, func(t *rapid.T) {
-		var partitions [3][]featurestore.Event
+		var partitions [4][]featurestore.Event
 		for _, e := range drawEvents(t) {
-			partitions[e.Partition] = append(partitions[e.Partition], e)
+			partitions[e.Partition+1] = append(partitions[e.Partition+1], e) // from −1 on
 		}
 		row := func(name string) []byte {
 			s, left := p.NewState(), partitions
-			for len(left[0])+len(left[1])+len(left[2]) > 0 {
-				if i := rapid.IntRange(0, 2).Draw(t, name); len(left[i]) > 0 {
+			for len(left[0])+len(left[1])+len(left[2])+len(left[3]) > 0 {
+				if i := rapid.IntRange(0, 3).Draw(t, name); len(left[i]) > 0 {
 					s.Fold(&left[i][0])
 					left[i] = left[i][1:]
 				}

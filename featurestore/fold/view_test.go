@@ -136,7 +136,7 @@ func drawEvents(t *rapid.T) []featurestore.Event {
 		events[i] = featurestore.Event{
 			Position: featurestore.Position{
 				Time:      (base + rapid.Int64Range(0, 1200).Draw(t, "second")) * second,
-				Partition: rapid.Int32Range(0, 2).Draw(t, "partition"),
+				Partition: rapid.Int32Range(-1, 2).Draw(t, "partition"),
 				Offset:    int64(i),
 			},
 			Values: []featurestore.Value{

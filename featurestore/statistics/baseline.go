@@ -47,7 +47,9 @@ func NewBaseline(cells []featurestore.Cell) Baseline {
 			continue
 		}
 		if f, ok := c.Value.Number(); ok {
-			numbers = append(numbers, f)
+			if !math.IsNaN(f) && !math.IsInf(f, 0) { // of files; features have none
+				numbers = append(numbers, f)
+			}
 		} else {
 			counts[category(c.Value)]++
 		}

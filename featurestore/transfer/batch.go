@@ -14,13 +14,14 @@ type batch struct {
 	values []featurestore.Value // of the next events
 	slab   []featurestore.Value // the newest of which they are a part
 	bytes  int
+	now    int64 // when it was begun, in microseconds
 }
 
 // reset makes the batch empty, to use its memory again.
 func (b *batch) reset() { b.events, b.values, b.bytes = b.events[:0], b.slab, 0 }
 
 func newBatch(source *featurestore.Source) *batch {
-	return &batch{source: source, events: make([]featurestore.Event, 0, importRows)}
+	return &batch{source: source, events: make([]featurestore.Event, 0, importRows), now: time.Now().UnixMicro()}
 }
 
 // slabEvents is for how many events values are allocated together.
@@ -71,7 +72,7 @@ func (b *batch) check(e *featurestore.Event) error {
 	if n := sizeOf(e); n > featurestore.MaxEventBytes {
 		return fmt.Errorf("it has %d bytes; at most %d are allowed", n, featurestore.MaxEventBytes)
 	}
-	return checkTimes(b.source, e)
+	return checkTimes(b.source, e, b.now)
 }
 
 // maxTime is the first time, in microseconds, that no event may have: seconds taken for milliseconds come
@@ -80,7 +81,7 @@ var maxTime = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
 
 // checkTimes refuses times that ingest would have refused: no row online would have the
 // event, and no training set is to.
-func checkTimes(source *featurestore.Source, e *featurestore.Event) error {
+func checkTimes(source *featurestore.Source, e *featurestore.Event, now int64) error {
 	if e.Time <= 0 || e.Time >= maxTime {
 		return fmt.Errorf("column %q is %s, which is not between 1970 and 2200: is the unit right?", eventTime, featurestore.FormatTime(e.Time))
 	}
@@ -90,6 +91,8 @@ func checkTimes(source *featurestore.Source, e *featurestore.Event) error {
 	switch {
 	case e.RecordTime <= 0 || e.RecordTime >= maxTime:
 		return fmt.Errorf("column %q is %s, which is not between 1970 and 2200: is the unit right?", recordTime, featurestore.FormatTime(e.RecordTime))
+	case e.RecordTime > now+source.MaxSkew.Microseconds():
+		return fmt.Errorf("column %q is %s, which is in the future: past events are imported", eventTime, featurestore.FormatTime(e.Time))
 	case e.Time > e.RecordTime+source.MaxSkew.Microseconds():
 		return fmt.Errorf("column %q is %s, more than the source's max_skew of %s after the record_time %s",
 			eventTime, featurestore.FormatTime(e.Time), source.MaxSkew, featurestore.FormatTime(e.RecordTime))

@@ -64,9 +64,17 @@ func (c *importCommand) Run(ctx context.Context, s Streams) error {
 	if err != nil {
 		return err
 	}
+	if source.Name == featurestore.ServedSource {
+		return errors.New("the serving log takes no imports: it is what was served, and nothing else")
+	}
 	files, err := c.check(ctx, s, source)
 	if err != nil {
 		return err
+	}
+	for _, f := range files {
+		if err := refuseOwn(ctx, pool, c.Namespace, source.Name, f.Name); err != nil {
+			return errors.Join(err, errors.New("nothing was imported"))
+		}
 	}
 	summaries := make([]*importSummary, 0, len(files))
 	if !c.OnlyCheck {
@@ -80,7 +88,7 @@ func (c *importCommand) Run(ctx context.Context, s Streams) error {
 	for _, f := range summaries {
 		fmt.Fprintf(s.Err, "%s: %d events imported in %.1f s", f.File, f.Events-f.Before, f.Seconds)
 		if f.Before > 0 {
-			fmt.Fprintf(s.Err, "; %d were there", f.Before)
+			fmt.Fprintf(s.Err, "; %d were imported before", f.Before)
 		}
 		fmt.Fprintln(s.Err)
 	}

@@ -114,6 +114,12 @@ func (c *statsCommand) baselines(ctx context.Context, pool *pgxpool.Pool, namesp
 	if !c.Keep {
 		return baselines, nil
 	}
+	for i := range join.Plan().Columns {
+		column := &join.Plan().Columns[i]
+		if _, there := baselines[column.Ref.String()]; !there && !column.Type.IsList() {
+			fmt.Fprintf(s.Err, "%s has no column %q: there will be no drift of it\n", c.Reference, column.Ref)
+		}
+	}
 	if err := maintain.SaveBaselines(ctx, pool, namespace, c.Service, baselines); err != nil {
 		return nil, err
 	}

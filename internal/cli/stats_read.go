@@ -31,6 +31,9 @@ func readCells(ctx context.Context, name string, stdin io.Reader, p *featureplan
 				continue
 			}
 			for _, at := range batch.Schema().FieldIndices(feature) {
+				if typ := batch.Column(at).DataType(); typ.ID() != arrow.NULL && arrow.IsBaseBinary(typ.ID()) == isNumber(p.Columns[i].Type) {
+					return nil, fmt.Errorf("%s: column %q is %s; the feature is %s", name, feature, typ, p.Columns[i].Type)
+				}
 				if cells[feature], err = appendCells(cells[feature], batch.Column(at)); err != nil {
 					return nil, fmt.Errorf("%s: column %q %w", name, feature, err)
 				}
@@ -40,11 +43,16 @@ func readCells(ctx context.Context, name string, stdin io.Reader, p *featureplan
 	if r.Err() != nil {
 		return nil, r.Err()
 	}
+	if r.Rows() == 0 {
+		return nil, fmt.Errorf("%s has no rows", name)
+	}
 	if len(cells) == 0 {
 		return nil, fmt.Errorf("%s has none of the features: its columns must be named like them, view.feature", name)
 	}
 	return cells, nil
 }
+
+func isNumber(t featurestore.Type) bool { return t.IsNumber() || t == featurestore.Bool }
 
 // appendCells appends the values of a column.
 func appendCells(dst []featurestore.Cell, column arrow.Array) ([]featurestore.Cell, error) {

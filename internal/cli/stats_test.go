@@ -65,6 +65,15 @@ func TestStats(t *testing.T) {
 	if code == 0 || !strings.Contains(told, "--keep needs --reference and --service") {
 		t.Errorf("%d %s", code, told)
 	}
+	for file, want := range map[string]string{
+		"user.n_lifetime\n":                   "has no rows",
+		"user.n_lifetime,user.last\nmany,1\n": `column "user.n_lifetime" is utf8; the feature is int64`,
+	} {
+		s.write(t, "bad.csv", file)
+		if code, _, told := run(t, append([]string{"stats", "--service", "both", "--reference", s.file("bad.csv"), "--keep"}, s.flags...)...); code != 1 || !strings.Contains(told, want) {
+			t.Errorf("%q: %d, %s", file, code, told)
+		}
+	}
 	s.write(t, "none.csv", "a\n1\n")
 	if _, _, err := run(t, append([]string{"stats", "--service", "both", "--reference", s.file("none.csv")}, s.flags...)...); !strings.Contains(err, "none of the features") {
 		t.Errorf("a file without the features: %s", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"strings"
 	"time"
@@ -151,6 +152,10 @@ func away(err error) bool {
 		const cancelled, idle, many = "57014", "25P03", "53300"
 		class := told.Code[:min(2, len(told.Code))]
 		return told.Code != cancelled && (class == "08" || class == "57" || told.Code == idle || told.Code == many)
+	}
+	var file *fs.PathError
+	if errors.As(err, &file) { // whose error numbers look like those of a network
+		return false
 	}
 	var connecting *pgconn.ConnectError
 	var network net.Error

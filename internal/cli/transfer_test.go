@@ -138,6 +138,41 @@ func TestImport(t *testing.T) {
 	}
 }
 
+// TestImportsAreFoldedLikeOthers: kept values of imported events are in training sets, and a
+// row that holds them can be read again.
+func TestImportsAreFoldedLikeOthers(t *testing.T) {
+	s := newShop(t)
+	s.write(t, "past.csv", pastOrders)
+	mustRun(t, append([]string{"import", "orders", s.file("past.csv")}, s.flags...)...)
+	spine := "user_id,country,city,event_time\n1,it,Rome,2025-12-01T00:00:00Z\n1,it,Rome,2026-02-01T00:00:00Z\n9,no,Oslo,2025-06-02T00:00:01Z\n"
+	got := s.joined(t, spine, "--features", "user.last,place.cities")
+	want := "user_id,country,city,event_time,user.last,place.cities\n1,it,Rome,2025-12-01T00:00:00Z,100,[100]\n1,it,Rome,2026-02-01T00:00:00Z,,\"[3,2]\"\n9,no,Oslo,2025-06-02T00:00:01Z,,[]\n"
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	mustRun(t, append([]string{"stats", "--service", "both"}, s.flags...)...)
+}
+
+// TestImportsThatAreRefused: what is there already, what has not happened yet, and what nobody
+// may add to.
+func TestImportsThatAreRefused(t *testing.T) {
+	s := newShop(t)
+	mustRun(t, s.export()...)
+	s.write(t, "future.csv", strings.Replace(pastOrders, "2025-06-02", "2199-11-20", 1))
+	for name, want := range map[string]string{
+		"lake/day=2026-01-01/part-0.parquet": `is an export of source "orders" itself: its events are in history already`,
+		"future.csv":                         `row 2: column "event_time" is 2199-11-20T00:00:00Z, which is in the future`,
+	} {
+		code, _, complaints := run(t, append([]string{"import", "orders", s.file(name)}, s.flags...)...)
+		if code != 1 || !strings.Contains(complaints, want) || !strings.Contains(complaints, "nothing was imported") {
+			t.Errorf("%s: exit status %d: %s", name, code, complaints)
+		}
+	}
+	if code, _, complaints := run(t, append([]string{"export", "orders", "--out", "/proc/none"}, s.flags...)...); code != 1 || strings.Contains(complaints, "Postgres") {
+		t.Errorf("a folder that cannot be: exit status %d: %s", code, complaints)
+	}
+}
+
 const forgetful = `
 namespace: shop
 entities: [{name: user, keys: [{name: user_id, type: int64}]}]

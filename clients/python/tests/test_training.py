@@ -20,6 +20,7 @@ import pytest
 from conftest import (
     EVENTS,
     FEATURES,
+    NOW,
     START,
     USERS,
     Fake,
@@ -230,3 +231,13 @@ def test_all_events_are_there(client: onehop.Client) -> None:
     assert client.training_set(spine(EVENTS + 100), features=FEATURES)[COUNT].to_pylist()[
         :EVENTS
     ] == expected(EVENTS)
+
+
+def test_columns_without_values_come_back(client: onehop.Client) -> None:
+    labels = pd.DataFrame(
+        {"user_id": [1, 2], "event_time": [pd.Timestamp(NOW, unit="us", tz="UTC")] * 2, "label": [None, None]}
+    )
+    frame = client.training_set(labels, features=FEATURES[:1])
+    assert list(frame.columns) == ["user_id", "event_time", "label", FEATURES[0]]
+    assert frame["label"].isna().all()
+    assert frame[FEATURES[0]].tolist() == [EVENTS // USERS] * 2

@@ -1,6 +1,7 @@
 package files
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -9,7 +10,12 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 )
 
-func newCSV(w *output, schema *arrow.Schema) (batchWriter, error) {
+func newCSV(w *output, schema *arrow.Schema) (_ batchWriter, err error) {
+	defer func() {
+		if p := recover(); p != nil { // the library's way to say that it cannot
+			err = fmt.Errorf("a column cannot be CSV: %v", p)
+		}
+	}()
 	writer := csvWriter{arrowcsv.NewWriter(w, schema, arrowcsv.WithHeader(true), arrowcsv.WithNullWriter(""), arrowcsv.WithCustomTypeConverter(texts))}
 	var columns []arrow.Array
 	for _, f := range schema.Fields() {
@@ -41,7 +47,8 @@ func texts(typ arrow.DataType, col arrow.Array) (result []string, handled bool) 
 			return nil, false
 		}
 		write = func(i int) string { return times.Value(i).ToTime(typ.Unit).UTC().Format(layout) }
-	case arrow.NestedType, *arrow.DictionaryType:
+	case arrow.NestedType, *arrow.DictionaryType, arrow.BinaryViewDataType, *arrow.Time32Type, *arrow.Time64Type,
+		*arrow.DurationType, *arrow.MonthIntervalType, *arrow.DayTimeIntervalType, *arrow.MonthDayNanoIntervalType:
 		write = col.ValueStr
 	default:
 		return nil, false

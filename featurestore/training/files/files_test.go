@@ -128,6 +128,26 @@ func TestRoundTrips(t *testing.T) {
 	}
 }
 
+// TestColumnsOfAnyTypeBecomeCSV: what the library does not write is text, and a column without
+// a type is empty.
+func TestColumnsOfAnyTypeBecomeCSV(t *testing.T) {
+	schema := arrow.NewSchema([]arrow.Field{
+		{Name: "a", Type: arrow.FixedWidthTypes.Time64us},
+		{Name: "b", Type: arrow.FixedWidthTypes.Duration_ms},
+		{Name: "c", Type: arrow.Null},
+		{Name: "d", Type: arrow.BinaryTypes.StringView},
+		{Name: "e", Type: arrow.FixedWidthTypes.Time32s},
+	}, nil)
+	batch := batchOf(t, schema, `{"a": "12:00:01.5", "b": "7ms", "c": null, "d": "x", "e": "12:00:01"}`)
+	if err := table.Check(schema, batch); err != nil {
+		t.Error(err)
+	}
+	text, err := os.ReadFile(write(t, ".csv", schema, batch))
+	if err != nil || !strings.HasPrefix(string(text), "a,b,c,d,e\n12:00:01.5") || !strings.HasSuffix(string(text), ",,x,12:00:01\n") {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
 func TestCSV(t *testing.T) {
 	schema := arrow.NewSchema(types, nil)
 	name := write(t, ".csv", schema, batchOf(t, schema, full, null))

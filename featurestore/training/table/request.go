@@ -25,6 +25,9 @@ func fieldColumn(spine *arrow.Schema, columns map[string]int, field *plan.Reques
 }
 
 func canBeField(typ arrow.DataType, field featurestore.Type) bool {
+	if typ.ID() == arrow.NULL { // of a column without a value: it says nothing
+		return true
+	}
 	switch field {
 	case featurestore.Float64:
 		return typ.ID() == arrow.FLOAT32 || typ.ID() == arrow.FLOAT64 || canBeKey(typ, featurestore.Int64)
@@ -38,6 +41,12 @@ func canBeField(typ arrow.DataType, field featurestore.Type) bool {
 // setField stores the cells of a batch in a column from a row on; first is the batch's first
 // row in the spine. A null cell is a null.
 func setField(dst *training.Column, from int, col arrow.Array, first int64) error {
+	if col.DataType().ID() == arrow.NULL {
+		for i := range col.Len() {
+			dst.Set(uint32(from+i), &featurestore.Cell{Status: featurestore.Null})
+		}
+		return nil
+	}
 	value, err := fieldReader(dst, col, first)
 	if err != nil {
 		return err
