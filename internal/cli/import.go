@@ -155,7 +155,7 @@ func (c *importCommand) one(ctx context.Context, s Streams, stay *patience, tabl
 		return err
 	})
 	if errors.Is(err, ingest.ErrLost) {
-		err = fmt.Errorf("somebody else is importing the same file; wait for it, and begin again: %w", err)
+		err = fmt.Errorf("somebody else is importing %s; wait for it, and begin again", f.Name)
 	}
 	summary.Seconds = time.Since(began).Seconds()
 	return summary, err

@@ -153,10 +153,15 @@ func TestDriftIsAMetric(t *testing.T) {
 	admin := "http://" + address
 	s.waitReady(t, s.run(t, "serve", "127.0.0.1:0", address), admin)
 	now := time.Now().Add(-2 * time.Second)
-	s.onehop.WaitVisible(t, s.onehop.Produce(t, "ratings", visit(1, "de", "x", 4, now), visit(2, "de", "y", 5, now), visit(3, "fr", "z", 5, now))...)
-	s.expectRows(t, map[string]int{"ratings": 3})
+	var visits []any
+	for i := range 120 {
+		visits = append(visits, visit(i, "de", strconv.Itoa(i), 4+float64(i%3)/2, now))
+	}
+	s.onehop.WaitVisible(t, s.onehop.Produce(t, "ratings", visits...)...)
+	s.expectRows(t, map[string]int{"ratings": len(visits)})
 	file := filepath.Join(t.TempDir(), "train.csv")
-	if err := os.WriteFile(file, []byte("user_ratings.mean_1h,place_ratings.count_1h\n1,1\n2,1\n1,1\n"), 0o600); err != nil {
+	text := "user_ratings.mean_1h,place_ratings.count_1h,user_ratings.count_1h\n" + strings.Repeat("1,1,1\n2,1,1\n", 60)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if status, out := s.historyTool(t, "stats", "--service", "ranker", "--reference", file, "--keep"); status != 0 {

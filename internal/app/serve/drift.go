@@ -76,6 +76,9 @@ func (d *drift) once(ctx context.Context) error {
 	return nil
 }
 
+// fewest is how many values there must be for a drift to be told: of fewer it is chance.
+const fewest = 100
+
 func (d *drift) service(ctx context.Context, definitions *serving.Definitions, name string) error {
 	baselines, err := maintain.Baselines(ctx, d.pool, definitions.Catalog.Namespace, name)
 	if err != nil || len(baselines) == 0 {
@@ -99,7 +102,7 @@ func (d *drift) service(ctx context.Context, definitions *serving.Definitions, n
 		if s.Rows > 0 {
 			d.nulls.WithLabelValues(name, s.Feature).Set(float64(s.Nulls) / float64(s.Rows))
 		}
-		if s.PSI != nil {
+		if s.PSI != nil && s.Rows >= fewest && baselines[s.Feature].Rows >= fewest {
 			d.psi.WithLabelValues(name, s.Feature).Set(*s.PSI)
 		}
 	}

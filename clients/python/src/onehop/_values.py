@@ -47,6 +47,8 @@ def to_arrays(where: str, columns: Mapping[str, Any]) -> dict[str, pa.Array]:
 
 
 def _to_array(where: str, name: str, values: Any) -> pa.Array:
+    if values is None:
+        raise InvalidArgument(f"{where}: {name!r} is None: give a value, or leave it out")
     if isinstance(values, (str, bytes, int, float)):
         values = [values]
     try:
@@ -55,8 +57,12 @@ def _to_array(where: str, name: str, values: Any) -> pa.Array:
             array = array.combine_chunks()
         if pa.types.is_dictionary(array.type):
             array = array.dictionary_decode()
-    except (pa.ArrowException, TypeError, OverflowError) as error:
+    except OverflowError:
+        raise InvalidArgument(f"{where}: {name!r}: integers have 64 bits, and one needs more") from None
+    except (pa.ArrowException, TypeError) as error:
         raise InvalidArgument(f"{where}: {name!r}: give values of one type: {error}") from None
+    if len(array) == 0:
+        raise InvalidArgument(f"{where}: {name!r} has no values")
     if array.null_count:
         at = array.is_null().index(True).as_py()
         raise InvalidArgument(f"{where}: {name!r}: value {at + 1} is missing; leave out what has no value")
