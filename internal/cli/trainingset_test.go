@@ -271,6 +271,7 @@ func TestTrainingSetsThatAreWrong(t *testing.T) {
 	for _, test := range []struct{ spine, args, want string }{
 		{"user_id,event_time\n1,2026-01-01T10:00:00Z\nbob,2026-01-01T10:00:00Z\n", "--features user.*", `spine.csv: row 2, column "user_id": "bob" is not an integer`},
 		{"user_id,event_time\n1,\n", "--features user.*", `spine.csv: row 1, column "event_time": there is no time`},
+		{"user_id,event_time\n1,9999-01-01T00:00:00Z\n", "--features user.*", `row 1, column "event_time": 9999-01-01T00:00:00Z is not between 1970 and 2200`},
 		{"user,event_time\n1,\n", "--features user.*", `no column "user_id", a join key of entity "user"`},
 		{"user_id,event_time\n1\n", "--features user.*", `spine.csv: record on line 2: wrong number of fields`},
 		{labels, "--features user.none", `view "user" has no feature "none"`},

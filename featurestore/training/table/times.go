@@ -46,8 +46,7 @@ func times(dst []int64, col arrow.Array, name string, first int64) ([]int64, err
 			return dst, cellError(first+int64(i), name, "%v", err)
 		}
 		if us < 0 || us >= maxTime {
-			return dst, cellError(first+int64(i), name, "%s is not between 1970 and 2200: is the unit right?",
-				time.UnixMicro(us).UTC().Format("2006-01-02T15:04:05Z"))
+			return dst, cellError(first+int64(i), name, "%s is not between 1970 and 2200: is the unit right?", col.ValueStr(i))
 		}
 		dst = append(dst, us)
 	}
