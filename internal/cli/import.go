@@ -144,8 +144,13 @@ func (c *importCommand) all(ctx context.Context, s Streams, pool *pgxpool.Pool, 
 
 func (c *importCommand) one(ctx context.Context, s Streams, stay *patience, table *history.Table, f *transfer.File) (*importSummary, error) {
 	began := time.Now()
-	report, finish := progress(s.Err, "importing "+f.Name, int(f.Rows))
+	show, finish := progress(s.Err, "importing "+f.Name, int(f.Rows))
 	defer finish()
+	there := 0
+	report := func(rows int) {
+		there = rows
+		show(rows)
+	}
 	summary := &importSummary{File: f.Name, Events: f.Rows, Before: -1}
 	err := stay.try(ctx, func() error {
 		before, err := f.Import(ctx, c.Namespace, table, report)
@@ -154,6 +159,9 @@ func (c *importCommand) one(ctx context.Context, s Streams, stay *patience, tabl
 		}
 		return err
 	})
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w: %d of %d events of %s are in history; import it again, and it goes on there", context.Cause(ctx), there, f.Rows, f.Name)
+	}
 	if errors.Is(err, ingest.ErrLost) {
 		err = fmt.Errorf("somebody else is importing %s; wait for it, and begin again", f.Name)
 	}
