@@ -104,19 +104,15 @@ func (t *Table) makeStatement(ix index, table, how string) string {
 // Index makes the indexes that months lack. One process does it at a time; another one's
 // call returns at once.
 func (t *Table) Index(ctx context.Context) error {
-	conn, err := t.pool.Acquire(ctx)
-	if err != nil {
-		return fmt.Errorf("indexing the history of source %q: %w", t.source.Name, err)
-	}
-	defer conn.Release()
-	lock := "onehop index " + t.namespace + "." + t.source.Name
-	if mine, err := TryLock(ctx, conn, lock); err != nil || !mine {
+	_, err := Alone(ctx, t.pool, "onehop index "+t.namespace+"."+t.source.Name, func(conn *pgxpool.Conn) error {
+		t.setBare(false) // a month made from now on counts
+		err := t.index(ctx, conn)
+		if err != nil {
+			t.setBare(true)
+		}
 		return err
-	}
-	defer Unlock(ctx, conn, lock)
-	t.setBare(false) // a month made from now on counts
-	if err := t.index(ctx, conn); err != nil {
-		t.setBare(true)
+	})
+	if err != nil {
 		return fmt.Errorf("indexing the history of source %q: %w", t.source.Name, err)
 	}
 	return nil

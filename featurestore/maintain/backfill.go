@@ -1,6 +1,7 @@
 package maintain
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -32,8 +33,8 @@ type Backfill struct {
 	// Newest, if set, is the newest version of the definitions: a view that is not in it any more
 	// at the end is not put into service.
 	Newest func(ctx context.Context) (*featurestore.Catalog, error)
-	// Chunk is how many entities are written at a time; 0 is 10,000.
-	Chunk int
+
+	chunk int // tests set it: how many entities are written at a time, if not chunk
 }
 
 // Filled is what a backfill did.
@@ -62,26 +63,23 @@ func (b *Backfill) View(ctx context.Context, view *featurestore.View, logs Logs)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := b.Pool.Acquire(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("connecting to Postgres: %w", err)
-	}
-	defer conn.Release()
+	f := &filler{Backfill: b, view: compiled, source: b.Catalog.Source(view.Source), result: &Filled{View: view.Name, Generation: view.Generation}}
+	f.state = compiled.Program.NewState()
 	lock := fmt.Sprintf("onehop backfill %s.%s@%d", b.Catalog.Namespace, view.Name, view.Generation)
-	switch mine, err := history.TryLock(ctx, conn, lock); {
+	mine, err := history.Alone(ctx, b.Pool, lock, func(*pgxpool.Conn) error {
+		if err := b.refuse(ctx, compiled, logs); err != nil {
+			return err
+		}
+		if err := f.run(ctx, logs); err != nil {
+			return fmt.Errorf("filling view %q: %w", view.Name, err)
+		}
+		return nil
+	})
+	switch {
 	case err != nil:
 		return nil, err
 	case !mine:
 		return nil, featurestore.Errorf(featurestore.Invalid, "view %q is being filled by another process", view.Name)
-	}
-	defer history.Unlock(ctx, conn, lock)
-	if err := b.refuse(ctx, compiled, logs); err != nil {
-		return nil, err
-	}
-	f := &filler{Backfill: b, view: compiled, source: b.Catalog.Source(view.Source), result: &Filled{View: view.Name, Generation: view.Generation}}
-	f.state = compiled.Program.NewState()
-	if err := f.run(ctx, logs); err != nil {
-		return nil, fmt.Errorf("filling view %q: %w", view.Name, err)
 	}
 	return f.result, nil
 }
@@ -273,10 +271,7 @@ func (f *filler) fill(ctx context.Context, s *history.Snapshot) error {
 
 // chunkSize is how many entities are written at a time.
 func (f *filler) chunkSize() int {
-	if f.Chunk > 0 {
-		return f.Chunk
-	}
-	return chunk
+	return cmp.Or(f.Backfill.chunk, chunk)
 }
 
 // chunk writes the rows of some entities.

@@ -75,12 +75,12 @@ func TestBackfillGoesOn(t *testing.T) {
 		w.check(w.store.BeginRebuild(t.Context(), w.view, online.Step{Run: "none"}, nil))
 		ctx, cancel := context.WithCancel(t.Context())
 		chunks := 0
-		b := &maintain.Backfill{Pool: w.pool, Store: w.store, Catalog: w.catalog, Chunk: 4, Progress: func(int) {
+		b := &maintain.Backfill{Pool: w.pool, Store: w.store, Catalog: w.catalog, Progress: func(int) {
 			if chunks++; chunks > stop {
 				cancel()
 			}
 		}}
-		if _, err := b.View(ctx, &w.catalog.Views[0], kafka(50, 100)); err == nil {
+		if _, err := b.InChunks(4).View(ctx, &w.catalog.Views[0], kafka(50, 100)); err == nil {
 			t.Fatal("it was not stopped")
 		}
 		cancel()
@@ -118,14 +118,14 @@ func TestBackfillOverALoss(t *testing.T) {
 	w.check(err)
 	defer func() { w.check(client.Close()) }()
 	chunks := 0
-	b := &maintain.Backfill{Pool: w.pool, Store: w.store, Catalog: w.catalog, Chunk: 4, Progress: func(int) {
+	b := &maintain.Backfill{Pool: w.pool, Store: w.store, Catalog: w.catalog, Progress: func(int) {
 		if chunks++; chunks == 2 {
 			keys, err := client.Keys(t.Context(), "{"+w.catalog.Namespace+":*").Result()
 			w.check(err)
 			w.check(client.Del(t.Context(), keys...).Err())
 		}
 	}}
-	if _, err := b.View(t.Context(), &w.catalog.Views[0], kafka(50, 100)); !errors.Is(err, online.ErrRebuildLost) {
+	if _, err := b.InChunks(4).View(t.Context(), &w.catalog.Views[0], kafka(50, 100)); !errors.Is(err, online.ErrRebuildLost) {
 		t.Fatalf("%v", err)
 	}
 	filled, err := b.View(t.Context(), &w.catalog.Views[0], kafka(50, 100))

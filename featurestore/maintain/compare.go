@@ -66,22 +66,30 @@ func (c *comparison) bucket(ctx context.Context, s *history.Snapshot, batch *ent
 		return nil
 	}
 	c.nowOnly = !whole
-	q := batch.query(training.Query{Source: c.source, KeyFields: c.view.JoinFields, Fields: c.view.Program.Fields()}, rows, from)
-	events := make([][]featurestore.Event, len(rows))
-	err = until.Walk(ctx, q, func(r int, e *featurestore.Event) error {
-		events[r] = append(events[r], e.Clone())
-		return nil
-	})
+	events, err := c.events(ctx, until, batch, rows, from)
 	if err != nil {
 		return err
 	}
 	for i := range rows {
-		slices.SortFunc(events[i], func(a, b featurestore.Event) int { return a.CompareLog(&b) })
 		if err := c.row(batch.keys[rows[i]], look.Rows[i], events[i], now); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// events are those of each row in the order of the log, from a time on.
+func (c *comparison) events(ctx context.Context, s *history.Snapshot, batch *entities, rows []int, from int64) ([][]featurestore.Event, error) {
+	q := batch.query(training.Query{Source: c.source, KeyFields: c.view.JoinFields, Fields: c.view.Program.Fields()}, rows, from)
+	events := make([][]featurestore.Event, len(rows))
+	err := s.Walk(ctx, q, func(r int, e *featurestore.Event) error {
+		events[r] = append(events[r], e.Clone())
+		return nil
+	})
+	for _, list := range events {
+		slices.SortFunc(list, func(a, b featurestore.Event) int { return a.CompareLog(&b) })
+	}
+	return events, err
 }
 
 // since is the event time before which no event matters to a row that Redis has, or where

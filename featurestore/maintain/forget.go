@@ -15,7 +15,6 @@ import (
 	"github.com/onehop/onehop/featurestore/history"
 	"github.com/onehop/onehop/featurestore/ingest"
 	"github.com/onehop/onehop/featurestore/online"
-	"github.com/onehop/onehop/featurestore/training"
 )
 
 // Forgetter deletes what is known of one entity: its events from history, its rows from
@@ -240,12 +239,7 @@ func (r *rewriter) fold(ctx context.Context, s *history.Snapshot, batch *entitie
 	if !enough {
 		return nil, nil, featurestore.Errorf(featurestore.Invalid, "the retention of source %q dropped events that the rows need", r.source.Name)
 	}
-	events := make(map[int][]featurestore.Event, len(rows))
-	q := batch.query(training.Query{Source: r.source, KeyFields: r.view.JoinFields, Fields: r.view.Program.Fields()}, rows, from)
-	err = s.Walk(ctx, q, func(n int, e *featurestore.Event) error {
-		events[n] = append(events[n], e.Clone())
-		return nil
-	})
+	events, err := r.events(ctx, s, batch, rows, from)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -253,9 +247,7 @@ func (r *rewriter) fold(ctx context.Context, s *history.Snapshot, batch *entitie
 		if look.Rows[i] == nil {
 			continue
 		}
-		list := events[i]
-		slices.SortFunc(list, func(a, b featurestore.Event) int { return a.CompareLog(&b) })
-		w := ingest.RowWrite{Key: batch.keys[row], Stamp: fold.Stamp(look.Rows[i]), Row: r.foldAll(list)}
+		w := ingest.RowWrite{Key: batch.keys[row], Stamp: fold.Stamp(look.Rows[i]), Row: r.foldAll(events[i])}
 		if fold.Stamp(w.Row) == w.Stamp {
 			continue
 		}

@@ -82,7 +82,7 @@ func TestPostgresRestarts(t *testing.T) {
 	for i := range w.catalog.Views {
 		view := &w.catalog.Views[i]
 		outlive("filling "+view.Name, func(ctx context.Context) error {
-			_, err := (&maintain.Backfill{Pool: w.pool, Store: w.store, Catalog: w.catalog, Chunk: 100}).View(ctx, view, logs)
+			_, err := (&maintain.Backfill{Pool: w.pool, Store: w.store, Catalog: w.catalog}).InChunks(100).View(ctx, view, logs)
 			return err
 		})
 	}

@@ -28,6 +28,7 @@ type Step struct {
 	Last []byte
 }
 
+// String is the step as Redis keeps it; parseStep is the inverse.
 func (s Step) String() string { return strconv.Itoa(s.Number) + " " + s.Run + " " + string(s.Last) }
 
 func parseStep(text string) (s Step, err error) {

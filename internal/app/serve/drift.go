@@ -2,7 +2,6 @@ package serve
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -52,28 +51,17 @@ func (d *drift) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	conn, err := d.pool.Acquire(ctx)
-	if err != nil {
-		return fmt.Errorf("connecting to Postgres: %w", err)
-	}
-	defer conn.Release()
-	lock := "onehop drift " + definitions.Catalog.Namespace
-	mine, err := history.TryLock(ctx, conn, lock)
-	if err != nil {
-		return err
-	}
 	d.psi.Reset()
 	d.nulls.Reset()
-	if !mine {
-		return nil
-	}
-	defer history.Unlock(ctx, conn, lock)
-	for i := range definitions.Catalog.Services {
-		if err := d.service(ctx, definitions, definitions.Catalog.Services[i].Name); err != nil {
-			return err
+	_, err = history.Alone(ctx, d.pool, "onehop drift "+definitions.Catalog.Namespace, func(*pgxpool.Conn) error {
+		for i := range definitions.Catalog.Services {
+			if err := d.service(ctx, definitions, definitions.Catalog.Services[i].Name); err != nil {
+				return err
+			}
 		}
-	}
-	return nil
+		return nil
+	})
+	return err
 }
 
 // fewest is how many values there must be for a drift to be told: of fewer it is chance.

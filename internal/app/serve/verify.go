@@ -2,7 +2,6 @@ package serve
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"strconv"
 	"time"
@@ -57,16 +56,12 @@ func (v *verification) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	conn, err := v.pool.Acquire(ctx)
-	if err != nil {
-		return fmt.Errorf("connecting to Postgres: %w", err)
-	}
-	defer conn.Release()
-	lock := "onehop verify " + d.Catalog.Namespace
-	if mine, err := history.TryLock(ctx, conn, lock); err != nil || !mine {
-		return err
-	}
-	defer history.Unlock(ctx, conn, lock)
+	_, err = history.Alone(ctx, v.pool, "onehop verify "+d.Catalog.Namespace, func(*pgxpool.Conn) error { return v.all(ctx, d) })
+	return err
+}
+
+// all compares a sample of each view, and of what was served.
+func (v *verification) all(ctx context.Context, d *serving.Definitions) error {
 	verifier := maintain.Verifier{Pool: v.pool, Store: v.store, Catalog: d.Catalog, Wait: 10 * time.Second}
 	for i := range d.Catalog.Views {
 		view := &d.Catalog.Views[i]
