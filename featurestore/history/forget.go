@@ -99,20 +99,22 @@ func (s *Snapshot) OffsetsOf(source string) Offsets {
 	return slices.DeleteFunc(slices.Clone(s.offsets), func(o Offset) bool { return o.Source != source })
 }
 
-// Deletion is the record of what was deleted of one entity, in onehop.deletions.
+// Deletion is the record of what was deleted of one entity and source, in onehop.deletions.
 type Deletion struct {
-	Entity string
+	Source string `json:"source"`
+	Entity string `json:"entity"`
 	// Key is the encoded key, as [featurestore.KeyText] writes it.
-	Key string
+	Key string `json:"key"`
 	// Events were deleted from history by this deletion.
-	Events int64
+	Events int64 `json:"events"`
 	// RowsDeleted and RowsRewritten are the rows in Redis that were deleted, or folded anew
 	// without the events because they are of other entities.
-	RowsDeleted, RowsRewritten int
+	RowsDeleted   int `json:"rows_deleted"`
+	RowsRewritten int `json:"rows_rewritten"`
 	// Tombstone says that the source's topic has one.
-	Tombstone bool
-	// KafkaUntil is when Kafka has dropped the events too; zero where it keeps them.
-	KafkaUntil time.Time
+	Tombstone bool `json:"tombstone"`
+	// KafkaUntil is when Kafka has dropped the events too; nil where it keeps them.
+	KafkaUntil *time.Time `json:"kafka_until,omitempty"`
 }
 
 // Forget deletes the events from history and writes down that it did, in one transaction. It
@@ -133,14 +135,10 @@ func Forget(ctx context.Context, pool *pgxpool.Pool, namespace string, f *Forgot
 			}
 			d.Events = tag.RowsAffected()
 		}
-		var until *time.Time
-		if !d.KafkaUntil.IsZero() {
-			until = &d.KafkaUntil
-		}
 		_, err = tx.Exec(ctx, `INSERT INTO onehop.deletions
 			(namespace, entity, entity_key, source, events, rows_deleted, rows_rewritten, tombstone, kafka_until)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-			namespace, d.Entity, d.Key, f.Source.Name, d.Events, d.RowsDeleted, d.RowsRewritten, d.Tombstone, until)
+			namespace, d.Entity, d.Key, f.Source.Name, d.Events, d.RowsDeleted, d.RowsRewritten, d.Tombstone, d.KafkaUntil)
 		return err
 	})
 	if err != nil {

@@ -60,16 +60,6 @@ func (c *deleteCommand) Check() error {
 	return err
 }
 
-// deletedSource is what was deleted of one source.
-type deletedSource struct {
-	Source        string     `json:"source"`
-	Events        int64      `json:"events"`
-	RowsDeleted   int        `json:"rows_deleted"`
-	RowsRewritten int        `json:"rows_rewritten"`
-	Tombstone     bool       `json:"tombstone"`
-	KafkaUntil    *time.Time `json:"kafka_until,omitempty"`
-}
-
 // Run deletes.
 func (c *deleteCommand) Run(ctx context.Context, s Streams) (err error) {
 	pool, err := c.postgresFlags.open(ctx)
@@ -122,7 +112,7 @@ func (c *deleteCommand) Run(ctx context.Context, s Streams) (err error) {
 }
 
 // tell prints what was deleted.
-func (c *deleteCommand) tell(s Streams, results []deletedSource) {
+func (c *deleteCommand) tell(s Streams, results []history.Deletion) {
 	t := newTable(s.Out)
 	t.row("source", "events", "rows deleted", "rows of others", "tombstone", "Kafka keeps the records")
 	for _, r := range results {
@@ -151,12 +141,12 @@ type deletion struct {
 	key       []byte
 }
 
-func (d *deletion) all(ctx context.Context) ([]deletedSource, error) {
+func (d *deletion) all(ctx context.Context) ([]history.Deletion, error) {
 	values, err := d.entity.ParseKey(d.key)
 	if err != nil {
 		return nil, err
 	}
-	results := []deletedSource{}
+	results := []history.Deletion{}
 	for i := range d.catalog.Sources {
 		source := &d.catalog.Sources[i]
 		if !slices.ContainsFunc(d.catalog.ViewsOf(source.Name), func(v *featurestore.View) bool { return v.Entity == d.entity.Name }) {
@@ -166,13 +156,7 @@ func (d *deletion) all(ctx context.Context) ([]deletedSource, error) {
 		if err != nil {
 			return nil, fmt.Errorf("source %q: %w", source.Name, err)
 		}
-		result := deletedSource{
-			Source: source.Name, Events: record.Events, RowsDeleted: record.RowsDeleted, RowsRewritten: record.RowsRewritten, Tombstone: record.Tombstone,
-		}
-		if !record.KafkaUntil.IsZero() {
-			result.KafkaUntil = &record.KafkaUntil
-		}
-		results = append(results, result)
+		results = append(results, *record)
 	}
 	if len(results) > 0 {
 		if results, err = d.served(ctx, results); err != nil {
@@ -186,33 +170,41 @@ func (d *deletion) all(ctx context.Context) ([]deletedSource, error) {
 }
 
 // served deletes the entity's vectors from the serving log, if there are any.
-func (d *deletion) served(ctx context.Context, results []deletedSource) ([]deletedSource, error) {
+func (d *deletion) served(ctx context.Context, results []history.Deletion) ([]history.Deletion, error) {
 	vectors, err := history.ForgetServed(ctx, d.pool, d.catalog.Namespace, d.entity.Name, d.key, d.forgetter.DryRun)
 	if err != nil || vectors == 0 {
 		return results, err
 	}
-	result := deletedSource{Source: featurestore.ServedSource, Events: vectors}
+	result := d.record(featurestore.ServedSource)
+	result.Events = vectors
 	if source := d.catalog.Source(featurestore.ServedSource); source != nil {
-		keeps, ends, err := stream.Keeps(ctx, d.kafka, source.Topic)
-		if err != nil {
+		if result.KafkaUntil, err = d.keptUntil(ctx, source); err != nil {
 			return nil, err
 		}
-		if until := time.Now().Add(keeps).Truncate(time.Second); ends {
-			result.KafkaUntil = &until
-		}
 	}
-	return append(results, result), nil
+	return append(results, *result), nil
+}
+
+// record is that of a source of which nothing is deleted yet.
+func (d *deletion) record(source string) *history.Deletion {
+	return &history.Deletion{Source: source, Entity: d.entity.Name, Key: featurestore.KeyText(d.key)}
+}
+
+// keptUntil is when Kafka has dropped what a source's topic has now, nil for never.
+func (d *deletion) keptUntil(ctx context.Context, source *featurestore.Source) (*time.Time, error) {
+	keeps, ends, err := stream.Keeps(ctx, d.kafka, source.Topic)
+	if err != nil || !ends {
+		return nil, err
+	}
+	until := time.Now().Add(keeps).Truncate(time.Second)
+	return &until, nil
 }
 
 // source deletes what one source told.
-func (d *deletion) source(ctx context.Context, source *featurestore.Source, values []featurestore.Value) (*history.Deletion, error) {
-	record := &history.Deletion{Entity: d.entity.Name, Key: featurestore.KeyText(d.key)}
-	keeps, ends, err := stream.Keeps(ctx, d.kafka, source.Topic)
-	if err != nil {
+func (d *deletion) source(ctx context.Context, source *featurestore.Source, values []featurestore.Value) (record *history.Deletion, err error) {
+	record = d.record(source.Name)
+	if record.KafkaUntil, err = d.keptUntil(ctx, source); err != nil {
 		return nil, err
-	}
-	if ends {
-		record.KafkaUntil = time.Now().Add(keeps).Truncate(time.Second)
 	}
 	if record.Tombstone = source.Deletes; record.Tombstone && !d.forgetter.DryRun {
 		if err := d.tombstone(ctx, source); err != nil {
