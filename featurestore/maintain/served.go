@@ -12,7 +12,6 @@ import (
 	"github.com/onehop/onehop/featurestore/ingest"
 	"github.com/onehop/onehop/featurestore/online"
 	"github.com/onehop/onehop/featurestore/served"
-	"github.com/onehop/onehop/featurestore/training"
 )
 
 // servedView is a view by which vectors were served.
@@ -213,15 +212,7 @@ func (c *comparison) eventsOf(ctx context.Context, s *history.Snapshot, batch *e
 	for i := range all {
 		all[i] = i
 	}
-	q := batch.query(training.Query{Source: c.source, KeyFields: c.view.JoinFields, Fields: c.view.Program.Fields()}, all, from)
-	events = make([][]featurestore.Event, len(all))
-	err = s.Walk(ctx, q, func(r int, e *featurestore.Event) error {
-		events[r] = append(events[r], e.Clone())
-		return nil
-	})
-	for _, list := range events {
-		slices.SortFunc(list, func(a, b featurestore.Event) int { return a.CompareLog(&b) })
-	}
+	events, err = c.events(ctx, s, batch, all, from)
 	return events, true, err
 }
 
