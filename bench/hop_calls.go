@@ -95,5 +95,5 @@ func (h *hopStack) mget(ctx context.Context) error {
 func (h *hopStack) runModel(ctx context.Context) error {
 	b := <-h.batches
 	defer func() { h.batches <- b }()
-	return h.session.Run(ctx, b, hopItems)
+	return b.Run(ctx, hopItems)
 }

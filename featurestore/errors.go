@@ -1,6 +1,9 @@
 package featurestore
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Code says what kind of failure an [Error] is. internal/rpc maps codes to the
 // codes of the wire.
@@ -26,6 +29,8 @@ type Error struct {
 	Message string
 	// Cause is for the log; callers of the services never see it.
 	Cause error
+	// Retry is when another try has a chance; 0 says nothing.
+	Retry time.Duration
 }
 
 // Error is the message, with the cause where there is one.
@@ -47,5 +52,11 @@ func Errorf(code Code, format string, args ...any) *Error {
 // Because is e with a cause.
 func (e *Error) Because(cause error) *Error {
 	e.Cause = cause
+	return e
+}
+
+// After is e with a time from when on another try has a chance.
+func (e *Error) After(retry time.Duration) *Error {
+	e.Retry = retry
 	return e
 }

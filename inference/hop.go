@@ -8,7 +8,7 @@ import (
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/fold"
 	"github.com/onehop/onehop/featurestore/plan"
-	"github.com/onehop/onehop/inference/onnx"
+	"github.com/onehop/onehop/inference/tensor"
 )
 
 // Hop is a model compiled against definitions: the features to read, and where every
@@ -53,10 +53,10 @@ func Compile(m *Model, catalog *featurestore.Catalog, programs map[string]*fold.
 	places := map[featurestore.Ref][]placement{}
 	var problems []error
 	for _, input := range m.Spec.Inputs {
-		tensor := slices.IndexFunc(m.inputs, func(i onnx.TensorInfo) bool { return i.Name == input.Tensor })
+		t := slices.IndexFunc(m.inputs, func(i tensor.Info) bool { return i.Name == input.Tensor })
 		for c, column := range input.Columns {
 			h.Columns = append(h.Columns, column.From)
-			at := placement{input: tensor, column: c, name: column.From}
+			at := placement{input: t, column: c, name: column.From}
 			if column.Default != nil {
 				at.hasDefault, at.def = true, *column.Default
 			}

@@ -17,6 +17,7 @@ import (
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/definition"
 	"github.com/onehop/onehop/featurestore/plan"
+	"github.com/onehop/onehop/inference/batching"
 	"github.com/onehop/onehop/inference/onnx/onnxtest"
 	"github.com/onehop/onehop/inference/repository"
 )
@@ -147,7 +148,7 @@ func TestScoresAreTheNetworks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const n = 2*chunkRows + 17
+	const n = 2*batching.DefaultMaxRows + 17
 	var res Result
 	if err := h.Run(t.Context(), request(t, h, n), &res); err != nil {
 		t.Fatal(err)

@@ -2,25 +2,26 @@ package inference
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"runtime"
 
+	"github.com/x448/float16"
+
+	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/inference/batching"
 	"github.com/onehop/onehop/inference/onnx"
 	"github.com/onehop/onehop/inference/repository"
+	"github.com/onehop/onehop/inference/tensor"
 )
-
-// chunkRows is the most rows of one run; longer requests are run in parts, so that
-// memory stays bounded.
-const chunkRows = 256
 
 // Model is one loaded version of a model. It is safe for concurrent use.
 type Model struct {
 	repository.Version
 	// Name is the model's name.
-	Name    string
-	session *onnx.Session
-	inputs  []onnx.TensorInfo
-	free    chan *onnx.Batch
+	Name   string
+	inputs []tensor.Info
+	queue  *batching.Queue
+	unload func() error
 }
 
 // Load loads a version, checks it against its model.yaml and runs it once on zeros.
@@ -36,62 +37,38 @@ func Load(rt *onnx.Runtime, version repository.Version) (*Model, error) {
 		_ = session.Close()
 		return nil, err
 	}
+	options := version.Spec.Batching
+	if fixed := session.FixedRows(); fixed > 0 {
+		options.Sizes = []int{fixed} // what the rest of the memory holds is scored and not looked at
+	}
+	newBatch := func(rows int) (batching.Batch, error) { return session.NewBatch(rows) }
 	return &Model{
-		Version: version, Name: version.Model, session: session, inputs: session.Inputs(),
-		free: make(chan *onnx.Batch, 2*runtime.GOMAXPROCS(0)),
+		Version: version, Name: version.Model, inputs: session.Inputs(),
+		queue: batching.New(newBatch, options), unload: session.Close,
 	}, nil
 }
 
+// Stats says what the model has run.
+func (m *Model) Stats() batching.Stats { return m.queue.Stats() }
+
 // Close frees the model's memory; runs under way finish first.
 func (m *Model) Close() error {
-	for {
-		select {
-		case b := <-m.free:
-			if err := b.Close(); err != nil {
-				return fmt.Errorf("model %s version %d: %w", m.Name, m.Number, err)
-			}
-		default:
-			if err := m.session.Close(); err != nil {
-				return fmt.Errorf("model %s version %d: %w", m.Name, m.Number, err)
-			}
-			return nil
-		}
+	if err := errors.Join(m.queue.Close(), m.unload()); err != nil {
+		return fmt.Errorf("model %s version %d: %w", m.Name, m.Number, err)
 	}
+	return nil
 }
 
-// batch takes input memory from the pool, or makes some.
-func (m *Model) batch() (*onnx.Batch, error) {
-	select {
-	case b := <-m.free:
-		return b, nil
-	default:
-		rows := chunkRows
-		if fixed := m.session.FixedRows(); fixed > 0 {
-			rows = fixed
-		}
-		return m.session.NewBatch(rows)
+// run runs the model on the first rows of a batch, with those of other requests, and appends their scores.
+func (m *Model) run(ctx context.Context, b batching.Batch, r batching.Request) ([]float32, error) {
+	scores, err := m.queue.Run(ctx, b, r)
+	if err == nil {
+		return scores, nil
 	}
-}
-
-// release gives input memory back.
-func (m *Model) release(b *onnx.Batch) {
-	select {
-	case m.free <- b:
-	default:
-		_ = b.Close() // more were in use at once than are kept
+	if refused, ok := errors.AsType[*batching.RefusedError](err); ok {
+		return scores, featurestore.Errorf(featurestore.Exhausted, "model %q cannot answer in time: %s", m.Name, refused.Reason).After(refused.Retry)
 	}
-}
-
-// run runs the model on the first rows of a batch and appends their scores.
-func (m *Model) run(ctx context.Context, b *onnx.Batch, rows int, scores []float32) ([]float32, error) {
-	n := rows
-	if fixed := m.session.FixedRows(); fixed > 0 {
-		n = fixed // what the rest of the memory holds is scored and not looked at
-	}
-	if err := m.session.Run(ctx, b, n); err != nil {
-		return scores, fmt.Errorf("model %s version %d: %w", m.Name, m.Number, err)
-	}
-	return append(scores, b.Output(0)[:rows]...), nil
+	return scores, fmt.Errorf("model %s version %d: %w", m.Name, m.Number, err)
 }
 
 // slab is the memory of one input tensor of a batch: rows × width numbers of one type.
@@ -99,21 +76,18 @@ type slab struct {
 	floats  []float32
 	doubles []float64
 	ints    []int64
+	shorts  []int32
+	halves  []uint16
 	width   int
 }
 
-func (m *Model) slabs(b *onnx.Batch, dst []slab) []slab {
+func (m *Model) slabs(b batching.Batch, dst []slab) []slab {
+	memory := b.Memory()
 	for i, info := range m.inputs {
-		s := slab{width: info.Width()}
-		switch info.Type {
-		case onnx.Float32:
-			s.floats = b.Float32(i)
-		case onnx.Float64:
-			s.doubles = b.Float64(i)
-		default:
-			s.ints = b.Int64(i)
-		}
-		dst = append(dst, s)
+		dst = append(dst, slab{
+			width: info.Width(), floats: memory.Float32(i), doubles: memory.Float64(i), ints: memory.Int64(i),
+			shorts: memory.Int32(i), halves: memory.Float16(i),
+		})
 	}
 	return dst
 }
@@ -126,8 +100,12 @@ func (s *slab) set(row, column int, v float64) {
 		s.floats[at] = float32(v)
 	case s.doubles != nil:
 		s.doubles[at] = v
-	default:
+	case s.ints != nil:
 		s.ints[at] = int64(v)
+	case s.shorts != nil:
+		s.shorts[at] = int32(v)
+	default:
+		s.halves[at] = float16.Fromfloat32(float32(v)).Bits()
 	}
 }
 

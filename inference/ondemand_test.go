@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/inference/batching"
 	"github.com/onehop/onehop/inference/onnx/onnxtest"
 )
 
@@ -45,7 +46,7 @@ func TestOnDemandColumnsAreComputedForEachCandidate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const n = 2*chunkRows + 17
+	const n = 2*batching.DefaultMaxRows + 17
 	var res Result
 	if err := h.Run(t.Context(), onDemandRequest(t, h, n), &res); err != nil {
 		t.Fatal(err)

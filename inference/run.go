@@ -6,6 +6,7 @@ import (
 
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/plan"
+	"github.com/onehop/onehop/inference/batching"
 )
 
 // Rows are the rows of a request, as they were fetched: for each view of the plan in
@@ -28,6 +29,8 @@ type Request struct {
 	Rows   Rows
 	// Now is the caller's clock in microseconds.
 	Now int64
+	// Priority goes before deadlines where requests wait for the model: the highest first.
+	Priority int
 	// Filling says that the rows were read while the store was being filled.
 	Filling bool
 
@@ -82,15 +85,15 @@ func (h *Hop) Run(ctx context.Context, req *Request, res *Result) error {
 		return err
 	}
 	h.newest(req, res)
-	batch, err := h.Model.batch()
+	batch, err := h.Model.queue.Take()
 	if err != nil {
 		return err
 	}
-	defer h.Model.release(batch)
+	defer h.Model.queue.Release(batch)
 	var room [8]slab
 	slabs := h.Model.slabs(batch, room[:0])
 	res.Scores = res.Scores[:0]
-	chunk := batch.MaxRows()
+	chunk := h.Model.queue.MaxRows()
 	for from := 0; from < req.Candidates; from += chunk {
 		n := min(chunk, req.Candidates-from)
 		if err := h.assemble(ctx, req, res, slabs, from, n); err != nil {
@@ -98,7 +101,7 @@ func (h *Hop) Run(ctx context.Context, req *Request, res *Result) error {
 		}
 		assembled := time.Now()
 		res.Assemble += assembled.Sub(start)
-		if res.Scores, err = h.Model.run(ctx, batch, n, res.Scores); err != nil {
+		if res.Scores, err = h.Model.run(ctx, batch, batching.Request{Rows: n, Priority: req.Priority, Scores: res.Scores}); err != nil {
 			return err
 		}
 		start = time.Now()
@@ -298,11 +301,11 @@ func (h *Hop) placeField(req *Request, slabs []slab, field int, places []placeme
 // Predict scores rows whose columns are given by name: one value for each row, or one
 // for all. A column that is not given takes the model's default.
 func (h *Hop) Predict(ctx context.Context, rows int, columns map[string][]float64) ([]float32, error) {
-	batch, err := h.Model.batch()
+	batch, err := h.Model.queue.Take()
 	if err != nil {
 		return nil, err
 	}
-	defer h.Model.release(batch)
+	defer h.Model.queue.Release(batch)
 	var room [8]slab
 	slabs := h.Model.slabs(batch, room[:0])
 	var places []placement
@@ -314,8 +317,9 @@ func (h *Hop) Predict(ctx context.Context, rows int, columns map[string][]float6
 		places = append(places, list...)
 	}
 	scores := make([]float32, 0, rows)
-	for from := 0; from < rows; from += batch.MaxRows() {
-		n := min(batch.MaxRows(), rows-from)
+	chunk := h.Model.queue.MaxRows()
+	for from := 0; from < rows; from += chunk {
+		n := min(chunk, rows-from)
 		for i := range places {
 			at := &places[i]
 			values, given := columns[at.name]
@@ -330,7 +334,7 @@ func (h *Hop) Predict(ctx context.Context, rows int, columns map[string][]float6
 				slabs[at.input].set(c, at.column, v)
 			}
 		}
-		if scores, err = h.Model.run(ctx, batch, n, scores); err != nil {
+		if scores, err = h.Model.run(ctx, batch, batching.Request{Rows: n, Scores: scores}); err != nil {
 			return nil, err
 		}
 	}

@@ -18,7 +18,7 @@ func BenchmarkRun(b *testing.B) {
 		b.Run(fmt.Sprintf("rows=%d", rows), func(b *testing.B) {
 			batch := newBatch(b, session, rows)
 			for b.Loop() {
-				if err := session.Run(b.Context(), batch, rows); err != nil {
+				if err := batch.Run(b.Context(), rows); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -34,7 +34,7 @@ func BenchmarkRunVaryingRows(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		rows = rows%200 + 1
-		if err := session.Run(b.Context(), batch, rows); err != nil {
+		if err := batch.Run(b.Context(), rows); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -48,7 +48,7 @@ func BenchmarkRunParallel(b *testing.B) {
 		batch := pool.Get().(*onnx.Batch)
 		defer pool.Put(batch)
 		for pb.Next() {
-			if err := session.Run(b.Context(), batch, 100); err != nil {
+			if err := batch.Run(b.Context(), 100); err != nil {
 				b.Error(err)
 				return
 			}
@@ -67,7 +67,7 @@ func newBatch(tb testing.TB, session *onnx.Session, maxRows int) *onnx.Batch {
 			tb.Error(err)
 		}
 	})
-	if input := batch.Float32(0); input != nil {
+	if input := batch.Memory().Float32(0); input != nil {
 		for i := range input {
 			input[i] = float32(i%17)/17 - 0.5
 		}

@@ -5,7 +5,15 @@ import (
 	"fmt"
 
 	ort "github.com/yalue/onnxruntime_go"
+
+	"github.com/onehop/onehop/inference/tensor"
 )
+
+// bound is a batch's memory seen as tensors of one number of rows. They are given to the run and not to an I/O binding: both
+// read and write the memory in place, and a run that is given its tensors can be told to end.
+type bound struct {
+	inputs, outputs []ort.Value
+}
 
 // bind returns the batch's view of that many rows, made on first use: a tensor's shape can't be changed, but many tensors may
 // share the same memory. The caller holds the session's lock.
@@ -18,65 +26,67 @@ func (b *Batch) bind(rows int) (*bound, error) {
 		}
 		b.views[rows] = v
 	}
-	for i, tensor := range v.strings {
-		if tensor == nil {
+	for i, info := range b.session.inputs {
+		if info.Type != tensor.String {
 			continue
 		}
-		if err := tensor.SetContents(b.strings[i][:rows*b.inputs[i].width]); err != nil {
-			return nil, fmt.Errorf("input %s: %w", b.inputs[i].info, err)
+		if err := v.inputs[i].(*ort.StringTensor).SetContents(b.memory.Strings(i)[:rows*info.Width()]); err != nil {
+			return nil, fmt.Errorf("input %s: %w", info, err)
 		}
 	}
 	return v, nil
 }
 
-func (b *Batch) newView(rows int) (v *bound, err error) {
-	v = &bound{}
-	if v.binding, err = b.session.session.CreateIoBinding(); err != nil {
-		return nil, err
-	}
+func (b *Batch) newView(rows int) (_ *bound, err error) {
+	v := &bound{}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, v.destroy())
 		}
 	}()
-	for _, r := range b.inputs {
-		value, err := b.tensor(r, rows)
-		if err != nil {
-			return nil, fmt.Errorf("input %s: %w", r.info, err)
-		}
-		v.tensors = append(v.tensors, value)
-		text, _ := value.(*ort.StringTensor)
-		v.strings = append(v.strings, text)
-		// A string tensor may be filled again after it was bound: the binding refers to the same value.
-		if err := v.binding.BindInput(r.info.Name, value); err != nil {
-			return nil, fmt.Errorf("input %s: %w", r.info, err)
-		}
+	if v.inputs, err = inputValues(b.session.inputs, b.memory, rows); err != nil {
+		return nil, err
 	}
-	for _, r := range b.outputs {
-		value, err := b.tensor(r, rows)
+	for i, info := range b.session.outputs {
+		shape := append(ort.Shape{int64(rows)}, info.Shape[1:]...)
+		value, err := ort.NewCustomDataTensor(shape, b.memory.Output(i, rows), ortType(info.Type))
 		if err != nil {
-			return nil, fmt.Errorf("output %s: %w", r.info, err)
+			return nil, fmt.Errorf("output %s: %w", info, err)
 		}
-		v.tensors = append(v.tensors, value)
-		if err := v.binding.BindOutput(r.info.Name, value); err != nil {
-			return nil, fmt.Errorf("output %s: %w", r.info, err)
-		}
+		v.outputs = append(v.outputs, value)
 	}
 	return v, nil
 }
 
-func (b *Batch) tensor(r region, rows int) (ort.Value, error) {
-	shape := append(ort.Shape{int64(rows)}, r.info.Shape[1:]...)
-	if r.info.Type == String {
-		return ort.NewStringTensor(shape)
+// inputValues are the inputs' first rows as tensors. What was made is returned with an error too.
+func inputValues(inputs []tensor.Info, memory *tensor.Memory, rows int) (values []ort.Value, err error) {
+	for i, info := range inputs {
+		shape := append(ort.Shape{int64(rows)}, info.Shape[1:]...)
+		var value ort.Value
+		if info.Type == tensor.String {
+			value, err = ort.NewStringTensor(shape)
+		} else {
+			value, err = ort.NewCustomDataTensor(shape, memory.Input(i, rows), ortType(info.Type))
+		}
+		if err != nil {
+			return values, fmt.Errorf("input %s: %w", info, err)
+		}
+		values = append(values, value)
 	}
-	return ort.NewCustomDataTensor(shape, r.bytes(b.slab, rows), r.info.Type.ort())
+	return values, nil
 }
 
 func (v *bound) destroy() error {
-	errs := []error{v.binding.Destroy()}
-	for _, tensor := range v.tensors {
-		errs = append(errs, tensor.Destroy())
+	return errors.Join(destroy(v.inputs), destroy(v.outputs))
+}
+
+// destroy frees tensors; nil ones are passed over.
+func destroy(values []ort.Value) error {
+	var errs []error
+	for _, value := range values {
+		if value != nil {
+			errs = append(errs, value.Destroy())
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -29,11 +29,11 @@ func Example() {
 			return err
 		}
 		defer func() { _ = batch.Close() }()
-		copy(batch.Float32(0), []float32{12, 4.1, 1995, 3, 12, 4.1, 2003, 3})
-		if err := session.Run(ctx, batch, 2); err != nil {
+		copy(batch.Memory().Float32(0), []float32{12, 4.1, 1995, 3, 12, 4.1, 2003, 3})
+		if err := batch.Run(ctx, 2); err != nil {
 			return err
 		}
-		fmt.Println(batch.Output(0))
+		fmt.Println(batch.Memory().Scores(0))
 		return nil
 	}
 	_ = score // a model file is needed to run it

@@ -155,7 +155,7 @@ func TestCloseRefusesWhileSessionsAreOpen(t *testing.T) {
 		t.Fatal("the environment was stopped under an open session")
 	}
 	batch := newBatch(t, session, 1)
-	if err := errors.Join(session.Run(t.Context(), batch, 1), session.Close(), runtime.Close()); err != nil {
+	if err := errors.Join(batch.Run(t.Context(), 1), session.Close(), runtime.Close()); err != nil {
 		t.Error(err)
 	}
 	if runtime.Version() != "" {

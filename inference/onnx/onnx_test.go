@@ -3,13 +3,16 @@ package onnx_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/onehop/onehop/inference/onnx"
 	"github.com/onehop/onehop/inference/onnx/onnxtest"
+	"github.com/onehop/onehop/inference/tensor"
 )
 
 var widths = []int{5, 8, 4, 1}
@@ -19,15 +22,15 @@ func TestRunAnswersWhatTheModelComputes(t *testing.T) {
 	batch := newBatch(t, session, 40)
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, rows := range []int{1, 40, 3, 40, 17, 1} {
-		features := batch.Float32(0)
+		features := batch.Memory().Float32(0)
 		for i := range features {
 			features[i] = float32(random.NormFloat64())
 		}
-		if err := session.Run(t.Context(), batch, rows); err != nil {
+		if err := batch.Run(t.Context(), rows); err != nil {
 			t.Fatal(err)
 		}
 		want := onnxtest.EvaluateMLP(widths, 7, features[:rows*widths[0]])
-		got := batch.Output(0)
+		got := batch.Memory().Scores(0)
 		if len(got) != rows {
 			t.Fatalf("%d scores for %d rows", len(got), rows)
 		}
@@ -39,18 +42,18 @@ func TestRunAnswersWhatTheModelComputes(t *testing.T) {
 	}
 }
 
-func TestRunAllocatesNothing(t *testing.T) {
+func TestRunAllocatesNothingForARow(t *testing.T) {
 	session := onnxtest.Load(t, onnxtest.MLP(widths, 7), onnx.Options{})
 	batch := newBatch(t, session, 100)
-	run := func(rows int) {
-		if err := session.Run(t.Context(), batch, rows); err != nil {
-			t.Fatal(err)
-		}
+	allocations := func(rows int) float64 {
+		return testing.AllocsPerRun(50, func() {
+			if err := batch.Run(t.Context(), rows); err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
-	run(10)
-	run(100)
-	if allocations := testing.AllocsPerRun(50, func() { run(10); run(100) }); allocations > 0 {
-		t.Errorf("%v allocations per run, want none", allocations)
+	if one, many := allocations(1), allocations(100); many > one {
+		t.Errorf("%v allocations for a row and %v for 100", one, many)
 	}
 }
 
@@ -61,11 +64,11 @@ func TestNaNGoesThrough(t *testing.T) {
 		Nodes:   []onnxtest.Node{{Op: "Neg", Inputs: []string{"x"}, Outputs: []string{"y"}}},
 	}.Bytes(), onnx.Options{})
 	batch := newBatch(t, session, 2)
-	batch.Float32(0)[0], batch.Float32(0)[1] = float32(math.NaN()), 2
-	if err := session.Run(t.Context(), batch, 2); err != nil {
+	batch.Memory().Float32(0)[0], batch.Memory().Float32(0)[1] = float32(math.NaN()), 2
+	if err := batch.Run(t.Context(), 2); err != nil {
 		t.Fatal(err)
 	}
-	if got := batch.Output(0); !math.IsNaN(float64(got[0])) || got[1] != -2 {
+	if got := batch.Memory().Scores(0); !math.IsNaN(float64(got[0])) || got[1] != -2 {
 		t.Errorf("outputs %v, want [NaN -2]", got)
 	}
 }
@@ -101,16 +104,16 @@ func TestOtherElementTypes(t *testing.T) {
 	session := onnxtest.Load(t, mixed.Bytes(), onnx.Options{Outputs: []string{"genre_out", "price_out", "count_out"}})
 	batch := newBatch(t, session, 3)
 	for _, rows := range []int{2, 3, 2} {
-		copy(batch.Int64(0), []int64{1, 2, 3, 4, 5, 6})
-		copy(batch.Float64(1), []float64{0.5, 1.5, 2.5})
-		copy(batch.Strings(2), []string{"drama", "", "comedy"})
-		if err := session.Run(t.Context(), batch, rows); err != nil {
+		copy(batch.Memory().Int64(0), []int64{1, 2, 3, 4, 5, 6})
+		copy(batch.Memory().Float64(1), []float64{0.5, 1.5, 2.5})
+		copy(batch.Memory().Strings(2), []string{"drama", "", "comedy"})
+		if err := batch.Run(t.Context(), rows); err != nil {
 			t.Fatal(err)
 		}
 		all := [][]float32{{20, -1, 10}, {-0.5, -1.5, -2.5}, {-1, -2, -3, -4, -5, -6}}
 		want := [][]float32{all[0][:rows], all[1][:rows], all[2][:2*rows]}
 		for i := range want {
-			got := batch.Output(i)
+			got := batch.Memory().Scores(i)
 			if len(got) != len(want[i]) {
 				t.Fatalf("output %s: %v, want %v", session.Outputs()[i], got, want[i])
 			}
@@ -121,7 +124,7 @@ func TestOtherElementTypes(t *testing.T) {
 			}
 		}
 	}
-	if batch.Float32(0) != nil || batch.Int64(1) != nil || batch.Float64(2) != nil {
+	if batch.Memory().Float32(0) != nil || batch.Memory().Int64(1) != nil || batch.Memory().Float64(2) != nil {
 		t.Error("an input was given out as a type that it isn't")
 	}
 }
@@ -137,7 +140,7 @@ func TestMetadata(t *testing.T) {
 	if got := session.Outputs(); len(got) != 1 || got[0].String() != "count_out int64[?,2]" || got[0].Width() != 2 {
 		t.Errorf("outputs %v", got)
 	}
-	if (onnx.TensorInfo{Shape: []int64{-1, 1 << 40, 1 << 40}}).Width() != -1 {
+	if (tensor.Info{Shape: []int64{-1, 1 << 40, 1 << 40}}).Width() != -1 {
 		t.Error("a width that overflows must not be taken for one that fits")
 	}
 }
@@ -145,15 +148,13 @@ func TestMetadata(t *testing.T) {
 func TestRunChecksItsArguments(t *testing.T) {
 	model := onnxtest.MLP(widths, 7)
 	session := onnxtest.Load(t, model, onnx.Options{})
-	other := onnxtest.Load(t, model, onnx.Options{})
 	batch := newBatch(t, session, 4)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	for name, err := range map[string]error{
-		"no rows":           session.Run(t.Context(), batch, 0),
-		"too many rows":     session.Run(t.Context(), batch, 5),
-		"a foreign batch":   other.Run(t.Context(), batch, 1),
-		"an ended context":  session.Run(ended, batch, 1),
+		"no rows":           batch.Run(t.Context(), 0),
+		"too many rows":     batch.Run(t.Context(), 5),
+		"an ended context":  batch.Run(ended, 1),
 		"an empty batch":    func() error { _, err := session.NewBatch(0); return err }(),
 		"outputs after all": nil,
 	} {
@@ -161,8 +162,41 @@ func TestRunChecksItsArguments(t *testing.T) {
 			t.Errorf("%s: error %v", name, err)
 		}
 	}
-	if len(batch.Output(0)) != 0 {
+	if len(batch.Memory().Scores(0)) != 0 {
 		t.Error("outputs before any run")
+	}
+}
+
+func TestAnEndedContextEndsARun(t *testing.T) {
+	// The same layer again and again: seconds of work from little memory.
+	const width, layers = 512, 2000
+	graph := onnxtest.Graph{
+		Inputs:  []onnxtest.Value{{Name: "h0", Type: onnxtest.Float32, Shape: []int64{-1, width}}},
+		Outputs: []onnxtest.Value{{Name: fmt.Sprint("h", layers), Type: onnxtest.Float32, Shape: []int64{-1, width}}},
+		Weights: []onnxtest.Weight{{Name: "w", Shape: []int64{width, width}, Data: make([]float32, width*width)}},
+	}
+	for i := range layers {
+		graph.Nodes = append(graph.Nodes, onnxtest.Node{Op: "MatMul", Inputs: []string{fmt.Sprint("h", i), "w"}, Outputs: []string{fmt.Sprint("h", i+1)}})
+	}
+	session := onnxtest.Load(t, graph.Bytes(), onnx.Options{})
+	batch := newBatch(t, session, 256)
+	start := time.Now()
+	if err := batch.Run(t.Context(), 256); err != nil {
+		t.Fatal(err)
+	}
+	whole := time.Since(start)
+	gone := errors.New("the caller went away")
+	ctx, cancel := context.WithTimeoutCause(t.Context(), whole/20, gone)
+	defer cancel()
+	start = time.Now()
+	if err := batch.Run(ctx, 256); !errors.Is(err, gone) {
+		t.Errorf("error %v, want the context's cause", err)
+	}
+	if took := time.Since(start); took > whole/2 {
+		t.Errorf("the run ended after %s, a whole one takes %s", took, whole)
+	}
+	if err := batch.Run(t.Context(), 1); err != nil {
+		t.Errorf("the next run: %v", err)
 	}
 }
 
@@ -179,10 +213,10 @@ func TestFixedRows(t *testing.T) {
 		t.Error("a batch of 5 rows was made for a model of 4")
 	}
 	batch := newBatch(t, session, 4)
-	if err := session.Run(t.Context(), batch, 3); err == nil {
+	if err := batch.Run(t.Context(), 3); err == nil {
 		t.Error("a model of 4 rows ran on 3")
 	}
-	if err := session.Run(t.Context(), batch, 4); err != nil {
+	if err := batch.Run(t.Context(), 4); err != nil {
 		t.Error(err)
 	}
 }
@@ -195,7 +229,7 @@ func TestConcurrentRunsAndClose(t *testing.T) {
 		batch := newBatch(t, session, 16)
 		all.Go(func() {
 			for run := 0; ; run++ {
-				err := session.Run(t.Context(), batch, 1+(worker+run)%16)
+				err := batch.Run(t.Context(), 1+(worker+run)%16)
 				if run == 0 {
 					started <- struct{}{}
 				}
@@ -206,7 +240,7 @@ func TestConcurrentRunsAndClose(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				batch.Float32(0)[0]++ // stays writable whatever the session does
+				batch.Memory().Float32(0)[0]++ // stays writable whatever the session does
 			}
 		})
 	}
@@ -231,13 +265,13 @@ func TestBatchCloseIsIdempotent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(session.Run(t.Context(), batch, 3), batch.Close(), batch.Close()); err != nil {
+	if err := errors.Join(batch.Run(t.Context(), 3), batch.Close(), batch.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if err := session.Run(t.Context(), batch, 3); !errors.Is(err, onnx.ErrClosed) {
+	if err := batch.Run(t.Context(), 3); !errors.Is(err, onnx.ErrClosed) {
 		t.Errorf("run on a closed batch: %v, want ErrClosed", err)
 	}
-	if batch.Float32(0) != nil || batch.Output(0) != nil {
+	if batch.Memory().Float32(0) != nil || batch.Memory().Scores(0) != nil {
 		t.Error("a closed batch gives memory out")
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	ort "github.com/yalue/onnxruntime_go"
+
+	"github.com/onehop/onehop/inference/tensor"
 )
 
 // ErrBadModel is wrapped by errors about a model that can't be loaded or can't be run in batches.
@@ -24,7 +26,7 @@ type Options struct {
 	InterOpThreads int
 	// MaxFileBytes bounds the model file; 0 means 512 MiB.
 	MaxFileBytes int64
-	// Outputs names the outputs that batches receive, in the order of [Batch.Output]; empty means all that are numeric tensors
+	// Outputs names the outputs that batches receive, in the order of [tensor.Memory.Scores]; empty means all that are numeric tensors
 	// with rows first.
 	Outputs []string
 }
@@ -34,9 +36,9 @@ const defaultMaxFileBytes = 512 << 20
 // Session is one loaded model. It is safe for concurrent use; each concurrent run needs a [Batch] of its own.
 type Session struct {
 	name    string
-	inputs  []TensorInfo
-	outputs []TensorInfo // those that batches receive, open dimensions but the first filled in
-	rows    int          // the fixed number of rows, or 0
+	inputs  []tensor.Info
+	outputs []tensor.Info // those that batches receive, open dimensions but the first filled in
+	rows    int           // the fixed number of rows, or 0
 
 	mu      sync.RWMutex // held for reading while a run is under way
 	session *ort.DynamicAdvancedSession
@@ -101,7 +103,7 @@ func load(name string, model []byte, options Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.session, err = ort.NewDynamicAdvancedSessionWithONNXData(model, names(s.inputs), names(s.outputs), sessionOptions)
+	s.session, err = ort.NewDynamicAdvancedSessionWithONNXData(model, tensor.Names(s.inputs), tensor.Names(s.outputs), sessionOptions)
 	err = errors.Join(err, sessionOptions.Destroy())
 	if err == nil {
 		err = s.probe()
@@ -116,17 +118,17 @@ func load(name string, model []byte, options Options) (*Session, error) {
 }
 
 // checkInputs returns the number of rows that the model is fixed to, or 0.
-func checkInputs(inputs []TensorInfo) (rows int, err error) {
+func checkInputs(inputs []tensor.Info) (rows int, err error) {
 	if len(inputs) == 0 {
 		return 0, fmt.Errorf("%w: it has no inputs", ErrBadModel)
 	}
 	for _, input := range inputs {
 		switch {
-		case input.Type == Other:
-			return 0, fmt.Errorf("%w: input %s: only float, double, int64 and string tensors can be fed", ErrBadModel, input)
+		case input.Type == tensor.Other:
+			return 0, fmt.Errorf("%w: input %s: only float16, float, double, int32, int64 and string tensors can be fed", ErrBadModel, input)
 		case len(input.Shape) == 0 || input.Width() < 1:
 			return 0, fmt.Errorf("%w: input %s: the shape must be [rows, ...], every size but rows known, and at most %d elements a row",
-				ErrBadModel, input, MaxWidth)
+				ErrBadModel, input, tensor.MaxWidth)
 		case rows > 0 && input.Shape[0] > 0 && int(input.Shape[0]) != rows:
 			return 0, fmt.Errorf("%w: input %s: another input is fixed to %d rows", ErrBadModel, input, rows)
 		case input.Shape[0] > 0:
@@ -136,9 +138,9 @@ func checkInputs(inputs []TensorInfo) (rows int, err error) {
 	return rows, nil
 }
 
-func chooseOutputs(all []TensorInfo, wanted []string) ([]TensorInfo, error) {
-	usable := func(info TensorInfo) bool { return info.Type.size() > 0 && len(info.Shape) > 0 }
-	var chosen []TensorInfo
+func chooseOutputs(all []tensor.Info, wanted []string) ([]tensor.Info, error) {
+	usable := func(info tensor.Info) bool { return info.Type.Size() > 0 && len(info.Shape) > 0 }
+	var chosen []tensor.Info
 	if len(wanted) == 0 {
 		for _, info := range all {
 			if usable(info) {
@@ -146,17 +148,17 @@ func chooseOutputs(all []TensorInfo, wanted []string) ([]TensorInfo, error) {
 			}
 		}
 		if len(chosen) == 0 {
-			return nil, fmt.Errorf("%w: none of its outputs (%s) is a numeric tensor of rows", ErrBadModel, strings.Join(names(all), ", "))
+			return nil, fmt.Errorf("%w: none of its outputs (%s) is a numeric tensor of rows", ErrBadModel, strings.Join(tensor.Names(all), ", "))
 		}
 		return chosen, nil
 	}
 	for _, name := range wanted {
-		i := slices.IndexFunc(all, func(info TensorInfo) bool { return info.Name == name })
+		i := slices.IndexFunc(all, func(info tensor.Info) bool { return info.Name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("%w: it has no output %q, only %s", ErrBadModel, name, strings.Join(names(all), ", "))
+			return nil, fmt.Errorf("%w: it has no output %q, only %s", ErrBadModel, name, strings.Join(tensor.Names(all), ", "))
 		}
 		if !usable(all[i]) {
-			return nil, fmt.Errorf("%w: output %s is not a float, double or int64 tensor of rows", ErrBadModel, all[i])
+			return nil, fmt.Errorf("%w: output %s is not a numeric tensor of rows", ErrBadModel, all[i])
 		}
 		chosen = append(chosen, all[i])
 	}
@@ -184,11 +186,11 @@ func newSessionOptions(options Options) (*ort.SessionOptions, error) {
 // Name is the path that the model was loaded from, or the name given to LoadBytes.
 func (s *Session) Name() string { return s.name }
 
-// Inputs describes the model's inputs in its order: the index is that of [Batch.Float32]. The caller must not change it.
-func (s *Session) Inputs() []TensorInfo { return s.inputs }
+// Inputs describes the model's inputs in its order: the index is that of [tensor.Memory.Float32]. The caller must not change it.
+func (s *Session) Inputs() []tensor.Info { return s.inputs }
 
-// Outputs describes the outputs that batches receive: the index is that of [Batch.Output]. The caller must not change it.
-func (s *Session) Outputs() []TensorInfo { return s.outputs }
+// Outputs describes the outputs that batches receive: the index is that of [tensor.Memory.Scores]. The caller must not change it.
+func (s *Session) Outputs() []tensor.Info { return s.outputs }
 
 // FixedRows is the number of rows that the model insists on in every run, or 0 if it takes any number.
 func (s *Session) FixedRows() int { return s.rows }

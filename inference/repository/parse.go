@@ -28,6 +28,7 @@ func Parse(file string, text []byte) (*Spec, error) {
 		"description": func(n ast.Node) { spec.Description = d.text(n) },
 		"inputs":      func(n ast.Node) { spec.Inputs = d.inputs(n) },
 		"output":      func(n ast.Node) { spec.Output = d.text(n) },
+		"batching":    func(n ast.Node) { spec.Batching = d.batching(n) },
 	})
 	d.require(root, seen, "model", "inputs", "output")
 	return spec, errors.Join(d.mistakes...)

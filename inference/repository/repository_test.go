@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.uber.org/goleak"
 
-	"github.com/onehop/onehop/inference/onnx"
 	"github.com/onehop/onehop/inference/repository"
+	"github.com/onehop/onehop/inference/tensor"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -128,22 +128,22 @@ func TestCheck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tensor := func(name string, t onnx.ElementType, shape ...int64) onnx.TensorInfo {
-		return onnx.TensorInfo{Name: name, Type: t, Shape: shape}
+	of := func(name string, t tensor.Type, shape ...int64) tensor.Info {
+		return tensor.Info{Name: name, Type: t, Shape: shape}
 	}
-	features, scores := tensor("features", onnx.Float32, -1, 4), tensor("scores", onnx.Float32, -1, 1)
+	features, scores := of("features", tensor.Float32, -1, 4), of("scores", tensor.Float32, -1, 1)
 	for name, test := range map[string]struct {
-		inputs, outputs []onnx.TensorInfo
+		inputs, outputs []tensor.Info
 		want            []string
 	}{
-		"fits":           {[]onnx.TensorInfo{features}, []onnx.TensorInfo{scores}, nil},
-		"vector scores":  {[]onnx.TensorInfo{features}, []onnx.TensorInfo{tensor("scores", onnx.Float64, -1)}, nil},
-		"width":          {[]onnx.TensorInfo{tensor("features", onnx.Float32, -1, 5)}, []onnx.TensorInfo{scores}, []string{"m.yaml:5:5: input features float[?,5] has 5 elements a row, but 4 columns"}},
-		"type":           {[]onnx.TensorInfo{tensor("features", onnx.String, -1, 4)}, []onnx.TensorInfo{scores}, []string{"columns are numbers"}},
-		"no such tensor": {[]onnx.TensorInfo{tensor("x", onnx.Float32, -1, 4)}, []onnx.TensorInfo{scores}, []string{`no input "features"`, "isn't listed"}},
-		"extra tensor":   {[]onnx.TensorInfo{features, tensor("x", onnx.Int64, -1, 1)}, []onnx.TensorInfo{scores}, []string{"input x int64[?,1] of the model isn't listed"}},
-		"no output":      {[]onnx.TensorInfo{features}, []onnx.TensorInfo{tensor("y", onnx.Float32, -1)}, []string{`no output "scores"`}},
-		"wide output":    {[]onnx.TensorInfo{features}, []onnx.TensorInfo{tensor("scores", onnx.Float32, -1, 2)}, []string{"[rows] or [rows,1]"}},
+		"fits":           {[]tensor.Info{features}, []tensor.Info{scores}, nil},
+		"vector scores":  {[]tensor.Info{features}, []tensor.Info{of("scores", tensor.Float64, -1)}, nil},
+		"width":          {[]tensor.Info{of("features", tensor.Float32, -1, 5)}, []tensor.Info{scores}, []string{"m.yaml:5:5: input features float[?,5] has 5 elements a row, but 4 columns"}},
+		"type":           {[]tensor.Info{of("features", tensor.String, -1, 4)}, []tensor.Info{scores}, []string{"columns are numbers"}},
+		"no such tensor": {[]tensor.Info{of("x", tensor.Float32, -1, 4)}, []tensor.Info{scores}, []string{`no input "features"`, "isn't listed"}},
+		"extra tensor":   {[]tensor.Info{features, of("x", tensor.Int64, -1, 1)}, []tensor.Info{scores}, []string{"input x int64[?,1] of the model isn't listed"}},
+		"no output":      {[]tensor.Info{features}, []tensor.Info{of("y", tensor.Float32, -1)}, []string{`no output "scores"`}},
+		"wide output":    {[]tensor.Info{features}, []tensor.Info{of("scores", tensor.Float32, -1, 2)}, []string{"[rows] or [rows,1]"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := spec.Check(test.inputs, test.outputs)

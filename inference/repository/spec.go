@@ -7,7 +7,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/onehop/onehop/inference/onnx"
+	"github.com/onehop/onehop/inference/batching"
+	"github.com/onehop/onehop/inference/tensor"
 )
 
 // Spec is the content of a model.yaml: how a model's tensors are filled and which output ranks.
@@ -18,6 +19,8 @@ type Spec struct {
 	Description string
 	// Inputs holds one entry per input tensor of the model, in the file's order.
 	Inputs []Input
+	// Batching says how requests share runs.
+	Batching batching.Options
 	// Output names the tensor whose values are the scores: shape [rows] or [rows, 1].
 	Output string
 }
@@ -80,12 +83,12 @@ var (
 
 // Check compares the spec with what the ONNX file declares and returns all differences, joined; each is a [MistakeError] with the
 // place in the spec.
-func (s *Spec) Check(inputs, outputs []onnx.TensorInfo) error {
+func (s *Spec) Check(inputs, outputs []tensor.Info) error {
 	var mistakes []error
 	for _, input := range s.Inputs {
-		i := slices.IndexFunc(inputs, func(info onnx.TensorInfo) bool { return info.Name == input.Tensor })
+		i := slices.IndexFunc(inputs, func(info tensor.Info) bool { return info.Name == input.Tensor })
 		if i < 0 {
-			mistakes = append(mistakes, input.at.mistakef("the model has no input %q; it has %s", input.Tensor, list(inputs)))
+			mistakes = append(mistakes, input.at.mistakef("the model has no input %q; it has %s", input.Tensor, tensor.List(inputs)))
 			continue
 		}
 		info := inputs[i]
@@ -93,8 +96,8 @@ func (s *Spec) Check(inputs, outputs []onnx.TensorInfo) error {
 			mistakes = append(mistakes, input.at.mistakef(
 				"input %s has %d elements a row, but %d columns are listed", info, width, len(input.Columns)))
 		}
-		if info.Type != onnx.Float32 && info.Type != onnx.Float64 && info.Type != onnx.Int64 {
-			mistakes = append(mistakes, input.at.mistakef("input %s: columns are numbers and can fill float, double and int64 only", info))
+		if info.Type.Size() == 0 {
+			mistakes = append(mistakes, input.at.mistakef("input %s: columns are numbers and can fill float16, float, double, int32 and int64 only", info))
 		}
 	}
 	at := s.Inputs[0].at
@@ -103,20 +106,12 @@ func (s *Spec) Check(inputs, outputs []onnx.TensorInfo) error {
 			mistakes = append(mistakes, at.mistakef("input %s of the model isn't listed", info))
 		}
 	}
-	i := slices.IndexFunc(outputs, func(info onnx.TensorInfo) bool { return info.Name == s.Output })
+	i := slices.IndexFunc(outputs, func(info tensor.Info) bool { return info.Name == s.Output })
 	switch {
 	case i < 0:
-		mistakes = append(mistakes, at.mistakef("the model has no output %q; it has %s", s.Output, list(outputs)))
+		mistakes = append(mistakes, at.mistakef("the model has no output %q; it has %s", s.Output, tensor.List(outputs)))
 	case outputs[i].Width() != 1:
 		mistakes = append(mistakes, at.mistakef("output %s can't be the score: the shape must be [rows] or [rows,1]", outputs[i]))
 	}
 	return errors.Join(mistakes...)
-}
-
-func list(infos []onnx.TensorInfo) string {
-	all := make([]string, len(infos))
-	for i, info := range infos {
-		all[i] = info.String()
-	}
-	return strings.Join(all, ", ")
 }

@@ -12,6 +12,8 @@ import (
 	"runtime/debug"
 
 	"connectrpc.com/connect"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/onehop/onehop/featurestore"
 )
@@ -39,11 +41,22 @@ func toConnect(ctx context.Context, log *slog.Logger, procedure string, err erro
 		if known.Cause != nil {
 			log.WarnContext(ctx, "a request failed", "procedure", procedure, "error", err)
 		}
-		return connect.NewError(codes[known.Code], errors.New(known.Message))
+		return toWire(known)
 	}
 	id := newID()
 	log.ErrorContext(ctx, "a request failed", "procedure", procedure, "id", id, "error", err)
 	return connect.NewError(connect.CodeInternal, fmt.Errorf("internal error; the service's log has it under id %s", id))
+}
+
+// toWire is an error as a caller sees it, with the time of the next try as google.rpc.RetryInfo.
+func toWire(known *featurestore.Error) *connect.Error {
+	err := connect.NewError(codes[known.Code], errors.New(known.Message))
+	if known.Retry > 0 {
+		if detail, detailErr := connect.NewErrorDetail(&errdetails.RetryInfo{RetryDelay: durationpb.New(known.Retry)}); detailErr == nil {
+			err.AddDetail(detail)
+		}
+	}
+	return err
 }
 
 func newID() string {

@@ -1,4 +1,4 @@
-package onnx
+package tensor
 
 import (
 	"fmt"
@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Tensors keep a pointer to their elements between calls into C, which cgo forbids for memory of the Go heap. So elements live
+// C libraries keep a pointer to a tensor's elements between calls, which cgo forbids for memory of the Go heap. So elements live
 // in a slab: zeroed pages from the kernel that Go's collector knows nothing of.
 
 // alignment of every tensor in a slab: a cache line, and the widest vector register.
@@ -23,8 +23,13 @@ func newSlab(size int) ([]byte, error) {
 
 func freeSlab(slab []byte) error { return unix.Munmap(slab) }
 
+// number is what the elements of a slab may be; float16 is kept in its bits.
+type number interface {
+	uint16 | float32 | float64 | int32 | int64
+}
+
 // view reads bytes of a slab as elements of T; len(bytes) must be a multiple of T's size.
-func view[T float32 | float64 | int64](bytes []byte) []T {
+func view[T number](bytes []byte) []T {
 	var element T
 	if len(bytes) == 0 {
 		return nil
