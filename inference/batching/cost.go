@@ -60,3 +60,11 @@ func (c *cost) runs(rows, runs int) time.Duration {
 
 // margin is by how much runs take longer than the fit says.
 func (c *cost) margin() time.Duration { return time.Duration(2 * c.deviation * float64(time.Second)) }
+
+// worth is the number of rows, up to most, of which the fixed cost of a run is a fifth of the whole.
+func (c *cost) worth(most int) int {
+	if 4*c.b >= c.a*float64(most) {
+		return most
+	}
+	return int(4 * c.b / c.a)
+}

@@ -15,7 +15,8 @@ type item struct {
 	leaving  bool // its caller wants to go
 	err      error
 	wake     chan struct{} // told once: it runs alone, or is finished
-	ends     time.Time     // when it leads: when the run should end
+	turn     turn          // when it leads
+	scored   time.Time     // when others had its scores
 	run      []*item       // when it leads: whose rows the run has
 }
 

@@ -3,38 +3,19 @@ package batching
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 )
 
-// dispatch begins the run that an item leads; nil is none. It reports whether the caller's own item is to run alone, by the caller.
-func (q *Queue) dispatch(lead, own *item) bool {
-	switch {
-	case lead == nil:
-		return false
-	case len(lead.run) > 1:
-		run := lead.run
-		lead.run = nil
-		ends := lead.ends
-		q.owned.Go(func() { q.share(run, ends) })
-		return false
-	case lead == own:
-		return true
-	default:
-		lead.wake <- struct{}{}
-		return false
-	}
-}
-
 // alone runs the model for one item, on its caller's memory and in its caller's goroutine.
 func (q *Queue) alone(ctx context.Context, it *item) {
 	n := q.padded(it.Rows)
-	start := time.Now()
 	err := run(ctx, it.batch, n)
 	if err != nil {
 		n = 0
 	}
-	q.finished(it.ends, n, time.Since(start))
+	q.finished(it.turn, n) //nolint:contextcheck // what it begins is of others
 	if it.err = err; err == nil {
 		it.Scores = append(it.Scores, it.batch.Memory().Scores(0)[:it.Rows]...)
 	}
@@ -42,12 +23,16 @@ func (q *Queue) alone(ctx context.Context, it *item) {
 
 // share runs the model for several items, on memory of its own to which their rows are copied, so that each of their callers can go
 // when it wants.
-func (q *Queue) share(items []*item, ends time.Time) {
+func (q *Queue) share(items []*item, t turn) {
+	q.finished(t, q.shared(items))
+}
+
+// shared runs the model and hands out the scores. It returns how many rows were run, 0 when the run failed.
+func (q *Queue) shared(items []*item) int {
 	b, err := q.Take()
 	if err != nil {
-		q.finished(ends, 0, 0)
 		q.hand(items, nil, err)
-		return
+		return 0
 	}
 	defer q.Release(b)
 	rows := 0
@@ -59,17 +44,17 @@ func (q *Queue) share(items []*item, ends time.Time) {
 	ctx, cancel := together(items)
 	defer cancel()
 	n := q.padded(rows)
-	start := time.Now()
-	if err = run(ctx, b, n); err != nil && ctx.Err() == nil {
+	err = run(ctx, b, n)
+	switch {
+	case err == nil:
+		q.hand(items, b.Memory().Scores(0), nil)
+		return n
+	case ctx.Err() == nil:
 		q.apart(ctx, b, items)
-		q.finished(ends, 0, 0)
-		return
+	default:
+		q.hand(items, nil, err)
 	}
-	if err != nil {
-		n = 0
-	}
-	q.finished(ends, n, time.Since(start)) // the next run begins before the scores of this one are handed out
-	q.hand(items, b.Memory().Scores(0), err)
+	return 0
 }
 
 // run is a run of the model, of which a panic is an error: others wait for its end.
@@ -106,41 +91,58 @@ func (q *Queue) copied(items []*item) {
 	}
 }
 
-// finished ends a run, of which so many rows took that long, and begins the next.
-func (q *Queue) finished(ends time.Time, rows int, took time.Duration) {
-	now := time.Now()
+// turn is an instance's turn at the model.
+type turn struct {
+	began time.Time
+	ends  time.Time // when it should
+}
+
+// finished ends a turn in which so many rows were run, and begins the next. Where few wait it first lets all goroutines go on that can:
+// callers that were answered, and those that are about to ask. So they share the next run; else the first of them would take the
+// processor for a run of its own, and the others would still not have asked when that ends.
+func (q *Queue) finished(t turn, rows int) {
+	took := time.Since(t.began)
 	q.mu.Lock()
-	q.running--
-	at := slices.IndexFunc(q.ends, ends.Equal)
-	q.ends = slices.Delete(q.ends, at, at+1)
+	defer q.mu.Unlock()
 	if rows > 0 {
 		q.cost.observe(rows, took)
 	}
-	var next *item
-	if !q.closed {
-		next = q.start(now)
+	if q.rows < q.cost.worth(q.options.MaxRows) {
+		q.mu.Unlock()
+		runtime.Gosched()
+		q.mu.Lock()
 	}
+	q.running--
+	at := slices.Index(q.turns, t)
+	q.turns = slices.Delete(q.turns, at, at+1)
 	if q.running == 0 {
 		q.idle.Broadcast()
 	}
-	q.mu.Unlock()
-	q.dispatch(next, nil)
+	q.start(time.Now(), nil)
 }
 
 // hand gives items their scores, one behind the other, or an error. Who was told is not looked at any more.
 func (q *Queue) hand(items []*item, scores []float32, err error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
 	at := 0
-	for _, it := range items {
-		rows := it.Rows
-		if it.state != gone {
+	q.mu.Lock()
+	for i, it := range items {
+		if it.state == gone {
+			items[i] = nil
+		} else {
+			it.state, it.err = finished, err
 			if err == nil {
-				it.Scores = append(it.Scores, scores[at:at+rows]...)
+				it.Scores = append(it.Scores, scores[at:at+it.Rows]...)
 			}
-			it.finish(err)
 		}
-		at += rows
+		at += it.Rows
+	}
+	q.mu.Unlock()
+	now := time.Now()
+	for _, it := range items { // without the lock: waking hundreds takes its time
+		if it != nil {
+			it.scored = now
+			it.wake <- struct{}{}
+		}
 	}
 }
 
@@ -150,8 +152,8 @@ func (q *Queue) apart(ctx context.Context, b Batch, items []*item) {
 	for i, it := range items {
 		rows := it.Rows
 		memory.Copy(0, memory, at, rows)
+		at += rows
 		err := run(ctx, b, q.padded(rows))
 		q.hand(items[i:i+1], memory.Scores(0), err)
-		at += rows
 	}
 }

@@ -20,13 +20,13 @@ func (e *RefusedError) Error() string { return e.Reason }
 
 // enqueue lets an item wait, or refuses it.
 func (q *Queue) enqueue(it *item, now time.Time) error {
-	if q.closed {
-		return ErrClosed
-	}
-	at := sort.Search(len(q.waiting), func(i int) bool { return before(it, q.waiting[i]) < 0 })
+	at := q.place(it)
 	if err := q.admit(it, at, now); err != nil {
 		q.stats.Refused++
 		return err
+	}
+	for q.rows+it.Rows > q.options.QueueRows {
+		q.shed(q.waiting[len(q.waiting)-1], "more urgent requests took its place in the queue", now)
 	}
 	if len(q.waiting) == 0 {
 		q.since = now
@@ -36,32 +36,38 @@ func (q *Queue) enqueue(it *item, now time.Time) error {
 	return nil
 }
 
+// place is where in the queue an item belongs: behind all that are as urgent.
+func (q *Queue) place(it *item) int {
+	return sort.Search(len(q.waiting), func(i int) bool { return before(it, q.waiting[i]) < 0 })
+}
+
 // admit finds out whether an item at some place in the queue has a chance.
 func (q *Queue) admit(it *item, at int, now time.Time) error {
-	for q.rows+it.Rows > q.options.QueueRows {
-		last := len(q.waiting) - 1
-		if at > last { // nobody behind it could make room
-			return &RefusedError{
-				Reason: fmt.Sprintf("%d rows wait for the model already, and no more may", q.rows),
-				Retry:  q.cost.runs(q.rows, q.rows/q.options.MaxRows+1),
-			}
-		}
-		q.shed(q.waiting[last], "more urgent requests took its place in the queue", now)
+	if q.closed {
+		return ErrClosed
 	}
-	if it.deadline.IsZero() {
-		return nil
-	}
-	ahead := 0
-	if at == len(q.waiting) {
-		ahead = q.rows
-	} else {
+	ahead := q.rows
+	if at < len(q.waiting) {
+		ahead = 0
 		for _, other := range q.waiting[:at] {
 			ahead += other.Rows
 		}
 	}
+	if ahead+it.Rows > q.options.QueueRows { // those behind it would make room
+		return &RefusedError{
+			Reason: fmt.Sprintf("%d rows wait for the model already, and no more may", ahead),
+			Retry:  q.cost.runs(ahead, ahead/q.options.MaxRows+1),
+		}
+	}
+	if it.deadline.IsZero() {
+		return nil
+	}
+	if it.deadline.IsZero() || q.running == 0 && len(q.waiting) == 0 { // an idle model is tried, whatever it took so far
+		return nil
+	}
 	wait := q.waitOf(ahead, now)
 	own := min(ahead%q.options.MaxRows+it.Rows, q.options.MaxRows)
-	if late := now.Add(wait + q.cost.time(own) + q.cost.margin()).Sub(it.deadline); late > 0 {
+	if late := now.Add(wait + q.cost.time(own) + q.margin()).Sub(it.deadline); late > 0 {
 		return &RefusedError{
 			Reason: fmt.Sprintf("the model has %d rows to run before, which take %s, and the deadline is in %s", ahead, wait.Round(10*time.Microsecond),
 				it.deadline.Sub(now).Round(10*time.Microsecond)),
@@ -77,8 +83,12 @@ func (q *Queue) waitOf(ahead int, now time.Time) time.Duration {
 	if q.running < q.options.Instances {
 		return wait
 	}
-	return wait + max(0, slices.MinFunc(q.ends, time.Time.Compare).Sub(now))
+	first := slices.MinFunc(q.turns, func(a, b turn) int { return a.ends.Compare(b.ends) })
+	return wait + max(0, first.ends.Sub(now))
 }
+
+// margin is how much later than the fit says an answer may come.
+func (q *Queue) margin() time.Duration { return q.cost.margin() + 2*time.Duration(q.delay.Load()) }
 
 // remove takes an item out of the queue.
 func (q *Queue) remove(it *item) {
@@ -94,16 +104,33 @@ func (q *Queue) shed(it *item, reason string, now time.Time) {
 	it.finish(&RefusedError{Reason: reason, Retry: q.waitOf(q.rows, now)})
 }
 
-// start claims the items of the next run and returns their leader; nil when none is to begin now.
-func (q *Queue) start(now time.Time) *item {
-	for q.running < q.options.Instances && len(q.waiting) > 0 && q.ripe(now) {
-		if first := q.waiting[0]; !first.deadline.IsZero() && now.Add(q.cost.time(q.padded(first.Rows))).After(first.deadline) {
+// start begins the runs that may begin now. It reports whether the caller's own item, if any, is to be run alone, by the caller.
+func (q *Queue) start(now time.Time, own *item) (alone bool) {
+	for !q.closed && q.running < q.options.Instances && len(q.waiting) > 0 && q.ripe(now) {
+		if first := q.waiting[0]; !first.deadline.IsZero() && q.running > 0 && now.Add(q.cost.time(q.padded(first.Rows))).After(first.deadline) {
 			q.shed(first, "the model was busy until it was too late", now)
 			continue
 		}
-		return q.claim(now)
+		switch lead := q.claim(now); {
+		case len(lead.run) > 1:
+			items, t := lead.run, lead.turn
+			lead.run = nil
+			q.owned.Go(func() { q.share(items, t) })
+		case lead == own:
+			alone = true
+		default:
+			lead.wake <- struct{}{}
+		}
 	}
-	return nil
+	return alone
+}
+
+// mostRows is how many rows a run takes: all that fit, but where several instances are free each gets its part, down to the number
+// of rows from which on a run is worth its fixed cost.
+func (q *Queue) mostRows() int {
+	free := q.options.Instances - q.running
+	part := (q.rows + free - 1) / free
+	return min(q.options.MaxRows, max(part, q.cost.worth(q.options.MaxRows)))
 }
 
 // claim takes the most urgent item and those that share its run: as many as fit, and as its tightest deadline
@@ -112,9 +139,9 @@ func (q *Queue) claim(now time.Time) *item {
 	lead := q.waiting[0]
 	rows, tightest := 0, lead.deadline
 	kept := q.waiting[:0]
-	full := false
+	full, most := false, q.mostRows()
 	for _, it := range q.waiting {
-		if full = full || rows+it.Rows > q.options.MaxRows; full || it.Shape != lead.Shape {
+		if full = full || rows > 0 && rows+it.Rows > most; full || it.Shape != lead.Shape {
 			kept = append(kept, it)
 			continue
 		}
@@ -137,8 +164,8 @@ func (q *Queue) claim(now time.Time) *item {
 	q.rows -= rows
 	q.since = now
 	q.running++
-	lead.ends = now.Add(q.cost.time(q.padded(rows)))
-	q.ends = append(q.ends, lead.ends)
+	lead.turn = turn{began: now, ends: now.Add(q.cost.time(q.padded(rows)))}
+	q.turns = append(q.turns, lead.turn)
 	q.stats.Runs++
 	q.stats.Rows += uint64(rows)
 	q.stats.Requests += uint64(len(lead.run))
@@ -157,7 +184,7 @@ func (q *Queue) padded(rows int) int {
 func (q *Queue) ripe(now time.Time) bool {
 	left := q.since.Add(q.options.MaxDelay).Sub(now)
 	if first := q.waiting[0]; !first.deadline.IsZero() { // a delay must not cost the deadline
-		left = min(left, first.deadline.Sub(now)-q.cost.time(q.options.MaxRows)-q.cost.margin())
+		left = min(left, first.deadline.Sub(now)-q.cost.time(q.options.MaxRows)-q.margin())
 	}
 	if left <= 0 || q.rows >= q.options.MaxRows {
 		return true
@@ -169,12 +196,8 @@ func (q *Queue) ripe(now time.Time) bool {
 	q.timer = time.AfterFunc(left, func() {
 		defer q.owned.Done()
 		q.mu.Lock()
-		var lead *item
-		if !q.closed {
-			lead = q.start(time.Now())
-		}
-		q.mu.Unlock()
-		q.dispatch(lead, nil)
+		defer q.mu.Unlock()
+		q.start(time.Now(), nil)
 	})
 	return false
 }

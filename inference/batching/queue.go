@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/onehop/onehop/inference/tensor"
@@ -46,22 +47,23 @@ const (
 	DefaultQueueRows = 16384
 )
 
-// keptBatches is how much memory a queue keeps for requests to come.
-const keptBatches = 64
+// keptBatches is how much memory a queue keeps for requests to come; pages that nobody wrote to are none.
+const keptBatches = 1024
 
 // Queue is where requests for runs of one model wait. It is safe for concurrent use.
 type Queue struct {
 	options Options
 	make    func(rows int) (Batch, error)
-	free    chan Batch
-	items   sync.Pool // of *item
+	items   sync.Pool    // of *item
+	delay   atomic.Int64 // mean of noteDelay, in nanoseconds; of updates at once one may be lost
 
-	mu      sync.Mutex  // guards what follows, and the states of items
-	idle    sync.Cond   // told when running falls to 0
-	waiting []*item     // most urgent first
-	rows    int         // of waiting
-	since   time.Time   // from when on MaxDelay counts
-	ends    []time.Time // when the runs under way should end
+	mu      sync.Mutex // guards what follows, and the states of items
+	free    []Batch
+	idle    sync.Cond // told when running falls to 0
+	waiting []*item   // most urgent first
+	rows    int       // of waiting
+	since   time.Time // from when on MaxDelay counts
+	turns   []turn    // under way
 	running int
 	cost    cost
 	closed  bool
@@ -96,7 +98,7 @@ func New(newBatch func(rows int) (Batch, error), o Options) *Queue {
 	if o.QueueRows == 0 {
 		o.QueueRows = DefaultQueueRows
 	}
-	q := &Queue{options: o, make: newBatch, free: make(chan Batch, keptBatches)}
+	q := &Queue{options: o, make: newBatch}
 	q.idle.L = &q.mu
 	return q
 }
@@ -106,26 +108,40 @@ func (q *Queue) MaxRows() int { return q.options.MaxRows }
 
 // Take gives memory for a request of up to MaxRows rows, which goes back by Release.
 func (q *Queue) Take() (Batch, error) {
-	select {
-	case b := <-q.free:
+	q.mu.Lock()
+	if n := len(q.free); n > 0 {
+		b := q.free[n-1] // the one that was in use last is in the processor's caches still
+		q.free = q.free[:n-1]
+		q.mu.Unlock()
 		return b, nil
-	default:
-		return q.make(q.options.MaxRows)
 	}
+	q.mu.Unlock()
+	return q.make(q.options.MaxRows)
 }
 
 // Release takes memory back. A run that was asked for on it must have returned.
 func (q *Queue) Release(b Batch) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	if !q.closed {
-		select {
-		case q.free <- b:
-			return
-		default: // more were in use at once than are kept
-		}
+	if !q.closed && len(q.free) < keptBatches {
+		q.free = append(q.free, b)
+		q.mu.Unlock()
+		return
 	}
+	q.mu.Unlock()
 	_ = b.Close()
+}
+
+// Admit says whether a request that came now would have a chance by its deadline, if it has one; its error is what [Queue.Run] would
+// return. A caller asks before it reads what the request needs.
+func (q *Queue) Admit(deadline time.Time, rows, priority int) error {
+	it := item{Request: Request{Rows: min(rows, q.options.MaxRows), Priority: priority}, deadline: deadline}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err := q.admit(&it, q.place(&it), time.Now()); err != nil {
+		q.stats.Refused++
+		return err
+	}
+	return nil
 }
 
 // Request says how urgent a run is and takes its scores.
@@ -157,9 +173,8 @@ func (q *Queue) Run(ctx context.Context, b Batch, r Request) ([]float32, error) 
 		q.mu.Unlock()
 		return r.Scores, err
 	}
-	lead := q.start(now)
+	alone := q.start(now, it) //nolint:contextcheck // a shared run ends with the last deadline of its requests, not with this one
 	q.mu.Unlock()
-	alone := q.dispatch(lead, it)
 	if !alone && !q.wait(ctx, it) {
 		return r.Scores, context.Cause(ctx)
 	}
@@ -167,11 +182,22 @@ func (q *Queue) Run(ctx context.Context, b Batch, r Request) ([]float32, error) 
 		q.alone(ctx, it)
 	}
 	scores, err := it.Scores, it.err
+	if it.scored.IsZero() {
+		q.noteDelay(0)
+	} else {
+		q.noteDelay(time.Since(it.scored))
+	}
 	q.recycle(it)
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	return scores, err
+}
+
+// noteDelay takes how long a caller's goroutine took to go on when it had its scores: on a busy machine that is part of an answer's time.
+func (q *Queue) noteDelay(delay time.Duration) {
+	old := q.delay.Load()
+	q.delay.Store(old + (int64(delay)-old)/costMemory)
 }
 
 // wait waits until an item is to run alone, or has its scores or an error. It is false when the context ended before; then the item
@@ -228,12 +254,9 @@ func (q *Queue) Close() error {
 	q.mu.Unlock()
 	q.owned.Wait()
 	var err error
-	for {
-		select {
-		case b := <-q.free:
-			err = errors.Join(err, b.Close())
-		default:
-			return err
-		}
+	for _, b := range q.free {
+		err = errors.Join(err, b.Close())
 	}
+	q.free = nil
+	return err
 }

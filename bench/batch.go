@@ -1,0 +1,283 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/onehop/onehop/inference/batching"
+	"github.com/onehop/onehop/inference/onnx"
+	"github.com/onehop/onehop/inference/onnx/onnxtest"
+)
+
+// BatchOptions configure [Batch].
+type BatchOptions struct {
+	// Duration of each phase; 0 means 5 s.
+	Duration time.Duration
+	// Library is ONNX Runtime's shared library; empty for the usual places.
+	Library string
+	// Progress takes lines about what is being done.
+	Progress io.Writer
+}
+
+// BatchResult is what [Batch] measures. Rates are rows a second, times microseconds unless they say otherwise.
+type BatchResult struct {
+	Unbatched float64 `json:"unbatched_c64_rows_per_s"`
+	Batched   float64 `json:"batched_c64_rows_per_s"`
+	Speedup   float64 `json:"speedup_c64"`
+	RowsRun   float64 `json:"rows_per_run_c64"`
+
+	UnbatchedP50 float64 `json:"unbatched_p50_c1_us"`
+	BatchedP50   float64 `json:"batched_p50_c1_us"`
+	RatioP50     float64 `json:"ratio_p50_c1"`
+
+	Peak       float64 `json:"one_instance_c64_rows_per_s"`
+	Deadline   float64 `json:"overload_deadline_ms"`
+	Offered    float64 `json:"overload_offered_per_s"`
+	Goodput    float64 `json:"overload_goodput_per_s"`
+	Ratio      float64 `json:"goodput_ratio"`
+	AnswerP99  float64 `json:"overload_answer_p99_ms"`
+	Refusals   int     `json:"refusals"`
+	RefusalP99 float64 `json:"refusal_p99_ms"`
+	Late       int     `json:"late"`
+}
+
+// batchWidths are the layers of the model of [Batch].
+var batchWidths = []int{64, 1024, 1024, 1}
+
+// overload is how many times the peak rate is offered, and overloadDeadline how long each request may take.
+const (
+	overload         = 3
+	overloadDeadline = 20 * time.Millisecond
+)
+
+// batchBench is a model with and without a queue.
+type batchBench struct {
+	session *onnx.Session
+	queue   *batching.Queue
+	direct  chan *onnx.Batch // one for each processor, as the queue has instances
+}
+
+// Batch measures dynamic batching at the runtime's own door, with one-row requests to a 64→1024→1024→1 perceptron: rows a second
+// at 64 callers and the time of one caller, beside the same runs without a queue; then what is answered in time when
+// three times as much is asked for as can be answered.
+func Batch(ctx context.Context, o BatchOptions) (_ *BatchResult, err error) {
+	if o.Duration == 0 {
+		o.Duration = 5 * time.Second
+	}
+	if o.Progress == nil {
+		o.Progress = io.Discard
+	}
+	library, err := onnx.FindLibrary(o.Library)
+	if err != nil {
+		return nil, err
+	}
+	rt, err := onnx.Open(library)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rt.Close()) }()
+	b, err := newBatchBench(rt)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	r := &BatchResult{}
+	things := []timed{{"unbatched", b.runDirect}, {"batched", b.runQueued}}
+	fmt.Fprintf(o.Progress, "one caller, with and without the queue in turn, for %s\n", o.Duration)
+	times, err := interleave(ctx, things, 50, o.Duration)
+	if err != nil {
+		return nil, err
+	}
+	r.UnbatchedP50, r.BatchedP50 = percentile(times[0], .5), percentile(times[1], .5)
+	r.RatioP50 = r.BatchedP50 / r.UnbatchedP50
+	fmt.Fprintf(o.Progress, "64 callers without the queue, for %s\n", o.Duration)
+	if r.Unbatched, err = throughput(ctx, things[0], 64, o.Duration); err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(o.Progress, "64 callers with it, for %s\n", o.Duration)
+	before := b.queue.Stats()
+	if r.Batched, err = throughput(ctx, things[1], 64, o.Duration); err != nil {
+		return nil, err
+	}
+	after := b.queue.Stats()
+	r.RowsRun = float64(after.Rows-before.Rows) / float64(after.Runs-before.Runs)
+	r.Speedup = r.Batched / r.Unbatched
+	fmt.Fprintf(o.Progress, "one instance: 64 callers for %s, then as long %d times as many requests, each of which may take %s\n", o.Duration, overload, overloadDeadline)
+	return r, b.overload(ctx, r, o.Duration)
+}
+
+func newBatchBench(rt *onnx.Runtime) (*batchBench, error) {
+	session, err := rt.LoadBytes("perceptron", onnxtest.MLP(batchWidths, 1), onnx.Options{})
+	if err != nil {
+		return nil, err
+	}
+	b := &batchBench{session: session, direct: make(chan *onnx.Batch, 64)}
+	b.queue = newQueue(session, 0)
+	for range cap(b.direct) {
+		batch, err := session.NewBatch(1)
+		if err != nil {
+			return nil, errors.Join(err, b.close())
+		}
+		b.direct <- batch
+	}
+	return b, nil
+}
+
+func newQueue(session *onnx.Session, instances int) *batching.Queue {
+	return batching.New(func(rows int) (batching.Batch, error) { return session.NewBatch(rows) }, batching.Options{Instances: instances})
+}
+
+func (b *batchBench) close() error {
+	var err error
+	for len(b.direct) > 0 {
+		err = errors.Join(err, (<-b.direct).Close())
+	}
+	return errors.Join(err, b.queue.Close(), b.session.Close())
+}
+
+func (b *batchBench) runDirect(ctx context.Context) error {
+	batch := <-b.direct
+	defer func() { b.direct <- batch }()
+	batch.Memory().Float32(0)[0] = .5
+	return batch.Run(ctx, 1)
+}
+
+func (b *batchBench) runQueued(ctx context.Context) error {
+	batch, err := b.queue.Take()
+	if err != nil {
+		return err
+	}
+	defer b.queue.Release(batch)
+	batch.Memory().Float32(0)[0] = .5
+	var room [1]float32
+	_, err = b.queue.Run(ctx, batch, batching.Request{Rows: 1, Scores: room[:0]})
+	return err
+}
+
+// overload offers requests at a fixed rate, whether answered or not, and counts what is answered in time. The queue has one
+// instance, so that a processor is left for those who ask.
+func (b *batchBench) overload(ctx context.Context, r *BatchResult, d time.Duration) (err error) {
+	b = &batchBench{session: b.session, queue: newQueue(b.session, 1)}
+	defer func() { err = errors.Join(err, b.queue.Close()) }()
+	if r.Peak, err = throughput(ctx, timed{"batched", b.runQueued}, 64, d); err != nil {
+		return err
+	}
+	callers := make([]caller, int(2*r.Peak*overloadDeadline.Seconds())) // twice those who can be waiting
+	arrivals := make(chan time.Time, len(callers))
+	group, ctx := errgroup.WithContext(ctx)
+	for i := range callers {
+		group.Go(func() error {
+			for arrived := range arrivals {
+				if err := callers[i].ask(ctx, b, arrived); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	var door caller
+	group.Go(func() error {
+		defer close(arrivals)
+		return door.arrive(ctx, b, overload*r.Peak, d, arrivals)
+	})
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for _, c := range callers {
+		door.answers, door.refusals = append(door.answers, c.answers...), append(door.refusals, c.refusals...)
+		door.late += c.late
+	}
+	r.Deadline, r.Refusals, r.Late = float64(overloadDeadline.Milliseconds()), len(door.refusals), door.late
+	r.Offered, r.Goodput = float64(len(door.answers)+r.Refusals+r.Late)/d.Seconds(), float64(len(door.answers))/d.Seconds()
+	r.Ratio = r.Goodput / r.Peak
+	r.AnswerP99, r.RefusalP99 = percentile(door.answers, .99)/1e3, percentile(door.refusals, .99)/1e3
+	return nil
+}
+
+// caller is one of those who ask at once, and what became of it.
+type caller struct {
+	answers, refusals []time.Duration
+	late              int
+}
+
+// arrive stands at the door: requests come at a fixed rate, and those that are let in are asked by others.
+func (c *caller) arrive(ctx context.Context, b *batchBench, rate float64, d time.Duration, arrivals chan<- time.Time) error {
+	start, came := time.Now(), 0
+	for elapsed := time.Duration(0); elapsed < d; elapsed = time.Since(start) {
+		for due := int(rate * elapsed.Seconds()); came < due; came++ {
+			arrived := time.Now()
+			err := b.queue.Admit(arrived.Add(overloadDeadline), 1, 0)
+			if _, refused := errors.AsType[*batching.RefusedError](err); refused {
+				c.refusals = append(c.refusals, time.Since(arrived))
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			select {
+			case arrivals <- arrived:
+			default:
+				c.late++ // all callers wait
+			}
+		}
+		if !sleep(ctx, 200*time.Microsecond) {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// ask asks for a run for a request that was let in.
+func (c *caller) ask(ctx context.Context, b *batchBench, arrived time.Time) error {
+	ctx, cancel := context.WithDeadline(ctx, arrived.Add(overloadDeadline))
+	defer cancel()
+	err := b.runQueued(ctx)
+	took := time.Since(arrived)
+	_, refused := errors.AsType[*batching.RefusedError](err)
+	switch {
+	case err == nil && took <= overloadDeadline:
+		c.answers = append(c.answers, took)
+	case err == nil, errors.Is(err, context.DeadlineExceeded):
+		c.late++
+	case refused:
+		c.refusals = append(c.refusals, took)
+	default:
+		return err
+	}
+	return nil
+}
+
+// sleep waits, and is false when the context ended before.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// Write prints the result for a person.
+func (r *BatchResult) Write(w io.Writer) {
+	rows := func(v float64) string { return fmt.Sprintf("%.0f rows/s", v) }
+	fmt.Fprintf(w, "a perceptron of %v, one row a request, at the door of the runtime\n\n", batchWidths)
+	table(w, [][]string{
+		{"", "without", "batched", "ratio"},
+		{"64 callers", rows(r.Unbatched), rows(r.Batched), fmt.Sprintf("%.1f, %.0f rows a run", r.Speedup, r.RowsRun)},
+		{"one caller, p50", fmt.Sprintf("%.1f µs", r.UnbatchedP50), fmt.Sprintf("%.1f µs", r.BatchedP50), fmt.Sprintf("%.3f", r.RatioP50)},
+	})
+	fmt.Fprintf(w, "\none instance, whose peak is %.0f rows/s; %.0f requests a second offered, %.0f ms each:\n", r.Peak, r.Offered, r.Deadline)
+	table(w, [][]string{
+		{"answered in time", rows(r.Goodput), fmt.Sprintf("%.2f of the peak", r.Ratio), fmt.Sprintf("p99 %.1f ms", r.AnswerP99)},
+		{"refused", strconv.Itoa(r.Refusals), "", fmt.Sprintf("p99 %.2f ms", r.RefusalP99)},
+		{"too late", strconv.Itoa(r.Late)},
+	})
+}
