@@ -34,9 +34,12 @@ type Hop struct {
 type placement struct {
 	cell       int // of the plan's row; unused for request fields
 	input      int // tensor
-	column     int // within the tensor
+	column     int // first element within the tensor's row
+	length     int // of a list; 0 for one value
 	hasDefault bool
 	def        float64
+	text       string // the default of a text
+	isText     bool
 	name       string
 }
 
@@ -54,11 +57,16 @@ func Compile(m *Model, catalog *featurestore.Catalog, programs map[string]*fold.
 	var problems []error
 	for _, input := range m.Spec.Inputs {
 		t := slices.IndexFunc(m.inputs, func(i tensor.Info) bool { return i.Name == input.Tensor })
-		for c, column := range input.Columns {
+		width := 0
+		for _, column := range input.Columns {
 			h.Columns = append(h.Columns, column.From)
-			at := placement{input: t, column: c, name: column.From}
+			at := placement{input: t, column: width, length: column.Length, isText: m.inputs[t].Type == tensor.String, name: column.From}
+			width += column.Width()
 			if column.Default != nil {
 				at.hasDefault, at.def = true, *column.Default
+			}
+			if column.Text != nil {
+				at.hasDefault, at.text = true, *column.Text
 			}
 			if field, ok := column.RequestField(); ok {
 				i := slices.IndexFunc(definition.Request, func(f featurestore.Field) bool { return f.Name == field })
@@ -66,8 +74,8 @@ func Compile(m *Model, catalog *featurestore.Catalog, programs map[string]*fold.
 					problems = append(problems, fmt.Errorf("the definitions give model %q no request field %q", definition.Name, field))
 					continue
 				}
-				if t := definition.Request[i].Type; t == featurestore.String {
-					problems = append(problems, fmt.Errorf("request field %q is %s; a model's columns are numbers", field, t))
+				if err := at.fits("request field", field, definition.Request[i].Type); err != nil {
+					problems = append(problems, err)
 					continue
 				}
 				h.request[i] = append(h.request[i], at)
@@ -101,10 +109,10 @@ func (h *Hop) place(catalog *featurestore.Catalog, programs map[string]*fold.Pro
 	}
 	h.Plan, h.features = p, make([][]placement, len(p.Views))
 	for _, c := range p.Columns {
-		if t := c.Type; !t.IsNumber() && t != featurestore.Bool {
-			return fmt.Errorf("feature %q is %s; a model's columns are numbers", c.Ref, t)
-		}
 		for _, at := range places[c.Ref] {
+			if err := at.fits("feature", c.Ref.String(), c.Type); err != nil {
+				return err
+			}
 			at.cell = c.Cell
 			if c.View < 0 {
 				h.computed = append(h.computed, at)
@@ -115,4 +123,20 @@ func (h *Hop) place(catalog *featurestore.Catalog, programs map[string]*fold.Pro
 	}
 	h.Candidate = slices.IndexFunc(p.Entities, func(e *featurestore.Entity) bool { return e.Name == h.Definition.Candidates })
 	return nil
+}
+
+// fits says whether values of a type can go to a place.
+func (p *placement) fits(what, name string, t featurestore.Type) error {
+	switch {
+	case t.IsList() && p.length == 0:
+		return fmt.Errorf("%s %q is %s: give its column a length", what, name, t)
+	case !t.IsList() && p.length > 0:
+		return fmt.Errorf("%s %q is %s and no list: its column has no length", what, name, t)
+	case p.isText && t.Elem() != featurestore.String:
+		return fmt.Errorf("%s %q is %s; the column's tensor is of strings", what, name, t)
+	case !p.isText && !t.Elem().IsNumber() && t.Elem() != featurestore.Bool:
+		return fmt.Errorf("%s %q is %s; the column's tensor is of numbers", what, name, t)
+	default:
+		return nil
+	}
 }

@@ -72,10 +72,15 @@ var (
 // set makes a repository with one version of the ranker and compiles it.
 func newSet(t testing.TB, spec string) *Set {
 	t.Helper()
+	return newSetOf(t, definitions, onnxtest.MLP(widths, seed), spec)
+}
+
+func newSetOf(t testing.TB, definitions string, model []byte, spec string) *Set {
+	t.Helper()
 	rt := onnxtest.Open(t)
 	dir := t.TempDir()
 	version := filepath.Join(dir, "ranker", "1")
-	err := errors.Join(os.MkdirAll(version, 0o750), os.WriteFile(filepath.Join(version, "model.onnx"), onnxtest.MLP(widths, seed), 0o600),
+	err := errors.Join(os.MkdirAll(version, 0o750), os.WriteFile(filepath.Join(version, "model.onnx"), model, 0o600),
 		os.WriteFile(filepath.Join(version, "model.yaml"), []byte(spec), 0o600))
 	if err != nil {
 		t.Fatal(err)
@@ -208,7 +213,7 @@ func TestMissingWithoutDefaultIsRefused(t *testing.T) {
 	if !errors.As(err, &known) || known.Code != featurestore.Invalid || !strings.Contains(err.Error(), `candidate 6: feature "i.price" is NOT_FOUND`) {
 		t.Errorf("an unknown item without a default: %v", err)
 	}
-	if _, err := h.Predict(t.Context(), 1, map[string][]float64{"u.age": {1}}); err == nil || !strings.Contains(err.Error(), `"i.price" is missing`) {
+	if _, err := h.Predict(t.Context(), 1, map[string]Given{"u.age": {Numbers: []float64{1}}}); err == nil || !strings.Contains(err.Error(), `"i.price" is missing`) {
 		t.Errorf("a missing column without a default: %v", err)
 	}
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/x448/float16"
-
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/inference/batching"
 	"github.com/onehop/onehop/inference/onnx"
@@ -69,56 +67,4 @@ func (m *Model) run(ctx context.Context, b batching.Batch, r batching.Request) (
 		return scores, featurestore.Errorf(featurestore.Exhausted, "model %q cannot answer in time: %s", m.Name, refused.Reason).After(refused.Retry)
 	}
 	return scores, fmt.Errorf("model %s version %d: %w", m.Name, m.Number, err)
-}
-
-// slab is the memory of one input tensor of a batch: rows × width numbers of one type.
-type slab struct {
-	floats  []float32
-	doubles []float64
-	ints    []int64
-	shorts  []int32
-	halves  []uint16
-	width   int
-}
-
-func (m *Model) slabs(b batching.Batch, dst []slab) []slab {
-	memory := b.Memory()
-	for i, info := range m.inputs {
-		dst = append(dst, slab{
-			width: info.Width(), floats: memory.Float32(i), doubles: memory.Float64(i), ints: memory.Int64(i),
-			shorts: memory.Int32(i), halves: memory.Float16(i),
-		})
-	}
-	return dst
-}
-
-// set writes one number; the type was checked when the model was loaded.
-func (s *slab) set(row, column int, v float64) {
-	at := row*s.width + column
-	switch {
-	case s.floats != nil:
-		s.floats[at] = float32(v)
-	case s.doubles != nil:
-		s.doubles[at] = v
-	case s.ints != nil:
-		s.ints[at] = int64(v)
-	case s.shorts != nil:
-		s.shorts[at] = int32(v)
-	default:
-		s.halves[at] = float16.Fromfloat32(float32(v)).Bits()
-	}
-}
-
-// fill writes one number to a column of the first rows.
-func (s *slab) fill(rows, column int, v float64) {
-	if s.floats == nil {
-		for row := range rows {
-			s.set(row, column, v)
-		}
-		return
-	}
-	f := float32(v)
-	for at := column; at < rows*s.width; at += s.width {
-		s.floats[at] = f
-	}
 }

@@ -21,8 +21,9 @@ type Rows interface {
 type Request struct {
 	Candidates int
 	// Fields holds, for each request field of the model, one value for all candidates,
-	// one for each, or none.
+	// one for each, or none: numbers, or where the field is a text Texts.
 	Fields [][]float64
+	Texts  [][]string
 	// Values holds, for each request field of the plan, one value for all candidates or one
 	// for each.
 	Values [][]featurestore.Value
@@ -175,7 +176,7 @@ func (h *Hop) put(req *Request, res *Result, slabs []slab, places []placement, c
 	}
 	for p := range places {
 		at := &places[p]
-		slabs[at.input].set(row, at.column, number(&req.cells[at.cell], at.def))
+		slabs[at.input].put(row, at, &req.cells[at.cell].Value)
 	}
 	return nil
 }
@@ -206,7 +207,7 @@ func (h *Hop) assembleShared(req *Request, res *Result, slabs []slab, view, from
 	}
 	for p := range h.features[view] {
 		at := &h.features[view][p]
-		slabs[at.input].fill(n, at.column, number(&req.cells[at.cell], at.def))
+		slabs[at.input].fill(n, at, &req.cells[at.cell].Value)
 	}
 	return nil
 }
@@ -233,17 +234,6 @@ func (h *Hop) read(req *Request, view, row int, t int64, cells []featurestore.Ce
 		featurestore.MarkFilling(own)
 	}
 	return nil
-}
-
-// number is a cell as a model reads it.
-func number(cell *featurestore.Cell, def float64) float64 {
-	if cell.Value.IsNull() {
-		return def
-	}
-	if cell.Value.Type == featurestore.Float64 {
-		return cell.Value.Float()
-	}
-	return float64(cell.Value.Int())
 }
 
 // count counts the statuses of a row's values, and fails when a value is missing for
@@ -275,68 +265,4 @@ func missing(name string, status featurestore.Status, candidate int, shared bool
 		return featurestore.Errorf(code, "feature %q of the shared entity is %s, and the model has no default for it", name, status)
 	}
 	return featurestore.Errorf(code, "candidate %d: feature %q is %s, and the model has no default for it", candidate, name, status)
-}
-
-func (h *Hop) placeField(req *Request, slabs []slab, field int, places []placement, from, n int) error {
-	values := req.Fields[field]
-	for _, at := range places {
-		if len(values) == 0 && !at.hasDefault {
-			return featurestore.Errorf(featurestore.Invalid, "request: field %q is missing, and the model has no default for it", h.Definition.Request[field].Name)
-		}
-		for c := range n {
-			v := at.def
-			switch len(values) {
-			case 0:
-			case 1:
-				v = values[0]
-			default:
-				v = values[from+c]
-			}
-			slabs[at.input].set(c, at.column, v)
-		}
-	}
-	return nil
-}
-
-// Predict scores rows whose columns are given by name: one value for each row, or one
-// for all. A column that is not given takes the model's default.
-func (h *Hop) Predict(ctx context.Context, rows int, columns map[string][]float64) ([]float32, error) {
-	batch, err := h.Model.queue.Take()
-	if err != nil {
-		return nil, err
-	}
-	defer h.Model.queue.Release(batch)
-	var room [8]slab
-	slabs := h.Model.slabs(batch, room[:0])
-	var places []placement
-	for _, list := range h.features {
-		places = append(places, list...)
-	}
-	places = append(places, h.computed...)
-	for _, list := range h.request {
-		places = append(places, list...)
-	}
-	scores := make([]float32, 0, rows)
-	chunk := h.Model.queue.MaxRows()
-	for from := 0; from < rows; from += chunk {
-		n := min(chunk, rows-from)
-		for i := range places {
-			at := &places[i]
-			values, given := columns[at.name]
-			if !given && !at.hasDefault {
-				return nil, featurestore.Errorf(featurestore.Invalid, "columns: %q is missing, and the model has no default for it", at.name)
-			}
-			for c := range n {
-				v := at.def
-				if given {
-					v = values[min(from+c, len(values)-1)]
-				}
-				slabs[at.input].set(c, at.column, v)
-			}
-		}
-		if scores, err = h.Model.run(ctx, batch, batching.Request{Rows: n, Scores: scores}); err != nil {
-			return nil, err
-		}
-	}
-	return scores, nil
 }

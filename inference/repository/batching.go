@@ -9,12 +9,13 @@ import (
 	"github.com/onehop/onehop/inference/batching"
 )
 
-// Bounds of a model's batching.
+// Bounds of what a model.yaml asks for.
 const (
-	maxInstances = 64
-	maxRunRows   = 1 << 14
-	maxRunDelay  = time.Second
-	maxQueueRows = 1 << 20
+	maxColumnLength = 1 << 12
+	maxInstances    = 64
+	maxRunRows      = 1 << 14
+	maxRunDelay     = time.Second
+	maxQueueRows    = 1 << 20
 )
 
 func (d *decoder) batching(n ast.Node) batching.Options {

@@ -137,7 +137,8 @@ func (d *decoder) columns(n ast.Node) []Column {
 		} else {
 			seen := d.fields(entry, map[string]func(ast.Node){
 				"from":    func(n ast.Node) { column.From = d.from(n) },
-				"default": func(n ast.Node) { column.Default = d.number(n) },
+				"default": func(n ast.Node) { column.Default, column.Text = d.value(n) },
+				"length":  func(n ast.Node) { column.Length = d.whole(n, maxColumnLength) },
 			})
 			d.require(entry, seen, "from")
 		}
@@ -177,16 +178,19 @@ func (d *decoder) text(n ast.Node) string {
 	}
 }
 
-// number reads a finite number, or null for none.
-func (d *decoder) number(n ast.Node) *float64 {
-	if n.Type() == ast.NullType {
-		return nil
+// value reads a finite number or a text, or null for none.
+func (d *decoder) value(n ast.Node) (number *float64, text *string) {
+	switch n := n.(type) {
+	case *ast.NullNode:
+		return nil, nil
+	case *ast.StringNode:
+		return nil, &n.Value
 	}
 	value, err := strconv.ParseFloat(n.GetToken().Value, 64)
 	isNumber := n.Type() == ast.IntegerType || n.Type() == ast.FloatType
 	if !isNumber || err != nil || math.IsInf(value, 0) || math.IsNaN(value) {
-		d.reportf(n, "want a finite decimal number or null")
-		return nil
+		d.reportf(n, "want a finite decimal number, a text or null")
+		return nil, nil
 	}
-	return &value
+	return &value, nil
 }

@@ -68,7 +68,7 @@ inputs:
   - tensor: features
     columns:
       - {from: nodot, default: 0}
-      - {from: a.b, default: many}
+      - {from: a.b, default: [1]}
       - {from: a.b, fallback: 1}
       - [1, 2]
   - columns: [a.b]
@@ -80,7 +80,7 @@ output: 7
 		`m.yaml:1:8: "Movie-Ranker" is no name`,
 		`m.yaml:2:1: unknown field "colour"`,
 		`m.yaml:6:16: "nodot" is no column`,
-		`m.yaml:7:30: want a finite decimal number or null`,
+		`m.yaml:7:30: want a finite decimal number, a text or null`,
 		`m.yaml:8:21: unknown field "fallback"`,
 		`m.yaml:9:9: want a mapping`,
 		`m.yaml:10:5: field "tensor" is missing`,
@@ -138,8 +138,8 @@ func TestCheck(t *testing.T) {
 	}{
 		"fits":           {[]tensor.Info{features}, []tensor.Info{scores}, nil},
 		"vector scores":  {[]tensor.Info{features}, []tensor.Info{of("scores", tensor.Float64, -1)}, nil},
-		"width":          {[]tensor.Info{of("features", tensor.Float32, -1, 5)}, []tensor.Info{scores}, []string{"m.yaml:5:5: input features float[?,5] has 5 elements a row, but 4 columns"}},
-		"type":           {[]tensor.Info{of("features", tensor.String, -1, 4)}, []tensor.Info{scores}, []string{"columns are numbers"}},
+		"width":          {[]tensor.Info{of("features", tensor.Float32, -1, 5)}, []tensor.Info{scores}, []string{"m.yaml:5:5: input features float[?,5] has 5 elements a row, but the columns that are listed have 4"}},
+		"type":           {[]tensor.Info{of("features", tensor.String, -1, 4)}, []tensor.Info{scores}, []string{"must be of the type of input features string[?,4]"}},
 		"no such tensor": {[]tensor.Info{of("x", tensor.Float32, -1, 4)}, []tensor.Info{scores}, []string{`no input "features"`, "isn't listed"}},
 		"extra tensor":   {[]tensor.Info{features, of("x", tensor.Int64, -1, 1)}, []tensor.Info{scores}, []string{"input x int64[?,1] of the model isn't listed"}},
 		"no output":      {[]tensor.Info{features}, []tensor.Info{of("y", tensor.Float32, -1)}, []string{`no output "scores"`}},

@@ -25,7 +25,7 @@ type Spec struct {
 	Output string
 }
 
-// Input says what one tensor [rows, len(Columns)] holds.
+// Input says what one tensor [rows, width] holds: its columns' widths add up to the tensor's.
 type Input struct {
 	Tensor  string // the name in the ONNX file
 	Columns []Column
@@ -36,13 +36,21 @@ type Input struct {
 type Column struct {
 	// From is "view.feature", with the window for an aggregate ("user_ratings.count_30d"), or "request.field".
 	From string
-	// Default stands in for a value that is missing; nil means there is none, and what happens is the caller's policy.
+	// Default stands in for a number that is missing, and Text for a text; nil means there is none, and a request whose value is
+	// missing fails.
 	Default *float64
-	at      position
+	Text    *string
+	// Length is how many elements of a list the column has, from its first on; what a list lacks is the default. 0 is a column of
+	// one value.
+	Length int
+	at     position
 }
 
 // requestPrefix marks columns that the caller of a prediction supplies.
 const requestPrefix = "request."
+
+// Width is how many elements of the tensor's rows the column has.
+func (c Column) Width() int { return max(1, c.Length) }
 
 // RequestField is the name of the request field that the column holds; ok is false for a feature's column.
 func (c Column) RequestField() (field string, ok bool) {
@@ -91,14 +99,7 @@ func (s *Spec) Check(inputs, outputs []tensor.Info) error {
 			mistakes = append(mistakes, input.at.mistakef("the model has no input %q; it has %s", input.Tensor, tensor.List(inputs)))
 			continue
 		}
-		info := inputs[i]
-		if width := info.Width(); width != len(input.Columns) {
-			mistakes = append(mistakes, input.at.mistakef(
-				"input %s has %d elements a row, but %d columns are listed", info, width, len(input.Columns)))
-		}
-		if info.Type.Size() == 0 {
-			mistakes = append(mistakes, input.at.mistakef("input %s: columns are numbers and can fill float16, float, double, int32 and int64 only", info))
-		}
+		mistakes = append(mistakes, input.check(inputs[i])...)
 	}
 	at := s.Inputs[0].at
 	for _, info := range inputs {
@@ -114,4 +115,25 @@ func (s *Spec) Check(inputs, outputs []tensor.Info) error {
 		mistakes = append(mistakes, at.mistakef("output %s can't be the score: the shape must be [rows] or [rows,1]", outputs[i]))
 	}
 	return errors.Join(mistakes...)
+}
+
+// check compares the columns with the tensor that they fill.
+func (i Input) check(info tensor.Info) (mistakes []error) {
+	width := 0
+	for _, column := range i.Columns {
+		width += column.Width()
+		switch isText := info.Type == tensor.String; {
+		case isText && column.Default != nil, !isText && column.Text != nil:
+			mistakes = append(mistakes, column.at.mistakef("the default of %q must be of the type of input %s", column.From, info))
+		case column.Length > 0 && column.Default == nil && column.Text == nil:
+			mistakes = append(mistakes, column.at.mistakef("%q has length %d: give it a default for what a list lacks", column.From, column.Length))
+		}
+	}
+	if info.Width() != width {
+		mistakes = append(mistakes, i.at.mistakef("input %s has %d elements a row, but the columns that are listed have %d", info, info.Width(), width))
+	}
+	if info.Type == tensor.Other {
+		mistakes = append(mistakes, i.at.mistakef("input %s: columns fill float16, float, double, int32, int64 and string only", info))
+	}
+	return mistakes
 }

@@ -31,7 +31,7 @@ func (c *hopCall) features(hop *inference.Hop, indexes []uint32) ([]*onehopv1.Co
 		}
 	}
 	for i, field := range hop.Definition.Request {
-		byName["request."+field.Name] = c.fieldColumn(field.Name, c.request.Fields[i], indexes)
+		byName["request."+field.Name] = c.fieldColumn(field.Name, field.Type, i, indexes)
 	}
 	columns := make([]*onehopv1.Column, len(hop.Columns))
 	for i, name := range hop.Columns {
@@ -40,12 +40,19 @@ func (c *hopCall) features(hop *inference.Hop, indexes []uint32) ([]*onehopv1.Co
 	return columns, nil
 }
 
-func (c *hopCall) fieldColumn(name string, values []float64, indexes []uint32) *onehopv1.Column {
-	b := newColumn("request."+name, featurestore.Float64, len(indexes))
+func (c *hopCall) fieldColumn(name string, t featurestore.Type, field int, indexes []uint32) *onehopv1.Column {
+	numbers, texts := c.request.Fields[field], c.request.Texts[field]
+	if t != featurestore.String {
+		t = featurestore.Float64
+	}
+	b := newColumn("request."+name, t, len(indexes))
 	for _, at := range indexes {
 		cell := featurestore.Cell{Status: featurestore.Defaulted}
-		if len(values) > 0 {
-			cell = featurestore.Cell{Value: featurestore.FloatValue(values[min(int(at), len(values)-1)]), Status: featurestore.Present}
+		switch {
+		case len(numbers) > 0:
+			cell = featurestore.Cell{Value: featurestore.FloatValue(numbers[min(int(at), len(numbers)-1)]), Status: featurestore.Present}
+		case len(texts) > 0:
+			cell = featurestore.Cell{Value: featurestore.StringValue(texts[min(int(at), len(texts)-1)]), Status: featurestore.Present}
 		}
 		b.add(&cell)
 	}
@@ -62,19 +69,21 @@ func (s *Inference) Predict(ctx context.Context, req *onehopv1.PredictRequest) (
 	if err != nil {
 		return nil, err
 	}
-	columns, rows := map[string][]float64{}, 0
+	columns, rows := map[string]inference.Given{}, 0
 	for _, name := range slices.Sorted(maps.Keys(req.GetColumns())) {
-		if columns[name], err = floats("columns", name, req.GetColumns()[name]); err != nil {
+		given, err := givenColumn(hop, name, req.GetColumns()[name])
+		if err != nil {
 			return nil, err
 		}
-		rows = max(rows, len(columns[name]))
+		columns[name] = given
+		rows = max(rows, given.Rows())
 	}
 	if rows > maxRows {
 		return nil, featurestore.Errorf(featurestore.Invalid, "columns: %d rows; at most %d are allowed in a request", rows, maxRows)
 	}
-	for name, values := range columns {
-		if len(values) != rows && len(values) != 1 {
-			return nil, featurestore.Errorf(featurestore.Invalid, "columns: %q has %d values where there are %d rows", name, len(values), rows)
+	for name, given := range columns {
+		if n := given.Rows(); n != rows && n != 1 {
+			return nil, featurestore.Errorf(featurestore.Invalid, "columns: %q has %d values where there are %d rows", name, n, rows)
 		}
 	}
 	scores, err := hop.Predict(ctx, rows, columns)
@@ -82,6 +91,28 @@ func (s *Inference) Predict(ctx context.Context, req *onehopv1.PredictRequest) (
 		return nil, err
 	}
 	return &onehopv1.PredictResponse{Model: hop.Model.Name, ModelVersion: int64(hop.Model.Number), Scores: scores}, nil
+}
+
+// givenColumn takes the values of a column as its place in the model's input wants them.
+func givenColumn(hop *inference.Hop, name string, v *onehopv1.Values) (given inference.Given, err error) {
+	isText, length := hop.Kind(name)
+	if isText {
+		given.Texts, err = texts("columns", name, v)
+	} else {
+		given.Numbers, err = floats("columns", name, v)
+	}
+	if err != nil || length == 0 {
+		return given, err
+	}
+	given.Lengths = v.GetListLengths()
+	total := 0
+	for _, n := range given.Lengths {
+		total += int(n)
+	}
+	if len(given.Lengths) == 0 || total != max(len(given.Numbers), len(given.Texts)) {
+		return given, featurestore.Errorf(featurestore.Invalid, "columns: %q is of lists: list_lengths must say how many values each row has", name)
+	}
+	return given, nil
 }
 
 // ListModels lists every version in the repository, also those that cannot be served.

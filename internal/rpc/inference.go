@@ -189,27 +189,28 @@ func unwantedEntity(hop *inference.Hop, given map[string]*onehopv1.Values) error
 func (c *hopCall) fields(hop *inference.Hop, given map[string]*onehopv1.Values, candidates int) error {
 	declared := hop.Definition.Request
 	if len(c.request.Fields) != len(declared) {
-		c.request.Fields = make([][]float64, len(declared))
+		c.request.Fields, c.request.Texts = make([][]float64, len(declared)), make([][]string, len(declared))
 	}
 	found := 0
 	for i := range declared {
-		c.request.Fields[i] = nil
+		c.request.Fields[i], c.request.Texts[i] = nil, nil
 		v, ok := given[declared[i].Name]
 		if !ok {
 			continue
 		}
 		found++
-		if declared[i].Type == featurestore.String { // on-demand features alone read it
-			continue
+		var err error
+		if declared[i].Type == featurestore.String {
+			c.request.Texts[i], err = texts("request", declared[i].Name, v)
+		} else {
+			c.request.Fields[i], err = floats("request", declared[i].Name, v)
 		}
-		values, err := floats("request", declared[i].Name, v)
 		if err != nil {
 			return err
 		}
-		if len(values) != 1 && len(values) != candidates {
-			return featurestore.Errorf(featurestore.Invalid, "request: %q has %d values; give one, or one for each of the %d candidates", declared[i].Name, len(values), candidates)
+		if n := length(v); n != 1 && n != candidates {
+			return featurestore.Errorf(featurestore.Invalid, "request: %q has %d values; give one, or one for each of the %d candidates", declared[i].Name, n, candidates)
 		}
-		c.request.Fields[i] = values
 	}
 	if err := c.values(hop, given, candidates); err != nil {
 		return err

@@ -98,6 +98,14 @@ func floats(where, name string, v *onehopv1.Values) ([]float64, error) {
 	return out, nil
 }
 
+// texts takes values that must be texts.
+func texts(where, name string, v *onehopv1.Values) ([]string, error) {
+	if n := length(v); n < 1 || len(v.GetString_()) != n {
+		return nil, featurestore.Errorf(featurestore.Invalid, "%s: %q needs texts, as string", where, shortName(name))
+	}
+	return v.GetString_(), nil
+}
+
 // fieldValues takes the values of a request field that a feature is computed from: of its
 // type, but that integers do for a float64. NaN and infinities are refused.
 func fieldValues(field *plan.RequestField, given map[string]*onehopv1.Values) ([]featurestore.Value, error) {

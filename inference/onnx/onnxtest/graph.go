@@ -17,8 +17,10 @@ type ElementType int
 // The element types that test models use.
 const (
 	Float32 ElementType = 1
+	Int32   ElementType = 6
 	Int64   ElementType = 7
 	String  ElementType = 8
+	Float16 ElementType = 10
 	Float64 ElementType = 11
 )
 
