@@ -29,6 +29,10 @@ type HopResult struct {
 	EchoP50 float64 `json:"floor_echo_p50_us"`
 	ReadP50 float64 `json:"floor_mget_p50_us"`
 	RunP50  float64 `json:"floor_onnx_p50_us"`
+	// The stages of the call as the service tells them.
+	ReadStage     float64 `json:"stage_read_p50_us"`
+	AssembleStage float64 `json:"stage_assemble_p50_us"`
+	RunStage      float64 `json:"stage_run_p50_us"`
 	// What was read.
 	Columns    int     `json:"columns"`
 	Windows    int     `json:"window_columns"`
@@ -60,7 +64,10 @@ func Hop(ctx context.Context, o HopOptions) (*HopResult, error) {
 		{"GetFeaturesAndPredict", h.call}, {"empty RPC", h.echo}, {"MGET", h.mget}, {"ONNX run", h.runModel},
 	}
 	fmt.Fprintf(o.Progress, "one caller, interleaved with the floor, for %s\n", o.Duration)
+	h.stages = &stages{}
 	times, err := interleave(ctx, things, 200, o.Duration)
+	kept := h.stages
+	h.stages = nil
 	if err != nil {
 		return nil, err
 	}
@@ -69,6 +76,7 @@ func Hop(ctx context.Context, o HopOptions) (*HopResult, error) {
 		ReadP50: percentile(times[2], .5), RunP50: percentile(times[3], .5), Columns: hopColumns, Windows: hopWindows,
 		Candidates: hopItems, RowBytes: h.rowBytes, Calls: len(times[0]), Runtime: h.runtimeVersion(),
 	}
+	r.ReadStage, r.AssembleStage, r.RunStage = percentile(kept.read, .5), percentile(kept.assemble, .5), percentile(kept.run, .5)
 	r.Floor = r.EchoP50 + r.ReadP50 + r.RunP50
 	r.Ratio = r.P50 / r.Floor
 	qps := make([]float64, len(things))
@@ -94,6 +102,10 @@ func (r *HopResult) Write(w io.Writer) {
 		{"  empty RPC", us(r.EchoP50)},
 		{"  MGET", us(r.ReadP50)},
 		{"  ONNX run", us(r.RunP50)},
+		{"of the call: read", us(r.ReadStage)},
+		{"  rows to input", us(r.AssembleStage)},
+		{"  model", us(r.RunStage)},
+		{"  RPC, keys, order", us(r.P50 - r.ReadStage - r.AssembleStage - r.RunStage)},
 		{"ratio", fmt.Sprintf("%.2f", r.Ratio), "", fmt.Sprintf("%.2f", r.QPS/r.QPSBase)},
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -55,11 +56,19 @@ func (h *hopStack) request() *onehopv1.GetFeaturesAndPredictRequest {
 
 func (h *hopStack) call(ctx context.Context) error {
 	res, err := h.client.GetFeaturesAndPredict(ctx, h.request())
+	if t := res.GetTimings(); err == nil && h.stages != nil {
+		h.stages.read = append(h.stages.read, time.Duration(t.GetReadUs())*time.Microsecond)
+		h.stages.assemble = append(h.stages.assemble, time.Duration(t.GetAssembleUs())*time.Microsecond)
+		h.stages.run = append(h.stages.run, time.Duration(t.GetRunUs())*time.Microsecond)
+	}
 	if err == nil && len(res.GetScores()) != hopItems {
 		err = fmt.Errorf("%d scores", len(res.GetScores()))
 	}
 	return err
 }
+
+// stages are the service's own timings of its calls, while one caller calls.
+type stages struct{ read, assemble, run []time.Duration }
 
 func (h *hopStack) echo(ctx context.Context) error {
 	_, err := h.floor.GetFeaturesAndPredict(ctx, h.request())

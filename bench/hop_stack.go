@@ -41,6 +41,7 @@ type hopStack struct {
 	answer   *onehopv1.GetFeaturesAndPredictResponse
 	rowBytes float64
 
+	stages  *stages // nil while they are not to be kept
 	draws   []draw
 	calls   atomic.Uint64
 	library *onnx.Runtime
