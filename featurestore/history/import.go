@@ -16,9 +16,8 @@ import (
 // afterwards, or none. Months are made by other transactions before it comes to them, so that
 // nobody who reads or writes history waits for it. It is not safe for concurrent use.
 type Import struct {
-	table  *Table
-	tx     pgx.Tx
-	months map[string]bool // those that it holds
+	table *Table
+	tx    pgx.Tx
 }
 
 // Import commits what work copies, unless that fails. Retention drops no months meanwhile.
@@ -33,7 +32,7 @@ func (t *Table) Import(ctx context.Context, work func(i *Import) error) error {
 		defer cancel()
 		_ = tx.Rollback(ctx) // a connection that is broken is rolled back by Postgres
 	}()
-	i := &Import{table: t, tx: tx, months: map[string]bool{}}
+	i := &Import{table: t, tx: tx}
 	if err := i.begin(ctx); err != nil {
 		return err
 	}
@@ -110,16 +109,7 @@ func (i *Import) Copy(ctx context.Context, rows *Rows) error {
 	if err := i.table.ensurePartitions(ctx, rows.spans.list, false); err != nil {
 		return err
 	}
-	for _, s := range rows.spans.list {
-		if i.months[s.suffix] {
-			continue
-		}
-		// Postgres tells a transaction of a new partition when it takes another lock.
-		if _, err := i.tx.Exec(ctx, "LOCK TABLE "+i.table.qualified(i.table.source.Name+s.suffix)+" IN ROW EXCLUSIVE MODE"); err != nil {
-			return fmt.Errorf("locking a month: %w", err)
-		}
-		i.months[s.suffix] = true
-	}
+	// A transaction's next statement sees what was attached before it.
 	return i.table.copyFrom(ctx, i.tx.Conn(), bytes.NewReader(append(rows.data, copyEnd...)))
 }
 
@@ -145,7 +135,7 @@ func (r *Rows) Add(e *featurestore.Event) {
 	r.n++
 }
 
-// Len is how many rows there are, Bytes how long they are.
+// Len is how many rows there are.
 func (r *Rows) Len() int { return r.n }
 
 // Bytes is how long the rows are.

@@ -17,7 +17,8 @@ type Imported struct {
 	Name string
 	// Events is how many the file has, Before how many of them history had before.
 	Events, Before int64
-	Took           time.Duration
+	// Took is 0 for a file that was there already, which was not read again.
+	Took time.Duration
 }
 
 // mistakeError is what is wrong with a file, as opposed to Postgres.

@@ -86,7 +86,7 @@ func (c *importCommand) Run(ctx context.Context, s Streams) error {
 		return writeJSON(s.Out, summaries)
 	}
 	for _, f := range summaries {
-		if f.Events == f.Before {
+		if f.Before > 0 && f.Events == f.Before {
 			fmt.Fprintf(s.Err, "%s: it is in history already, with %d events\n", f.File, f.Events)
 			continue
 		}
