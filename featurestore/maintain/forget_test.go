@@ -131,7 +131,7 @@ func TestForget(t *testing.T) {
 	}
 	w.right()
 	var records, events int
-	w.check(w.pool.QueryRow(t.Context(), "SELECT count(*), sum(events) FROM onehop.deletions WHERE namespace = $1", w.catalog.Namespace).Scan(&records, &events))
+	w.check(w.pool.QueryRow(t.Context(), "SELECT count(deleted_at), sum(events) FROM onehop.deletions WHERE namespace = $1", w.catalog.Namespace).Scan(&records, &events))
 	if records != 3 || events != 37 {
 		t.Errorf("%d records of %d events", records, events)
 	}
@@ -215,5 +215,20 @@ func TestForgetWaits(t *testing.T) {
 	w.check(w.pool.QueryRow(t.Context(), `SELECT count(*) FROM "onehop_`+w.catalog.Namespace+`".orders WHERE f_user_id = 7`).Scan(&events))
 	if events != 5 {
 		t.Errorf("%d events are left in history", events)
+	}
+	// Both are written down, as what was begun and is not done.
+	var begun, done int
+	w.check(w.pool.QueryRow(t.Context(), "SELECT count(begun_at), count(deleted_at) FROM onehop.deletions WHERE namespace = $1", w.catalog.Namespace).Scan(&begun, &done))
+	if begun != 2 || done != 0 {
+		t.Errorf("%d deletions were begun and %d are done", begun, done)
+	}
+	d = &history.Deletion{Entity: "user", Key: "7", Source: "orders"}
+	w.check(d.Begin(t.Context(), w.pool, w.catalog.Namespace))
+	d.RowsDeleted, d.RowsRewritten, d.Tombstone = 1, 2, true
+	w.check(d.Stopped(ctx, w.pool)) // ctx is over
+	var deleted, rewritten int
+	w.check(w.pool.QueryRow(t.Context(), "SELECT rows_deleted, rows_rewritten FROM onehop.deletions WHERE namespace = $1 AND tombstone", w.catalog.Namespace).Scan(&deleted, &rewritten))
+	if deleted != 1 || rewritten != 2 {
+		t.Errorf("%d rows deleted, %d rewritten", deleted, rewritten)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -132,7 +131,7 @@ func textTime(text string, unit featurestore.TimeUnit) (int64, error) {
 	if unit != featurestore.RFC3339 {
 		return 0, fmt.Errorf("is text; the source's event time declares %s", unitName(unit))
 	}
-	t, err := time.Parse(time.RFC3339Nano, text)
+	t, err := featurestore.ParseTime(text)
 	if err != nil {
 		return 0, fmt.Errorf("is %q; a time such as \"2026-01-02T15:04:05Z\" is needed", shorten(text, 60))
 	}

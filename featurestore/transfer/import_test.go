@@ -47,7 +47,7 @@ func (s *store) load(name string) int64 {
 }
 
 const past = "\ufeff" + `record_time,id,f,s,event_time,b,ok,list,ints,f_deleted
-2024-01-01T00:00:05Z,1,0.5,é,2024-01-01T00:00:00Z,AP8=,true,"[""a,"",""\""b""]","[1,-2]",no
+2024-01-01t00:00:05z,1,0.5,é,2024-01-01T00:00:00Z,AP8=,true,"[""a,"",""\""b""]","[1,-2]",no
 ,2,,,2024-02-01T01:00:00.000001+01:00,,,,[],
 `
 

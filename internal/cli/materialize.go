@@ -263,7 +263,7 @@ func moment(flag, text string, now time.Time) (time.Time, error) {
 	if age, err := time.ParseDuration(text); err == nil && age >= 0 {
 		return now.Add(-age), nil
 	}
-	at, err := time.Parse(time.RFC3339Nano, text)
+	at, err := featurestore.ParseTime(text)
 	if err != nil || at.UnixMicro() <= 0 {
 		return at, fmt.Errorf("%s: %q is neither a duration such as 24h nor a time such as 2026-01-02T15:04:05Z", flag, text)
 	}
