@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -52,6 +53,48 @@ func (w *warehouse) topic(t *testing.T, source string) map[string]int {
 		}
 	}
 	return counts
+}
+
+// TestMaterializeOutlivesPostgres: it goes on after what was committed, so that every row is there
+// once, though it was told to read again.
+func TestMaterializeOutlivesPostgres(t *testing.T) {
+	const rows = 90_000
+	w := newWarehouse(t)
+	w.apply(t)
+	w.exec(t, "INSERT INTO WAREHOUSE.profiles SELECT i, 's' || i, now() - interval '1 day' + i * interval '1 ms' FROM generate_series(1, $1::int) i", rows)
+	complaints, done := &buffer{}, make(chan int, 1)
+	go func() {
+		done <- cli.Run(t.Context(), w.args(t, "profiles", "--since", "48h"), cli.Streams{In: strings.NewReader(""), Out: io.Discard, Err: complaints})
+	}()
+	for kills := 0; ; {
+		select {
+		case code := <-done:
+			if code != 0 || kills == 0 || !strings.Contains(complaints.String(), "Postgres is back; going on") {
+				t.Errorf("exit status %d after %d kills: %s", code, kills, complaints)
+			}
+			once := w.topic(t, "profiles")
+			for value, n := range once {
+				if n != 1 {
+					t.Fatalf("%s is there %d times", value, n)
+				}
+			}
+			if len(once) != rows {
+				t.Errorf("%d rows, not %d", len(once), rows)
+			}
+			return
+		case <-time.After(200 * time.Millisecond):
+		}
+		if kills == 3 { // of the tries that it has
+			continue
+		}
+		var killed int
+		err := w.pool.QueryRow(t.Context(), `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+			WHERE query LIKE '%' || $1 || '%FROM batch WHERE%ORDER BY%' AND state = 'active' AND pid <> pg_backend_pid()`, w.schema).Scan(&killed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kills += killed
+	}
 }
 
 // TestMaterializeThatIsInterrupted stops runs at random moments, and lets others begin meanwhile:
