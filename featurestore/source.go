@@ -216,7 +216,11 @@ func (s *Source) askUnit() string {
 
 // ParseTime reads RFC 3339, whose letters may be small too, with a zone.
 func ParseTime(text string) (time.Time, error) {
-	return time.Parse(time.RFC3339Nano, strings.ToUpper(text))
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return time.Parse(time.RFC3339Nano, strings.ToUpper(text))
+	}
+	return t, nil
 }
 
 // FormatTime is a time in microseconds as RFC 3339 in UTC.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"strconv"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -70,7 +69,7 @@ func textValue(raw []byte, t featurestore.Type) (featurestore.Value, error) {
 		}
 	case featurestore.Float64:
 		// The digits, signs and exponents of decimals: ParseFloat also takes hexadecimals.
-		if v, err := strconv.ParseFloat(string(raw), 64); err == nil && strings.Trim(string(raw), "0123456789+-.eE") == "" {
+		if v, err := strconv.ParseFloat(string(raw), 64); err == nil && decimal(raw) {
 			return floatValue(v)
 		}
 	case featurestore.Bool:
@@ -83,6 +82,16 @@ func textValue(raw []byte, t featurestore.Type) (featurestore.Value, error) {
 		form = "an int64 without zeros or a plus in front"
 	}
 	return featurestore.Value{}, fmt.Errorf("is %s; %s is needed", shorten(strconv.Quote(string(raw)), 60), form)
+}
+
+// decimal says whether a number is written with digits, signs, a point and an exponent only.
+func decimal(raw []byte) bool {
+	for _, c := range raw {
+		if (c < '0' || c > '9') && c != '+' && c != '-' && c != '.' && c != 'e' && c != 'E' {
+			return false
+		}
+	}
+	return true
 }
 
 var errNUL = errors.New("holds a NUL character, which history cannot keep")
