@@ -122,3 +122,19 @@ func TestRetention(t *testing.T) {
 		}
 	}
 }
+
+// TestTimesHaveSmallLettersToo: RFC 3339 allows them.
+func TestTimesHaveSmallLettersToo(t *testing.T) {
+	for text, want := range map[string]int64{
+		"1970-01-01T00:00:01Z": 1e6, "1970-01-01t00:00:01z": 1e6, "1970-01-01t01:00:00.5+01:00": 5e5,
+	} {
+		if got, err := ParseTime(text); err != nil || got.UnixMicro() != want {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"1970-01-01 00:00:01Z", "1970-01-01t00:00:01", "1970-01-01t00:00:01zz"} {
+		if got, err := ParseTime(text); err == nil {
+			t.Errorf("%s is %v", text, got)
+		}
+	}
+}

@@ -214,6 +214,15 @@ func (s *Source) askUnit() string {
 	return fmt.Sprintf("; is it written in %q?", s.TimeUnit)
 }
 
+// ParseTime reads RFC 3339, whose letters may be small too, with a zone.
+func ParseTime(text string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return time.Parse(time.RFC3339Nano, strings.ToUpper(text))
+	}
+	return t, nil
+}
+
 // FormatTime is a time in microseconds as RFC 3339 in UTC.
 func FormatTime(us int64) string { return time.UnixMicro(us).UTC().Format(time.RFC3339Nano) }
 

@@ -210,7 +210,7 @@ func TestMissingWithoutDefaultIsRefused(t *testing.T) {
 	}
 	var known *featurestore.Error
 	err = h.Run(t.Context(), request(t, h, 10), &Result{})
-	if !errors.As(err, &known) || known.Code != featurestore.Invalid || !strings.Contains(err.Error(), `candidate 6: feature "i.price" is NOT_FOUND`) {
+	if !errors.As(err, &known) || known.Code != featurestore.Invalid || !strings.Contains(err.Error(), `candidate 7: feature "i.price" is NOT_FOUND`) {
 		t.Errorf("an unknown item without a default: %v", err)
 	}
 	if _, err := h.Predict(t.Context(), 1, map[string]Given{"u.age": {Numbers: []float64{1}}}); err == nil || !strings.Contains(err.Error(), `"i.price" is missing`) {
@@ -248,7 +248,7 @@ func TestMissingWithoutDefaultMayComeWhileFilling(t *testing.T) {
 	req.Filling = true
 	var known *featurestore.Error
 	err = h.Run(t.Context(), req, &Result{})
-	if !errors.As(err, &known) || known.Code != featurestore.Unavailable || !strings.Contains(err.Error(), `candidate 6: feature "i.price" is FILLING`) {
+	if !errors.As(err, &known) || known.Code != featurestore.Unavailable || !strings.Contains(err.Error(), `candidate 7: feature "i.price" is FILLING`) {
 		t.Errorf("an item that may come: %v", err)
 	}
 }

@@ -82,12 +82,12 @@ func TestOnDemandColumnsThatAreMissing(t *testing.T) {
 	var known *featurestore.Error
 	req := onDemandRequest(t, h, 10)
 	err = h.Run(t.Context(), req, &Result{})
-	if !errors.As(err, &known) || known.Code != featurestore.Invalid || !strings.Contains(err.Error(), `candidate 6: feature "m.per_age" is NULL`) {
+	if !errors.As(err, &known) || known.Code != featurestore.Invalid || !strings.Contains(err.Error(), `candidate 7: feature "m.per_age" is NULL`) {
 		t.Errorf("an unknown item without a default: %v", err)
 	}
 	req.Filling = true
 	err = h.Run(t.Context(), req, &Result{})
-	if !errors.As(err, &known) || known.Code != featurestore.Unavailable || !strings.Contains(err.Error(), `candidate 6: feature "m.per_age" is FILLING`) {
+	if !errors.As(err, &known) || known.Code != featurestore.Unavailable || !strings.Contains(err.Error(), `candidate 7: feature "m.per_age" is FILLING`) {
 		t.Errorf("an item that may come: %v", err)
 	}
 	req.Values = nil
@@ -99,7 +99,7 @@ func TestOnDemandColumnsThatAreMissing(t *testing.T) {
 	for i := range 300 {
 		list[i] = list[0]
 	}
-	if err := h.Run(t.Context(), req, &Result{}); err == nil || !strings.Contains(err.Error(), `candidate 300: feature "m.per_age" is NULL`) {
+	if err := h.Run(t.Context(), req, &Result{}); err == nil || !strings.Contains(err.Error(), `candidate 301: feature "m.per_age" is NULL`) {
 		t.Errorf("an unknown item in the second run: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -255,7 +255,7 @@ func (h *Hop) count(res *Result, places []placement, cells []featurestore.Cell, 
 	return nil
 }
 
-// missing says which value a model lacks. What is being filled may be there later.
+// missing says which value a model lacks; candidates count from 1, for whoever reads it. What is being filled may be there later.
 func missing(name string, status featurestore.Status, candidate int, shared bool) error {
 	code := featurestore.Invalid
 	if status == featurestore.Filling {
@@ -264,5 +264,5 @@ func missing(name string, status featurestore.Status, candidate int, shared bool
 	if shared {
 		return featurestore.Errorf(code, "feature %q of the shared entity is %s, and the model has no default for it", name, status)
 	}
-	return featurestore.Errorf(code, "candidate %d: feature %q is %s, and the model has no default for it", candidate, name, status)
+	return featurestore.Errorf(code, "candidate %d: feature %q is %s, and the model has no default for it", candidate+1, name, status)
 }

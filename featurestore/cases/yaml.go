@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -185,7 +184,7 @@ type moment struct {
 // UnmarshalYAML reads a time.
 func (m *moment) UnmarshalYAML(node ast.Node) error {
 	text := node.GetToken().Value
-	t, err := time.Parse(time.RFC3339Nano, text)
+	t, err := featurestore.ParseTime(text)
 	if err != nil {
 		return mistake(node, "%q is no time such as 2026-01-02T15:04:05Z", shorten(text))
 	}

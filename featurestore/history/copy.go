@@ -20,15 +20,17 @@ import (
 // each row the number of its fields and each field behind its length, big-endian, and −1 at
 // the end.
 type copyReader struct {
-	topic   featurestore.TopicID
-	columns int16
+	encoder rowEncoder
 	events  []featurestore.Event
 	buffer  []byte
 	at      int // what is read of buffer
 	ended   bool
 }
 
-var copySignature = []byte("PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00")
+var (
+	copySignature = []byte("PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00")
+	copyEnd       = []byte{0xff, 0xff}
+)
 
 // copyChunk is how much is made at once.
 const copyChunk = 64 << 10
@@ -36,7 +38,7 @@ const copyChunk = 64 << 10
 // newCopyReader reads events into columns that begin with where they come from. buffer is
 // memory to be used.
 func newCopyReader(topic featurestore.TopicID, columns int, events []featurestore.Event, buffer []byte) *copyReader {
-	return &copyReader{topic: topic, columns: int16(columns), events: events, buffer: append(buffer[:0], copySignature...)}
+	return &copyReader{encoder: rowEncoder{topic: topic, columns: int16(columns)}, events: events, buffer: append(buffer[:0], copySignature...)}
 }
 
 // Read implements io.Reader.
@@ -49,10 +51,10 @@ func (c *copyReader) Read(p []byte) (int, error) {
 	}
 	for len(c.buffer) < copyChunk && !c.ended {
 		if len(c.events) == 0 {
-			c.buffer, c.ended = append(c.buffer, 0xff, 0xff), true
+			c.buffer, c.ended = append(c.buffer, copyEnd...), true
 			break
 		}
-		c.buffer = c.appendRow(c.buffer, &c.events[0])
+		c.buffer = c.encoder.append(c.buffer, &c.events[0])
 		c.events = c.events[1:]
 	}
 	n := copy(p, c.buffer[c.at:])
@@ -63,7 +65,13 @@ func (c *copyReader) Read(p []byte) (int, error) {
 // postgresEpoch is 2000-01-01 in microseconds since 1970, from which Postgres counts.
 const postgresEpoch = 946_684_800_000_000
 
-func (c *copyReader) appendRow(dst []byte, e *featurestore.Event) []byte {
+// rowEncoder makes rows of a topic's events, for a table with so many columns.
+type rowEncoder struct {
+	topic   featurestore.TopicID
+	columns int16
+}
+
+func (c *rowEncoder) append(dst []byte, e *featurestore.Event) []byte {
 	dst = binary.BigEndian.AppendUint16(dst, uint16(c.columns))
 	dst = appendInt8(dst, e.Time-postgresEpoch)
 	dst = appendInt8(dst, e.RecordTime-postgresEpoch)

@@ -11,7 +11,7 @@ import (
 // microseconds. What was computed before counted events that are gone.
 func (s *Snapshot) LastDeletions(ctx context.Context) (map[string]int64, error) {
 	rows, err := s.tx.Query(ctx, `SELECT source, (extract(epoch FROM max(deleted_at)) * 1000000)::bigint
-		FROM onehop.deletions WHERE namespace = $1 GROUP BY source`, s.namespace)
+		FROM onehop.deletions WHERE namespace = $1 AND deleted_at IS NOT NULL GROUP BY source`, s.namespace)
 	if err != nil {
 		return nil, fmt.Errorf("asking for deletions: %w", err)
 	}

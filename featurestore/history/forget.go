@@ -115,10 +115,38 @@ type Deletion struct {
 	Tombstone bool `json:"tombstone"`
 	// KafkaUntil is when Kafka has dropped the events too; nil where it keeps them.
 	KafkaUntil *time.Time `json:"kafka_until,omitempty"`
+
+	id int64 // of the row, once it is begun
 }
 
-// Forget deletes the events from history and writes down that it did, in one transaction. It
-// sets the number of events of the record. Who reads a snapshot that was opened before goes
+// Begin writes down that the deletion begins; for one that was begun it does nothing.
+func (d *Deletion) Begin(ctx context.Context, pool *pgxpool.Pool, namespace string) error {
+	if d.id != 0 {
+		return nil
+	}
+	err := pool.QueryRow(ctx, `INSERT INTO onehop.deletions
+		(namespace, entity, entity_key, source, events, rows_deleted, rows_rewritten, tombstone, kafka_until)
+		VALUES ($1, $2, $3, $4, 0, 0, 0, false, $5) RETURNING id`, namespace, d.Entity, d.Key, d.Source, d.KafkaUntil).Scan(&d.id)
+	if err != nil {
+		return fmt.Errorf("writing a deletion down: %w", err)
+	}
+	return nil
+}
+
+// Stopped writes down what a deletion that goes no further has done, even when ctx is over.
+func (d *Deletion) Stopped(ctx context.Context, pool *pgxpool.Pool) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	_, err := pool.Exec(ctx, "UPDATE onehop.deletions SET rows_deleted = $2, rows_rewritten = $3, tombstone = $4 WHERE id = $1 AND deleted_at IS NULL",
+		d.id, d.RowsDeleted, d.RowsRewritten, d.Tombstone)
+	if err != nil {
+		return fmt.Errorf("writing down how far a deletion got: %w", err)
+	}
+	return nil
+}
+
+// Forget deletes the events from history and writes down that the deletion, which was begun, is
+// done, in one transaction. It sets the number of events of the record. Who reads a snapshot that was opened before goes
 // on seeing them.
 func Forget(ctx context.Context, pool *pgxpool.Pool, namespace string, f *Forgotten, d *Deletion) error {
 	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
@@ -135,10 +163,8 @@ func Forget(ctx context.Context, pool *pgxpool.Pool, namespace string, f *Forgot
 			}
 			d.Events = tag.RowsAffected()
 		}
-		_, err = tx.Exec(ctx, `INSERT INTO onehop.deletions
-			(namespace, entity, entity_key, source, events, rows_deleted, rows_rewritten, tombstone, kafka_until)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-			namespace, d.Entity, d.Key, f.Source.Name, d.Events, d.RowsDeleted, d.RowsRewritten, d.Tombstone, d.KafkaUntil)
+		_, err = tx.Exec(ctx, `UPDATE onehop.deletions SET deleted_at = now(), events = $2, rows_deleted = $3, rows_rewritten = $4, tombstone = $5
+			WHERE id = $1`, d.id, d.Events, d.RowsDeleted, d.RowsRewritten, d.Tombstone)
 		return err
 	})
 	if err != nil {

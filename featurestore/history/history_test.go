@@ -253,6 +253,6 @@ func BenchmarkCopyRow(b *testing.B) {
 	buffer := make([]byte, 0, 1024)
 	b.ReportAllocs()
 	for b.Loop() {
-		buffer = c.appendRow(buffer[:0], &list[0])
+		buffer = c.encoder.append(buffer[:0], &list[0])
 	}
 }

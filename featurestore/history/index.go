@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 )
@@ -155,29 +156,57 @@ func (t *Table) index(ctx context.Context, conn *pgxpool.Conn) error {
 		if err := conn.QueryRow(ctx, "SELECT pg_relation_size($1::regclass)", t.qualified(table)).Scan(&size); err != nil {
 			return fmt.Errorf("the size of %s: %w", table, err)
 		}
-		how, group := "", errgroup.Group{}
+		how := fast
 		if size > smallMonth {
-			how = "CONCURRENTLY" // of which Postgres makes one at a time
-			group.SetLimit(1)
+			how = slow
 		}
-		for _, ix := range missing {
-			group.Go(func() error { return t.makeIndex(ctx, ix, table, how) })
+		err := t.makeIndexes(ctx, missing, table, how)
+		if how == fast && lockNotAvailable(err) { // an import holds the month for as long as it takes
+			err = t.makeIndexes(ctx, missing, table, slow)
 		}
-		if err := group.Wait(); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// makeIndex makes an index, anew where somebody was stopped while making it.
-func (t *Table) makeIndex(ctx context.Context, ix index, table, how string) error {
-	for _, statement := range []string{"DROP INDEX IF EXISTS " + t.qualified(ix.name), t.makeStatement(ix, table, how)} {
-		if _, err := t.pool.Exec(ctx, statement); err != nil {
-			return fmt.Errorf("making index %s: %w", ix.name, err)
-		}
+// How indexes are made: fast, side by side, or slowly, one at a time, while others write.
+const (
+	fast = ""
+	slow = "CONCURRENTLY"
+)
+
+func (t *Table) makeIndexes(ctx context.Context, list []index, table, how string) error {
+	group := errgroup.Group{}
+	if how == slow {
+		group.SetLimit(1)
 	}
-	return nil
+	for _, ix := range list {
+		group.Go(func() error { return t.makeIndex(ctx, ix, table, how) })
+	}
+	return group.Wait()
+}
+
+// makeIndex makes an index, anew where somebody was stopped while making it. The fast way
+// waits for writers for a moment only, because all other writers wait behind it.
+func (t *Table) makeIndex(ctx context.Context, ix index, table, how string) error {
+	statements := []string{fmt.Sprintf("DROP INDEX %s IF EXISTS %s", how, t.qualified(ix.name)), t.makeStatement(ix, table, how)}
+	if how == fast {
+		statements = append([]string{"SET LOCAL lock_timeout = '1s'"}, statements...)
+	}
+	all := func(execute func(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)) error {
+		for _, statement := range statements {
+			if _, err := execute(ctx, statement); err != nil {
+				return fmt.Errorf("making index %s: %w", ix.name, err)
+			}
+		}
+		return nil
+	}
+	if how == slow { // which no transaction may do
+		return all(t.pool.Exec)
+	}
+	return pgx.BeginFunc(ctx, t.pool, func(tx pgx.Tx) error { return all(tx.Exec) })
 }
 
 // qualified is a name in the schema of the namespace.

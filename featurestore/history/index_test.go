@@ -1,6 +1,7 @@
 package history
 
 import (
+	"errors"
 	"testing"
 
 	"golang.org/x/sync/errgroup"
@@ -84,6 +85,37 @@ func TestAnotherKeyIsIndexedLater(t *testing.T) {
 		t.Fatal("it is time for indexes")
 	}
 	if err := again.Index(t.Context()); err != nil || !indexed(t, again) {
+		t.Errorf("the months still lack indexes: %v", err)
+	}
+}
+
+// TestMonthsOfOthersAreIndexed: an import that failed leaves months without indexes, and who
+// comes to one of them makes them.
+func TestMonthsOfOthersAreIndexed(t *testing.T) {
+	table, pool := open(t)
+	if err := table.Index(t.Context()); err != nil || table.Unindexed() {
+		t.Fatalf("there are no months, and one lacks indexes; %v", err)
+	}
+	importing, err := Open(t.Context(), pool, table.namespace, source(), table.keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := errors.New("a bad row")
+	err = importing.Import(t.Context(), func(i *Import) error {
+		rows := importing.NewRows(featurestore.TopicID{5})
+		for _, e := range events(10) {
+			rows.Add(&e)
+		}
+		return errors.Join(i.Copy(t.Context(), rows), failed)
+	})
+	if !errors.Is(err, failed) || indexed(t, table) || count(t, pool, table, "true") != 0 {
+		t.Fatal(err)
+	}
+	writeBehind(t, table, 0)
+	if !table.Unindexed() {
+		t.Fatal("it is time for indexes")
+	}
+	if err := table.Index(t.Context()); err != nil || !indexed(t, table) {
 		t.Errorf("the months still lack indexes: %v", err)
 	}
 }

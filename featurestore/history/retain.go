@@ -33,10 +33,8 @@ func (t *Table) Retain(ctx context.Context, now time.Time) (dropped []string, er
 	if err == nil && len(old) > 0 {
 		err = pgx.BeginFunc(ctx, t.pool, func(tx pgx.Tx) error { return t.drop(ctx, tx, old) })
 	}
-	var told *pgconn.PgError
-	const lockNotAvailable = "55P03"
 	switch {
-	case errors.Is(err, ErrRead), errors.As(err, &told) && told.Code == lockNotAvailable:
+	case errors.Is(err, ErrRead), lockNotAvailable(err):
 		return nil, ErrRead
 	case err != nil:
 		return nil, fmt.Errorf("dropping months of the history of source %q: %w", t.source.Name, err)
@@ -45,6 +43,12 @@ func (t *Table) Retain(ctx context.Context, now time.Time) (dropped []string, er
 		dropped = append(dropped, t.source.Name+s.suffix)
 	}
 	return dropped, nil
+}
+
+// lockNotAvailable says that a statement waited for a lock as long as it may.
+func lockNotAvailable(err error) bool {
+	var told *pgconn.PgError
+	return errors.As(err, &told) && told.Code == "55P03"
 }
 
 // before lists the partitions of what is wholly before a time, oldest first.

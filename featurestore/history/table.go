@@ -160,6 +160,32 @@ func spanOf(us int64) span {
 	return span{suffix: m.Format(monthLayout), from: m, to: m.AddDate(0, 1, 0)}
 }
 
+// spans are those into which some events fall.
+type spans struct {
+	list     []span
+	from, to int64 // of the last event
+}
+
+// add adds that of an event time.
+func (s *spans) add(us int64) {
+	if s.from <= us && us < s.to {
+		return
+	}
+	of := spanOf(us)
+	s.from, s.to = of.from.UnixMicro(), of.to.UnixMicro()
+	if !slices.ContainsFunc(s.list, func(other span) bool { return other.suffix == of.suffix }) {
+		s.list = append(s.list, of)
+	}
+}
+
+func spansOf(events []featurestore.Event) []span {
+	var s spans
+	for i := range events {
+		s.add(events[i].Time)
+	}
+	return s.list
+}
+
 // bounds are those of the partition in SQL.
 func (s span) bounds() string {
 	const layout = "'2006-01-02+00'"
@@ -174,25 +200,35 @@ func (s span) bounds() string {
 }
 
 // makePartition makes the partition of a span when it is not there, with its indexes or, for
-// history that is far behind, without.
+// history that is far behind and for files, without.
+//
+// A table that is made and then attached takes no lock for which anybody waits who reads or
+// writes the others. CREATE TABLE … PARTITION OF would wait for all of them, and hold up all
+// who come after it.
 func (t *Table) makePartition(ctx context.Context, s span, indexed bool) error {
 	table := t.source.Name + s.suffix
-	statements := []string{fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s PARTITION OF %s FOR VALUES %s", t.qualified(table), t.name(), s.bounds())}
+	statements := []string{
+		fmt.Sprintf("CREATE TABLE %s (LIKE %s INCLUDING ALL)", t.qualified(table), t.name()),
+		fmt.Sprintf("ALTER TABLE %s ATTACH PARTITION %s FOR VALUES %s", t.name(), t.qualified(table), s.bounds()),
+	}
 	for _, ix := range t.indexesOf(table) {
 		if indexed {
 			statements = append(statements, t.makeStatement(ix, table, ""))
 		}
-	}
-	if !indexed {
-		t.setBare(true)
 	}
 	return pgx.BeginFunc(ctx, t.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtext($1))", "onehop history "+t.namespace); err != nil {
 			return fmt.Errorf("locking: %w", err)
 		}
 		var there bool
-		if err := tx.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", t.qualified(table)).Scan(&there); err != nil || there {
-			return err // its indexes are there, or will be made
+		if err := tx.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", t.qualified(table)).Scan(&there); err != nil {
+			return err
+		}
+		if there || !indexed {
+			t.setBare(true) // one that somebody else made, an import that failed perhaps, may be so too
+		}
+		if there {
+			return nil // its indexes are there, or will be made
 		}
 		for _, statement := range statements {
 			if _, err := tx.Exec(ctx, statement); err != nil {

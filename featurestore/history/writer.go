@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"sync"
 	"time"
@@ -82,7 +83,7 @@ func (w *Writer) Process(ctx context.Context, batch ingest.Batch, behind int64) 
 }
 
 func (w *Writer) try(ctx context.Context, batch ingest.Batch, behind int64) error {
-	if err := w.table.ensurePartitions(ctx, batch.Events, behind <= farBehind); err != nil {
+	if err := w.table.ensurePartitions(ctx, spansOf(batch.Events), behind <= farBehind); err != nil {
 		return err
 	}
 	return pgx.BeginFunc(ctx, w.table.pool, func(tx pgx.Tx) error { return w.copy(ctx, tx, batch) })
@@ -113,37 +114,26 @@ func (w *Writer) copy(ctx context.Context, tx pgx.Tx, batch ingest.Batch) error 
 	return w.copyEvents(ctx, tx.Conn(), events)
 }
 
-// Sync waits until what was written is on Postgres's disk. Who can bring it again when it is
-// lost need not.
-func (w *Writer) Sync(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, w.table.patience)
-	defer cancel()
-	// A commit that waits for the disk waits for all before it.
-	const statement = `UPDATE onehop.offsets SET next = next WHERE namespace = $1 AND source = $2 AND topic_id = $3 AND partition = $4 AND next = $5`
-	tag, err := w.table.pool.Exec(ctx, statement, w.table.namespace, w.table.source.Name, [16]byte(w.id.Topic), w.id.Partition, w.next)
-	switch {
-	case err != nil:
-		return fmt.Errorf("waiting for Postgres's disk: %w", err)
-	case tag.RowsAffected() == 0:
-		return fmt.Errorf("history: the offset is no longer %d: %w", w.next, ingest.ErrLost)
-	}
-	return nil
-}
-
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
-// copyEvents copies events by COPY, and lets the connection's tracer see it.
+// copyEvents copies events.
 func (w *Writer) copyEvents(ctx context.Context, conn *pgx.Conn, events []featurestore.Event) error {
-	tracer, traced := conn.Config().Tracer.(pgx.CopyFromTracer)
-	if traced {
-		ctx = tracer.TraceCopyFromStart(ctx, conn, pgx.TraceCopyFromStartData{TableName: w.table.identifier(), ColumnNames: w.table.columns})
-	}
 	data := newCopyReader(w.id.Topic, len(w.table.columns), events, w.buffer)
-	tag, err := conn.PgConn().CopyFrom(ctx, data, w.table.copy)
+	err := w.table.copyFrom(ctx, conn, data)
 	w.buffer = nil
 	if err == nil { // else somebody may be reading data still
 		w.buffer = data.buffer
 	}
+	return err
+}
+
+// copyFrom brings rows to the table by COPY, and lets the connection's tracer see it.
+func (t *Table) copyFrom(ctx context.Context, conn *pgx.Conn, data io.Reader) error {
+	tracer, traced := conn.Config().Tracer.(pgx.CopyFromTracer)
+	if traced {
+		ctx = tracer.TraceCopyFromStart(ctx, conn, pgx.TraceCopyFromStartData{TableName: t.identifier(), ColumnNames: t.columns})
+	}
+	tag, err := conn.PgConn().CopyFrom(ctx, data, t.copy)
 	if traced {
 		tracer.TraceCopyFromEnd(ctx, conn, pgx.TraceCopyFromEndData{CommandTag: tag, Err: err})
 	}
@@ -166,20 +156,14 @@ func (m *made) forget() {
 	m.suffix = nil
 }
 
-// ensurePartitions makes the partitions that events fall into.
-func (t *Table) ensurePartitions(ctx context.Context, events []featurestore.Event, indexed bool) error {
+// ensurePartitions makes the partitions of spans that are not there.
+func (t *Table) ensurePartitions(ctx context.Context, spans []span, indexed bool) error {
 	t.made.mu.Lock()
 	defer t.made.mu.Unlock()
 	if t.made.suffix == nil {
 		t.made.suffix = map[string]bool{}
 	}
-	var from, to int64 // those of the last event
-	for i := range events {
-		if at := events[i].Time; from <= at && at < to {
-			continue
-		}
-		s := spanOf(events[i].Time)
-		from, to = s.from.UnixMicro(), s.to.UnixMicro()
+	for _, s := range spans {
 		if t.made.suffix[s.suffix] {
 			continue
 		}

@@ -38,11 +38,22 @@ type Forgetter struct {
 }
 
 // Source forgets an entity's events of one source that history has now, and fills in the
-// counts of the record d. It fails with [featurestore.Unavailable] when ingest does
+// counts of the record d, which is written down when it begins and when it ends. It fails with [featurestore.Unavailable] when ingest does
 // not get as far as history within the time to wait; nothing is deleted from history then, and a
 // further run does the rest.
-func (f *Forgetter) Source(ctx context.Context, source *featurestore.Source, entity *featurestore.Entity, key []featurestore.Value, d *history.Deletion) error {
+func (f *Forgetter) Source(ctx context.Context, source *featurestore.Source, entity *featurestore.Entity, key []featurestore.Value, d *history.Deletion) (err error) {
 	newest := f.Catalogs[len(f.Catalogs)-1]
+	if !f.DryRun {
+		d.Source = source.Name
+		if err := d.Begin(ctx, f.Pool, newest.Namespace); err != nil {
+			return err
+		}
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, d.Stopped(ctx, f.Pool))
+			}
+		}()
+	}
 	s, err := history.OpenSnapshot(ctx, f.Pool, newest.Namespace, nil)
 	if err != nil {
 		return err

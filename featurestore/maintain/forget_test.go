@@ -131,7 +131,7 @@ func TestForget(t *testing.T) {
 	}
 	w.right()
 	var records, events int
-	w.check(w.pool.QueryRow(t.Context(), "SELECT count(*), sum(events) FROM onehop.deletions WHERE namespace = $1", w.catalog.Namespace).Scan(&records, &events))
+	w.check(w.pool.QueryRow(t.Context(), "SELECT count(deleted_at), sum(events) FROM onehop.deletions WHERE namespace = $1", w.catalog.Namespace).Scan(&records, &events))
 	if records != 3 || events != 37 {
 		t.Errorf("%d records of %d events", records, events)
 	}
@@ -207,7 +207,7 @@ func TestForgetWaits(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	f.Wait = time.Minute
-	d := &history.Deletion{}
+	d := &history.Deletion{Tombstone: true}
 	if err := f.Source(ctx, &w.catalog.Sources[0], w.catalog.Entity("user"), []featurestore.Value{featurestore.IntValue(7)}, d); err == nil {
 		t.Error("it did not wait")
 	}
@@ -215,5 +215,11 @@ func TestForgetWaits(t *testing.T) {
 	w.check(w.pool.QueryRow(t.Context(), `SELECT count(*) FROM "onehop_`+w.catalog.Namespace+`".orders WHERE f_user_id = 7`).Scan(&events))
 	if events != 5 {
 		t.Errorf("%d events are left in history", events)
+	}
+	// Both are written down, as what was begun and is not done, with how far it got.
+	var begun, done, tombstones int
+	w.check(w.pool.QueryRow(t.Context(), "SELECT count(begun_at), count(deleted_at), count(*) FILTER (WHERE tombstone) FROM onehop.deletions WHERE namespace = $1", w.catalog.Namespace).Scan(&begun, &done, &tombstones))
+	if begun != 2 || done != 0 || tombstones != 1 {
+		t.Errorf("%d deletions were begun, %d with a tombstone, and %d are done", begun, tombstones, done)
 	}
 }

@@ -59,7 +59,7 @@ func (k *Keys) Set(entity *featurestore.Entity, columns []KeyColumn) error {
 		}
 		var err error
 		if k.text, err = entity.AppendKey(k.text, k.join); err != nil {
-			return featurestore.Errorf(featurestore.Invalid, "row %d: %v", row, err)
+			return featurestore.Errorf(featurestore.Invalid, "row %d: %v", row+1, err)
 		}
 		k.ends = append(k.ends, len(k.text))
 	}

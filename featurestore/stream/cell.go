@@ -19,7 +19,7 @@ type Cells struct{ json values }
 func NewCells() *Cells { return &Cells{json: newValues()} }
 
 // Text reads a value from a cell that is not empty: text as it is, bytes in base64, lists as
-// JSON, the others in decimal. The value shares no memory with the cell. Errors continue a
+// JSON, the others in decimal. A text shares the memory of the cell. Errors continue a
 // sentence about the cell.
 func (c *Cells) Text(f *featurestore.Field, cell []byte) (v featurestore.Value, err error) {
 	switch {
@@ -35,6 +35,8 @@ func (c *Cells) Text(f *featurestore.Field, cell []byte) (v featurestore.Value, 
 			return v, errors.New("is not base64, as which bytes are written")
 		}
 		v = featurestore.BytesValue(raw)
+	case f.Type == featurestore.String:
+		v, err = stringValue(cell)
 	default:
 		v, err = textValue(cell, f.Type)
 	}

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"math"
 	"strconv"
-	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -71,7 +69,7 @@ func textValue(raw []byte, t featurestore.Type) (featurestore.Value, error) {
 		}
 	case featurestore.Float64:
 		// The digits, signs and exponents of decimals: ParseFloat also takes hexadecimals.
-		if v, err := strconv.ParseFloat(string(raw), 64); err == nil && strings.Trim(string(raw), "0123456789+-.eE") == "" {
+		if v, err := strconv.ParseFloat(string(raw), 64); err == nil && decimal(raw) {
 			return floatValue(v)
 		}
 	case featurestore.Bool:
@@ -84,6 +82,16 @@ func textValue(raw []byte, t featurestore.Type) (featurestore.Value, error) {
 		form = "an int64 without zeros or a plus in front"
 	}
 	return featurestore.Value{}, fmt.Errorf("is %s; %s is needed", shorten(strconv.Quote(string(raw)), 60), form)
+}
+
+// decimal says whether a number is written with digits, signs, a point and an exponent only.
+func decimal(raw []byte) bool {
+	for _, c := range raw {
+		if (c < '0' || c > '9') && c != '+' && c != '-' && c != '.' && c != 'e' && c != 'E' {
+			return false
+		}
+	}
+	return true
 }
 
 var errNUL = errors.New("holds a NUL character, which history cannot keep")
@@ -132,7 +140,7 @@ func textTime(text string, unit featurestore.TimeUnit) (int64, error) {
 	if unit != featurestore.RFC3339 {
 		return 0, fmt.Errorf("is text; the source's event time declares %s", unitName(unit))
 	}
-	t, err := time.Parse(time.RFC3339Nano, text)
+	t, err := featurestore.ParseTime(text)
 	if err != nil {
 		return 0, fmt.Errorf("is %q; a time such as \"2026-01-02T15:04:05Z\" is needed", shorten(text, 60))
 	}

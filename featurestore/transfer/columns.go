@@ -13,13 +13,14 @@ const (
 	eventTime  = "event_time"
 	recordTime = "record_time"
 	deleted    = "deleted"
+	topicID    = "topic_id"
 )
 
 // origin are the columns before those of the fields.
 var origin = []arrow.Field{
 	{Name: eventTime, Type: microseconds},
 	{Name: recordTime, Type: microseconds},
-	{Name: "topic_id", Type: arrow.BinaryTypes.String},
+	{Name: topicID, Type: arrow.BinaryTypes.String},
 	{Name: "kafka_partition", Type: arrow.PrimitiveTypes.Int32},
 	{Name: "kafka_offset", Type: arrow.PrimitiveTypes.Int64},
 	{Name: "event_index", Type: arrow.PrimitiveTypes.Int32},

@@ -23,16 +23,17 @@ type csvRows struct {
 	what    []int
 	fields  []featurestore.Field
 	cells   *stream.Cells
-	cell    []byte
+	origins *origins
+	row     []byte // its cells, one after the other
 }
 
-func openCSV(name string, source *featurestore.Source) (rows, error) {
-	file, err := os.Open(name) //nolint:gosec // the user names it
+func openCSV(f *File) (rows, error) {
+	file, err := os.Open(f.Name)
 	if err != nil {
 		return nil, err
 	}
-	r := &csvRows{file: file, bounded: &bounded{from: file}, fields: source.Fields, cells: stream.NewCells()}
-	if err := r.readHeader(source); err != nil {
+	r := &csvRows{file: file, bounded: &bounded{from: file}, fields: f.source.Fields, cells: stream.NewCells(), origins: f.origins()}
+	if err := r.readHeader(f.source); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	return r, nil
@@ -63,40 +64,47 @@ func (r *csvRows) readHeader(source *featurestore.Source) error {
 func (r *csvRows) next(e *featurestore.Event) error {
 	r.bounded.left = rowBytes
 	row, err := r.rows.Read()
+	if errors.Is(err, csv.ErrFieldCount) {
+		return fmt.Errorf("it has %d fields, and the first line names %d columns", len(row), len(r.header))
+	}
 	if err != nil {
 		return err
 	}
+	r.row = r.row[:0]
 	for i, cell := range row {
-		if err := r.read(e, r.what[i], cell); err != nil {
+		start := len(r.row)
+		r.row = append(r.row, cell...)
+		if err := r.read(e, r.what[i], r.row[start:]); err != nil {
 			return inColumn(r.header[i], err)
 		}
 	}
 	return nil
 }
 
-func (r *csvRows) read(e *featurestore.Event, what int, cell string) (err error) {
+func (r *csvRows) read(e *featurestore.Event, what int, cell []byte) (err error) {
 	switch {
-	case what == isEventTime && cell == "":
+	case what == isEventTime && len(cell) == 0:
 		return errNoTime
-	case cell == "" || what == isIgnored:
+	case len(cell) == 0 || what == isIgnored:
 		return nil
 	case what == isEventTime:
 		e.Time, err = timeOf(cell)
 	case what == isRecordTime:
 		e.RecordTime, err = timeOf(cell)
 	case what == isDeleted:
-		if cell != "false" {
+		if string(cell) != "false" {
 			return errTombstone
 		}
+	case what == isTopic:
+		return r.origins.check(cell)
 	default:
-		r.cell = append(r.cell[:0], cell...)
-		e.Values[what], err = r.cells.Text(&r.fields[what], r.cell)
+		e.Values[what], err = r.cells.Text(&r.fields[what], cell)
 	}
 	return err
 }
 
-func timeOf(cell string) (int64, error) {
-	us, err := table.ParseTime(cell)
+func timeOf(cell []byte) (int64, error) {
+	us, err := table.ParseTime(string(cell))
 	if err != nil {
 		return 0, fmt.Errorf("cannot be read: %w", err)
 	}

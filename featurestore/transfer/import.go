@@ -2,189 +2,146 @@ package transfer
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
-	"os"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/history"
-	"github.com/onehop/onehop/featurestore/ingest"
 )
 
-// File is a file of past events of one source of which every row was found good.
-type File struct {
-	// Name is the file's, Rows how many events it has.
+// Imported is what came of a file.
+type Imported struct {
 	Name string
-	Rows int64
-
-	source *featurestore.Source
-	digest [sha256.Size]byte // of what is in it
-	info   os.FileInfo       // when it was checked
+	// Events is how many the file has, Before how many of them history had before.
+	Events, Before int64
+	// Took is 0 for a file that was there already, which was not read again.
+	Took time.Duration
 }
 
-// Check reads a whole file, by its name's end CSV or Parquet, and finds the first thing that
-// is wrong with it; errors name file, row and column. Rows count from 1, without a header.
-// progress, if not nil, is told of the rows so far.
-func Check(ctx context.Context, source *featurestore.Source, name string, progress func(rows int)) (*File, error) {
-	f := &File{Name: name, source: source}
-	var err error
-	if f.info, f.digest, err = digestOf(name); err != nil {
-		return nil, err
-	}
-	err = f.batches(ctx, 0, newBatch(source), func(batch ingest.Batch) error {
-		f.Rows = batch.To
-		if progress != nil {
-			progress(int(f.Rows))
+// mistakeError is what is wrong with a file, as opposed to Postgres.
+type mistakeError struct{ error }
+
+// Unwrap is for errors.Is and errors.As.
+func (m mistakeError) Unwrap() error { return m.error }
+
+// Import copies the events of files to the table of their source, as those of the partition
+// [history.ImportPartition] of a topic for each file: a row's number is its offset. All files
+// are one transaction. A row that is not good ends it: then what is wrong with the other files
+// is found too. progress, if not nil, is told how many rows of a file are copied.
+func Import(ctx context.Context, namespace string, table *history.Table, files []*File, progress func(f *File, rows int)) ([]Imported, error) {
+	var all []Imported
+	at := 0
+	err := table.Import(ctx, func(tx *history.Import) error {
+		for at = range files {
+			done, err := files[at].copy(ctx, tx, table, namespace, func(rows int) {
+				if progress != nil {
+					progress(files[at], rows)
+				}
+			})
+			if err != nil {
+				return err
+			}
+			all = append(all, done)
 		}
 		return nil
 	})
+	if errors.As(err, &mistakeError{}) {
+		for _, f := range files[at+1:] {
+			_, another := f.Check(ctx, nil)
+			err = errors.Join(err, another)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
-	return f, nil
+	return all, nil
 }
 
-func digestOf(name string) (info os.FileInfo, digest [sha256.Size]byte, err error) {
-	file, err := os.Open(name) //nolint:gosec // the user names it
+// Rows are copied so many at a time, or fewer if they have so many bytes. So many such
+// lots are in memory: one is made while another is copied.
+const (
+	copyRows  = 50_000
+	copyBytes = 8 << 20
+	copyLots  = 3
+)
+
+// copy copies the file after what is there already.
+func (f *File) copy(ctx context.Context, tx *history.Import, table *history.Table, namespace string, progress func(rows int)) (Imported, error) {
+	began := time.Now()
+	topic := f.Topic(namespace)
+	before, whole, err := tx.Open(ctx, topic)
+	done := Imported{Name: f.Name, Events: before, Before: before}
 	if err != nil {
-		return nil, digest, err
+		return done, fmt.Errorf("importing %s: %w", f.Name, err)
 	}
-	defer func() { _ = file.Close() }() // it was only read
-	if info, err = file.Stat(); err != nil {
-		return nil, digest, err
+	if whole {
+		return done, nil
 	}
-	h := sha256.New()
-	if _, err := io.Copy(h, file); err != nil {
-		return nil, digest, fmt.Errorf("reading %s: %w", name, err)
-	}
-	return info, [sha256.Size]byte(h.Sum(nil)), nil
-}
-
-// Topic is the id under which history keeps the file's events: of the namespace, the source
-// and what is in the file, whatever its name. It is no id of a topic of Kafka, whose
-// are random.
-func (f *File) Topic(namespace string) featurestore.TopicID {
-	sum := sha256.Sum256(fmt.Appendf(nil, "onehop import\x00%s\x00%s\x00%x", namespace, f.source.Name, f.digest))
-	id := featurestore.TopicID(sum[:len(featurestore.TopicID{})])
-	id[6], id[8] = id[6]&0x0f|0x80, id[8]&0x3f|0x80 // a UUID of version 8, RFC 9562; random ones are 4
-	return id
-}
-
-// Import copies the file's events to the table of its source, as those of the partition
-// [history.ImportPartition] of a topic of its own: a row's number is its offset. It goes on
-// after what is there already, and says how many events that were, −1 if it does not know. progress, if not nil, is
-// told of all that are there.
-func (f *File) Import(ctx context.Context, namespace string, table *history.Table, progress func(rows int)) (before int64, err error) {
-	if err := f.same(); err != nil {
-		return -1, err
-	}
-	w := table.NewWriter(ingest.PartitionID{Topic: f.Topic(namespace), Partition: history.ImportPartition})
-	before, err = w.Open(ctx, map[int32]ingest.Offsets{history.ImportPartition: {End: f.Rows}})
-	if err != nil {
-		return -1, fmt.Errorf("importing %s: %w", f.Name, err)
+	free, full := make(chan *history.Rows, copyLots), make(chan *history.Rows)
+	for range copyLots {
+		free <- table.NewRows(topic)
 	}
 	group, both := errgroup.WithContext(ctx)
-	batches := make(chan ingest.Batch)
-	group.Go(func() error { // reads the next batch while one is copied
-		defer close(batches)
-		return f.batches(both, before, nil, func(batch ingest.Batch) error {
-			select {
-			case batches <- batch:
-				return nil
-			case <-both.Done():
-				return context.Cause(both)
-			}
-		})
+	group.Go(func() (err error) {
+		defer close(full)
+		done.Events, err = f.pack(both, before, free, full)
+		return err
 	})
 	group.Go(func() error {
-		for batch := range batches {
-			// Of a large file no month gets its indexes row by row.
-			if err := w.Process(both, batch, f.Rows); err != nil {
+		for rows := range full {
+			if err := tx.Copy(both, rows); err != nil {
 				return fmt.Errorf("importing %s: %w", f.Name, err)
 			}
-			if progress != nil {
-				progress(int(batch.To))
-			}
+			before += int64(rows.Len())
+			progress(int(before))
+			rows.Reset()
+			free <- rows // there is room for all
 		}
 		return nil
 	})
 	if err := group.Wait(); err != nil {
-		return before, err
+		return done, err
 	}
-	if err := w.Sync(ctx); err != nil {
-		return before, fmt.Errorf("importing %s: %w", f.Name, err)
+	if err := tx.Close(ctx, topic, done.Events); err != nil {
+		return done, fmt.Errorf("importing %s: %w", f.Name, err)
 	}
-	return before, f.same()
+	done.Took = time.Since(began)
+	return done, f.same()
 }
 
-// same finds out whether the file changed since it was checked.
-func (f *File) same() error {
-	info, err := os.Stat(f.Name)
-	if err != nil {
-		return err
-	}
-	if info.Size() != f.info.Size() || !info.ModTime().Equal(f.info.ModTime()) {
-		return fmt.Errorf("%s changed since it was checked: import files that nobody writes to", f.Name)
-	}
-	return nil
-}
-
-// importRows is how many rows are copied at a time, or fewer if they have so many bytes.
-const (
-	importRows  = 50_000
-	importBytes = 8 << 20
-)
-
-// batches reads the rows of the file from one on. With again, all batches are in its memory,
-// and yield keeps nothing of them.
-func (f *File) batches(ctx context.Context, from int64, again *batch, yield func(batch ingest.Batch) error) (err error) {
-	rows, err := open(ctx, f.Name, f.source)
-	if err != nil {
-		return fmt.Errorf("%s: %w", f.Name, err)
-	}
-	defer func() { err = errors.Join(err, rows.close()) }()
-	b := again
-	if again == nil {
-		b = newBatch(f.source)
-	}
-	n := int64(0)
-	for {
-		e := b.event()
-		err := rows.next(e)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err == nil {
-			err = b.check(e)
-		}
-		if err != nil {
-			return fmt.Errorf("%s, row %d: %w", f.Name, n+1, err)
-		}
-		e.Offset, e.Partition = n, history.ImportPartition
-		if n++; n <= from {
-			continue
-		}
-		if b.add(); len(b.events) < importRows && b.bytes < importBytes {
-			continue
-		}
-		if ctx.Err() != nil {
+// pack makes lots of the events after those that are there.
+func (f *File) pack(ctx context.Context, before int64, free <-chan *history.Rows, full chan<- *history.Rows) (events int64, err error) {
+	rows := <-free
+	send := func() error {
+		select {
+		case full <- rows:
+		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		if err := yield(ingest.Batch{From: n - int64(len(b.events)), To: n, Events: b.events}); err != nil {
-			return err
-		}
-		if again == nil {
-			b = newBatch(f.source)
-		} else {
-			b.reset()
+		select {
+		case rows = <-free:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 	}
-	if len(b.events) == 0 {
-		return nil
+	events, err = f.each(ctx, func(e *featurestore.Event) error {
+		if e.Offset < before {
+			return nil
+		}
+		if rows.Add(e); rows.Len() < copyRows && rows.Bytes() < copyBytes {
+			return nil
+		}
+		return send()
+	})
+	switch {
+	case err != nil && ctx.Err() == nil:
+		return events, mistakeError{err}
+	case err != nil || rows.Len() == 0:
+		return events, err
 	}
-	return yield(ingest.Batch{From: n - int64(len(b.events)), To: n, Events: b.events})
+	return events, send()
 }

@@ -1,9 +1,7 @@
 package transfer_test
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,18 +28,26 @@ func write(t *testing.T, name, text string) string {
 	return path
 }
 
+// opened opens a file of the source's events.
+func opened(t *testing.T, name string) *transfer.File {
+	t.Helper()
+	f, err := transfer.Open(source(), name, map[string]bool{"0f01" + strings.Repeat("0", 28): true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
 // load imports a file, and says how many of its events were there.
 func (s *store) load(name string) int64 {
 	s.t.Helper()
-	f, err := transfer.Check(s.t.Context(), source(), name, nil)
+	done, err := transfer.Import(s.t.Context(), s.namespace, s.table, []*transfer.File{opened(s.t, name)}, nil)
 	s.check(err)
-	before, err := f.Import(s.t.Context(), s.namespace, s.table, nil)
-	s.check(err)
-	return before
+	return done[0].Before
 }
 
 const past = "\ufeff" + `record_time,id,f,s,event_time,b,ok,list,ints,f_deleted
-2024-01-01T00:00:05Z,1,0.5,é,2024-01-01T00:00:00Z,AP8=,true,"[""a,"",""\""b""]","[1,-2]",no
+2024-01-01t00:00:05z,1,0.5,é,2024-01-01T00:00:00Z,AP8=,true,"[""a,"",""\""b""]","[1,-2]",no
 ,2,,,2024-02-01T01:00:00.000001+01:00,,,,[],
 `
 
@@ -78,8 +84,7 @@ func TestImportOfCSV(t *testing.T) {
 	if before := s.load(write(t, "again.csv", past)); before != 2 || s.count() != 2 {
 		t.Errorf("%d events were there, %d are", before, s.count())
 	}
-	f, err := transfer.Check(t.Context(), source(), name, nil)
-	if s.check(err); f.Topic("other") == f.Topic(s.namespace) || f.Topic(s.namespace) != topics[0] {
+	if f := opened(t, name); f.Topic("other") == f.Topic(s.namespace) || f.Topic(s.namespace) != topics[0] {
 		t.Error("the topic is not of namespace and file")
 	}
 	// One byte more is another file.
@@ -108,93 +113,20 @@ func TestImportOfAnExport(t *testing.T) {
 	}
 }
 
-// TestImportGoesOn: one that is interrupted leaves what it has, and the next adds the rest.
-func TestImportGoesOn(t *testing.T) {
-	s := newStore(t)
-	var b strings.Builder
-	b.WriteString("id,event_time\n")
-	const n = 130_000
-	for i := range n {
-		fmt.Fprintf(&b, "%d,2024-0%d-01T00:00:00Z\n", i, 1+i%3)
-	}
-	name := write(t, "many.csv", b.String())
-	f, err := transfer.Check(t.Context(), source(), name, nil)
-	if s.check(err); f.Rows != n {
-		t.Fatal(f.Rows)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	if _, err := f.Import(ctx, s.namespace, s.table, func(rows int) {
-		if rows >= 40_000 {
-			cancel()
-		}
-	}); !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
-	}
-	there := s.count()
-	if there < 40_000 || there >= n {
-		t.Fatalf("%d events are there after an interruption", there)
-	}
-	if before := s.load(name); int(before) != there || s.count() != n {
-		t.Errorf("%d events were there, not %d; now there are %d", before, there, s.count())
-	}
-	var distinct, right int
-	s.check(s.pool.QueryRow(t.Context(), "SELECT count(DISTINCT f_id), count(*) FILTER (WHERE f_id = kafka_offset AND kafka_partition = -1) FROM onehop_"+s.namespace+".events").Scan(&distinct, &right))
-	if distinct != n || right != n {
-		t.Errorf("%d different events, %d in their places", distinct, right)
-	}
-	s.check(s.table.IndexAll(t.Context()))
-	if done, err := s.table.Indexed(t.Context()); err != nil || !done {
-		t.Errorf("indexed: %v, %v", done, err)
-	}
-}
-
-// TestImportsAreOnTheDisk when they are done: nobody would bring them again after a crash of
-// Postgres, as ingest does what it copied.
-func TestImportsAreOnTheDisk(t *testing.T) {
-	s := newStore(t)
-	var b strings.Builder
-	b.WriteString("id,event_time\n")
-	for i := range 20_000 { // some MiB of the write-ahead log
-		fmt.Fprintf(&b, "%d,2024-01-01T00:00:00Z\n", i)
-	}
-	f, err := transfer.Check(t.Context(), source(), write(t, "many.csv", b.String()), nil)
-	s.check(err)
-	var copied string // where the log ends when all is copied
-	_, err = f.Import(t.Context(), s.namespace, s.table, func(int) {
-		s.check(s.pool.QueryRow(t.Context(), "SELECT pg_current_wal_insert_lsn()::text").Scan(&copied))
-	})
-	s.check(err)
-	var pending int
-	s.check(s.pool.QueryRow(t.Context(), "SELECT ($1::text::pg_lsn - pg_current_wal_flush_lsn())::bigint", copied).Scan(&pending))
-	if copied == "" || pending > 0 {
-		t.Errorf("%d bytes of the log are not on the disk", pending)
-	}
-}
-
-// TestFilesThatChange after they were checked are not imported.
-func TestFilesThatChange(t *testing.T) {
-	s := newStore(t)
-	name := write(t, "past.csv", past)
-	f, err := transfer.Check(t.Context(), source(), name, nil)
-	s.check(err)
-	s.check(os.WriteFile(name, []byte(past+"\n"), 0o600))
-	if _, err := f.Import(t.Context(), s.namespace, s.table, nil); err == nil || !strings.Contains(err.Error(), "past.csv changed since it was checked") || s.count() != 0 {
-		t.Errorf("%v, %d events", err, s.count())
-	}
-}
-
 func TestMistakesInCSV(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                                                             "it is empty: the first line",
-		"id\n1\n":                                                      `there is no column "event_time"`,
-		"event_time\n":                                                 `there is no column "id", and the field is required`,
-		"id,event_time,id\n":                                           `there are two columns "id"`,
-		"id,event_time,x\n":                                            `column "x" is no field of source "events": rename it, or leave it out; its columns are event_time, record_time, id, f, s, b, ok, list, ints, f_deleted`,
-		"id,event_time\n,T\n":                                          `row 1: column "id" has no value, and the field is required`,
-		"id,event_time\n1,\n":                                          `row 1: column "event_time" has no value`,
-		"id,event_time\n1,T\nx,T":                                      `row 2: column "id" is "x"; int64 as text is needed`,
-		"id,event_time\n007,T":                                         `column "id" is "007"`,
-		"id,event_time\n1,T,2\n":                                       "wrong number of fields",
+		"":                             "it is empty: the first line",
+		"id\n1\n":                      `there is no column "event_time"`,
+		"event_time\n":                 `there is no column "id", and the field is required`,
+		"id,event_time,id\n":           `there are two columns "id"`,
+		"id,event_time,x\n":            `column "x" is no field of source "events": rename it, or leave it out; its columns are event_time, record_time, id, f, s, b, ok, list, ints, f_deleted`,
+		"id,event_time\n,T\n":          `row 1: column "id" has no value, and the field is required`,
+		"id,event_time\n1,\n":          `row 1: column "event_time" has no value`,
+		"id,event_time\n1,T\nx,T":      `row 2: column "id" is "x"; int64 as text is needed`,
+		"id,event_time\n007,T":         `column "id" is "007"`,
+		"id,event_time\n1,T,2\n":       `past.csv, row 1: it has 3 fields, and the first line names 2 columns`,
+		"id,event_time,f\n1,T,\n2,T\n": `past.csv, row 2: it has 2 fields, and the first line names 3 columns`,
+		"id,event_time,topic_id\n1,T,\n2,T,0f00\n3,T,0f010000-0000-0000-0000-000000000000": `row 3: column "topic_id" is 0f010000-0000-0000-0000-000000000000, of which history has the events`,
 		"id,event_time\n1,\"T\n":                                       `row 1: `,
 		"id,event_time,f\n1,T,NaN":                                     `row 1: column "f" is "NaN"; float64 as text is needed`,
 		"id,event_time,f\n1,T,1e999":                                   `column "f" is "1e999"`,
@@ -216,12 +148,12 @@ func TestMistakesInCSV(t *testing.T) {
 		"id,event_time,f_deleted\n1,T,\"" + strings.Repeat("x\n", 2e7): "row 1: it has more than 16 MiB: is a quote not closed?",
 	} {
 		name := write(t, "past.csv", strings.ReplaceAll(text, ",T", ",2024-01-01T00:00:00Z"))
-		if _, err := transfer.Check(t.Context(), source(), name, nil); err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), name) {
+		if _, err := opened(t, name).Check(t.Context(), nil); err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), name) {
 			t.Errorf("%.60q: %v, want %q", text, err, want)
 		}
 	}
 	for _, name := range []string{"a.txt", "a", "a.arrow"} {
-		if _, err := transfer.Check(t.Context(), source(), write(t, name, past), nil); err == nil || !strings.Contains(err.Error(), name+": the format is told by the extension: .csv or .parquet") {
+		if _, err := opened(t, write(t, name, past)).Check(t.Context(), nil); err == nil || !strings.Contains(err.Error(), name+": the format is told by the extension: .csv or .parquet") {
 			t.Error(err)
 		}
 	}
@@ -295,10 +227,11 @@ func TestMistakesInParquet(t *testing.T) {
 		{`[{` + when + `, "id": 1, "list": ["a\u0000"]}]`, []arrow.Field{at, id, column("list", arrow.ListOf(arrow.BinaryTypes.String))}, `row 1: column "list" element 1 holds a NUL character`},
 		{`[{` + when + `, "id": 1, "list": [null]}]`, []arrow.Field{at, id, column("list", arrow.ListOf(arrow.BinaryTypes.String))}, `row 1: column "list" has null as element 1`},
 		{`[{` + when + `, "id": 1, "s": ""}]`, []arrow.Field{at, id, column("s", arrow.BinaryTypes.String)}, `row 1: column "s" is part of an entity's key and has 0 bytes`},
+		{`[{` + when + `, "id": 1}, {` + when + `, "id": 1, "topic_id": "0f010000000000000000000000000000"}]`, []arrow.Field{at, id, column("topic_id", arrow.BinaryTypes.String)}, `row 2: column "topic_id" is 0f010000000000000000000000000000, of which`},
 		{`[{` + when + `, "id": 1, "deleted": true}]`, []arrow.Field{at, id, column("deleted", arrow.FixedWidthTypes.Boolean)}, `row 1: column "deleted" is true`},
 	} {
 		name := parquetOf(t, c.rows, c.fields...)
-		if _, err := transfer.Check(t.Context(), source(), name, nil); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), name) {
+		if _, err := opened(t, name).Check(t.Context(), nil); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v, want %q", c.rows, err, c.want)
 		}
 	}

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,18 +15,18 @@ import (
 // rows reads the rows of a file in one format.
 type rows interface {
 	// next reads a row into an event whose values are null; io.EOF is the end. Values
-	// share no memory with what it reads. Errors name the column.
+	// are good until the next row. Errors name the column.
 	next(e *featurestore.Event) error
 	close() error
 }
 
 // open opens a file of a source's events.
-func open(ctx context.Context, name string, source *featurestore.Source) (rows, error) {
-	switch strings.ToLower(filepath.Ext(name)) {
+func open(ctx context.Context, f *File) (rows, error) {
+	switch strings.ToLower(filepath.Ext(f.Name)) {
 	case ".csv":
-		return openCSV(name, source)
+		return openCSV(f)
 	case ".parquet":
-		return openParquet(ctx, name, source)
+		return openParquet(ctx, f)
 	default:
 		return nil, errors.New("the format is told by the extension: .csv or .parquet")
 	}
@@ -36,6 +37,7 @@ const (
 	isEventTime = -1 - iota
 	isRecordTime
 	isDeleted
+	isTopic
 	isIgnored
 )
 
@@ -56,6 +58,8 @@ func layoutOf(source *featurestore.Source, header []string) ([]int, error) {
 			what[i] = isRecordTime
 		case name == deleted:
 			what[i] = isDeleted
+		case name == topicID:
+			what[i] = isTopic
 		case ofOrigin(name): // of an export
 			what[i] = isIgnored
 		default:
@@ -76,6 +80,25 @@ func layoutOf(source *featurestore.Source, header []string) ([]int, error) {
 
 // inColumn says which column an error is about; err continues the sentence.
 func inColumn(name string, err error) error { return fmt.Errorf("column %q %w", name, err) }
+
+// origins refuses rows that are in history already, as those of an export of the very source.
+type origins struct {
+	source string
+	known  map[string]bool
+	last   []byte // a topic that is not known: most rows have that of the row before
+}
+
+// check checks the topic of a row.
+func (o *origins) check(topic []byte) error {
+	if len(o.last) > 0 && bytes.Equal(topic, o.last) {
+		return nil
+	}
+	if o.known[strings.ReplaceAll(strings.ToLower(string(topic)), "-", "")] {
+		return fmt.Errorf("is %s, of which history has the events: the file is an export of source %q itself", topic, o.source)
+	}
+	o.last = append(o.last[:0], topic...)
+	return nil
+}
 
 var (
 	errTombstone = errors.New("is true: it is a tombstone, and those are not imported; leave it out, and the events before it of its entity")

@@ -17,21 +17,22 @@ import (
 
 // parquetRows reads Parquet.
 type parquetRows struct {
-	file   *files.Reader
-	what   []int
-	fields []featurestore.Field
-	cells  *stream.Cells
-	read   []table.CellReader // of the columns of the batch
-	at, n  int                // the row of the batch, and how many it has
+	file    *files.Reader
+	what    []int
+	fields  []featurestore.Field
+	cells   *stream.Cells
+	origins *origins
+	read    []table.CellReader // of the columns of the batch
+	at, n   int                // the row of the batch, and how many it has
 }
 
-func openParquet(ctx context.Context, name string, source *featurestore.Source) (rows, error) {
-	file, err := files.Open(ctx, name, nil, nil)
+func openParquet(ctx context.Context, f *File) (rows, error) {
+	file, err := files.Open(ctx, f.Name, nil, nil)
 	if err != nil {
 		return nil, err
 	}
-	r := &parquetRows{file: file, fields: source.Fields, cells: stream.NewCells()}
-	if err := r.readHeader(source); err != nil {
+	r := &parquetRows{file: file, fields: f.source.Fields, cells: stream.NewCells(), origins: f.origins()}
+	if err := r.readHeader(f.source); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	return r, nil
@@ -96,8 +97,10 @@ func (r *parquetRows) cell(e *featurestore.Event, what int, read table.CellReade
 		if v.Bool() {
 			return errTombstone
 		}
+	case what == isTopic:
+		return r.origins.check(v.Bytes)
 	default:
-		e.Values[what] = v.Clone()
+		e.Values[what] = v
 		return r.cells.Check(&r.fields[what], &v)
 	}
 	return nil
@@ -137,6 +140,8 @@ func (r *parquetRows) readerOf(what int, col arrow.Array) (read table.CellReader
 		return table.TimeCells(col)
 	case isDeleted:
 		return table.Cells(featurestore.Bool, col)
+	case isTopic:
+		return table.Cells(featurestore.String, col)
 	default:
 		return table.Cells(r.fields[what].Type, col)
 	}

@@ -206,20 +206,27 @@ func (d *deletion) source(ctx context.Context, source *featurestore.Source, valu
 	if record.KafkaUntil, err = d.keptUntil(ctx, source); err != nil {
 		return nil, err
 	}
-	if record.Tombstone = source.Deletes; record.Tombstone && !d.forgetter.DryRun {
-		if err := d.tombstone(ctx, source); err != nil {
+	switch {
+	case d.forgetter.DryRun:
+		record.Tombstone = source.Deletes
+	case source.Deletes:
+		if err := record.Begin(ctx, d.pool, d.catalog.Namespace); err != nil {
 			return nil, err
+		}
+		if err := d.tombstone(ctx, source, record); err != nil {
+			return nil, errors.Join(err, record.Stopped(ctx, d.pool))
 		}
 	}
 	return record, d.forgetter.Source(ctx, source, d.entity, values, record)
 }
 
 // tombstone writes a tombstone, and waits until history has it.
-func (d *deletion) tombstone(ctx context.Context, source *featurestore.Source) error {
+func (d *deletion) tombstone(ctx context.Context, source *featurestore.Source, record *history.Deletion) error {
 	place, err := stream.NewProducer(d.kafka).Tombstone(ctx, source.Topic, d.key)
 	if err != nil {
 		return err
 	}
+	record.Tombstone = true
 	topic, _, err := stream.Logs(ctx, d.kafka, source.Topic)
 	if err != nil {
 		return err

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
+	"io"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -32,8 +32,8 @@ zone. Of CSV, an empty cell is null, bytes are base64 and lists JSON. What oneho
 
 Rows in Redis do not get these events: a view is filled from Kafka only.
 
-All files are checked first, by the rules by which records are accepted, and nothing is imported when a row is not good. The same file
-adds nothing the second time, whatever its name; one that was interrupted goes on where it was.
+Rows are checked by the rules by which records are accepted, and nothing of any file is imported when a row is not good or the command is
+stopped. The same file adds nothing the second time, whatever its name.
 
 Example:
 
@@ -67,104 +67,128 @@ func (c *importCommand) Run(ctx context.Context, s Streams) error {
 	if source.Name == featurestore.ServedSource {
 		return errors.New("the serving log takes no imports: it is what was served, and nothing else")
 	}
-	files, err := c.check(ctx, s, source)
+	known, err := topicsOf(ctx, pool, c.Namespace, source.Name)
 	if err != nil {
 		return err
 	}
-	for _, f := range files {
-		if err := refuseOwn(ctx, pool, c.Namespace, source.Name, f.Name); err != nil {
-			return errors.Join(err, errors.New("nothing was imported"))
-		}
+	files, err := c.files(source, known)
+	if err != nil {
+		return err
 	}
-	summaries := make([]*importSummary, 0, len(files))
-	if !c.OnlyCheck {
-		if summaries, err = c.all(ctx, s, pool, catalog, source, files); err != nil {
-			return err
-		}
+	if c.OnlyCheck {
+		return c.check(ctx, s, files)
+	}
+	summaries, err := c.all(ctx, s, pool, catalog, source, files)
+	if err != nil {
+		return err
 	}
 	if c.JSON {
 		return writeJSON(s.Out, summaries)
 	}
 	for _, f := range summaries {
+		if f.Before > 0 && f.Events == f.Before {
+			fmt.Fprintf(s.Err, "%s: it is in history already, with %d events\n", f.File, f.Events)
+			continue
+		}
 		fmt.Fprintf(s.Err, "%s: %d events imported in %.1f s", f.File, f.Events-f.Before, f.Seconds)
 		if f.Before > 0 {
 			fmt.Fprintf(s.Err, "; %d were imported before", f.Before)
 		}
 		fmt.Fprintln(s.Err)
 	}
-	if !c.OnlyCheck {
-		fmt.Fprintln(s.Err, "Training sets have these events. Rows in Redis do not: they are folded from Kafka.")
-	}
+	fmt.Fprintln(s.Err, "Training sets have these events. Rows in Redis do not: they are folded from Kafka.")
 	return nil
 }
 
-// check reads all files and finds everything that is wrong with them: the first thing of each.
-func (c *importCommand) check(ctx context.Context, s Streams, source *featurestore.Source) ([]*transfer.File, error) {
+// errNothing is beside what went wrong.
+var errNothing = errors.New("nothing was imported")
+
+// files opens all files.
+func (c *importCommand) files(source *featurestore.Source, known map[string]bool) ([]*transfer.File, error) {
 	var files []*transfer.File
 	var problems []error
 	for _, name := range c.Files {
-		report, finish := progress(s.Err, "checking "+name, 0)
-		f, err := transfer.Check(ctx, source, name, report)
-		finish()
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
+		f, err := transfer.Open(source, name, known)
 		if err != nil {
 			problems = append(problems, err)
 			continue
 		}
-		if c.OnlyCheck {
-			fmt.Fprintf(s.Err, "%s: %d events, all good\n", name, f.Rows)
-		}
 		files = append(files, f)
 	}
 	if len(problems) > 0 {
-		return nil, errors.Join(append(problems, errors.New("nothing was imported"))...)
+		return nil, errors.Join(append(problems, errNothing)...)
 	}
 	return files, nil
 }
 
-// all imports files that are good.
-func (c *importCommand) all(ctx context.Context, s Streams, pool *pgxpool.Pool, catalog *featurestore.Catalog, source *featurestore.Source, files []*transfer.File) ([]*importSummary, error) {
+// check reads all files and finds the first thing that is wrong with each.
+func (c *importCommand) check(ctx context.Context, s Streams, files []*transfer.File) error {
+	var problems []error
+	for _, f := range files {
+		report, finish := progress(s.Err, "checking "+f.Name, 0)
+		events, err := f.Check(ctx, report)
+		finish()
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err == nil {
+			fmt.Fprintf(s.Err, "%s: %d events, all good\n", f.Name, events)
+		}
+		problems = append(problems, err)
+	}
+	return errors.Join(problems...)
+}
+
+// all imports the files.
+func (c *importCommand) all(ctx context.Context, s Streams, pool *pgxpool.Pool, catalog *featurestore.Catalog, source *featurestore.Source, files []*transfer.File) ([]importSummary, error) {
 	table, err := history.Open(ctx, pool, c.Namespace, source, catalog.Lookups(source.Name))
 	if err != nil {
 		return nil, err
 	}
 	stay := &patience{pool: pool, log: s.Err}
-	var summaries []*importSummary
-	for _, f := range files {
-		summary, err := c.one(ctx, s, stay, table, f)
-		if err != nil {
-			return nil, err
-		}
-		summaries = append(summaries, summary)
+	var imported []transfer.Imported
+	err = stay.try(ctx, func() error {
+		show := &importProgress{log: s.Err}
+		defer show.finish()
+		imported, err = transfer.Import(ctx, c.Namespace, table, files, show.report)
+		return err
+	})
+	switch {
+	case errors.Is(err, ingest.ErrLost):
+		err = fmt.Errorf("%w; somebody else is importing it: wait for that, and begin again", err)
+	case err != nil && ctx.Err() != nil:
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, errNothing)
+	}
+	summaries := make([]importSummary, len(imported))
+	for i, f := range imported {
+		summaries[i] = importSummary{File: f.Name, Events: f.Events, Before: f.Before, Seconds: f.Took.Seconds()}
 	}
 	return summaries, stay.try(ctx, func() error { return table.IndexAll(ctx) })
 }
 
-func (c *importCommand) one(ctx context.Context, s Streams, stay *patience, table *history.Table, f *transfer.File) (*importSummary, error) {
-	began := time.Now()
-	show, finish := progress(s.Err, "importing "+f.Name, int(f.Rows))
-	defer finish()
-	there := 0
-	report := func(rows int) {
-		there = rows
-		show(rows)
+// importProgress shows how far the import of one file after the other is.
+type importProgress struct {
+	log  io.Writer
+	file *transfer.File
+	show func(done int)
+	end  func()
+}
+
+func (p *importProgress) report(f *transfer.File, rows int) {
+	if f != p.file {
+		p.finish()
+		p.file = f
+		p.show, p.end = progress(p.log, "importing "+f.Name, 0)
 	}
-	summary := &importSummary{File: f.Name, Events: f.Rows, Before: -1}
-	err := stay.try(ctx, func() error {
-		before, err := f.Import(ctx, c.Namespace, table, report)
-		if summary.Before < 0 { // what was there when it began
-			summary.Before = before
-		}
-		return err
-	})
-	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("%w: %d of %d events of %s are in history; import it again, and it goes on there", context.Cause(ctx), there, f.Rows, f.Name)
+	p.show(rows)
+}
+
+func (p *importProgress) finish() {
+	if p.end != nil {
+		p.end()
 	}
-	if errors.Is(err, ingest.ErrLost) {
-		err = fmt.Errorf("somebody else is importing %s; wait for it, and begin again", f.Name)
-	}
-	summary.Seconds = time.Since(began).Seconds()
-	return summary, err
+	p.end = nil
 }

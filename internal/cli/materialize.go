@@ -117,7 +117,8 @@ func (c *materializeCommand) run(ctx context.Context, s Streams) error {
 		defer from.Close()
 	}
 	summary := &materializeSummary{Source: source.Name, DryRun: c.DryRun}
-	err = c.materialize(ctx, s, from, catalog, source, summary)
+	m := &materializing{materializeCommand: c, log: s.Err, from: from, catalog: catalog, source: source, summary: summary}
+	err = m.all(ctx)
 	summary.Seconds = time.Since(began).Seconds()
 	if err != nil {
 		return fmt.Errorf("%d rows written: %w", summary.Rows, err)
@@ -141,51 +142,6 @@ func (c *materializeCommand) rowsFrom(ctx context.Context, definitions *pgxpool.
 		return nil, fmt.Errorf("cannot use the Postgres with the rows: is it running, and does --sql name it? %w", err)
 	}
 	return pool, nil
-}
-
-// materialize writes what is new.
-func (c *materializeCommand) materialize(ctx context.Context, s Streams, from *pgxpool.Pool, catalog *featurestore.Catalog, source *featurestore.Source, summary *materializeSummary) error {
-	options := []kgo.Opt{kgo.SeedBrokers(c.Kafka.Kafka...), kgo.ClientID("onehop-materialize")}
-	reached, writer, err := c.openTopic(ctx, source, options)
-	if err != nil {
-		return err
-	}
-	if writer != nil {
-		defer writer.Close(ctx)
-	}
-	span := c.span(source, reached.Time)
-	if span.After > 0 {
-		summary.After = featurestore.FormatTime(span.After)
-	}
-	summary.Until, summary.Last = featurestore.FormatTime(span.Until), timeOrNone(reached.Time)
-	if c.Since != "" && !c.DryRun {
-		fmt.Fprintf(s.Err, "reading again from %s: rows that were written before are written a second time\n", featurestore.FormatTime(span.After+1))
-	}
-	reading, read := quietProgress(s.Err, "rows of files read")
-	defer read()
-	writing, written := quietProgress(s.Err, "rows")
-	defer written()
-	rows := int64(0)
-	err = materialize.Read(ctx, materialize.Options{Pool: from, Dir: c.Files, Progress: reading}, catalog, source, span, func(row stream.Row) error {
-		rows, summary.Last = rows+1, featurestore.FormatTime(row.Time)
-		writing(int(rows))
-		if writer == nil {
-			return nil
-		}
-		return writer.Write(ctx, row)
-	})
-	if writer == nil {
-		summary.Rows = rows
-		return err
-	}
-	if err == nil {
-		err = writer.Commit(ctx)
-	}
-	summary.Rows = writer.Committed()
-	if err != nil {
-		return err
-	}
-	return writer.Visible(ctx)
 }
 
 // openTopic is how far the rows were written, and what writes more of them; nil in a dry run.
@@ -263,7 +219,7 @@ func moment(flag, text string, now time.Time) (time.Time, error) {
 	if age, err := time.ParseDuration(text); err == nil && age >= 0 {
 		return now.Add(-age), nil
 	}
-	at, err := time.Parse(time.RFC3339Nano, text)
+	at, err := featurestore.ParseTime(text)
 	if err != nil || at.UnixMicro() <= 0 {
 		return at, fmt.Errorf("%s: %q is neither a duration such as 24h nor a time such as 2026-01-02T15:04:05Z", flag, text)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/onehop/onehop/featurestore/training/files"
@@ -52,6 +54,62 @@ func (w *warehouse) topic(t *testing.T, source string) map[string]int {
 		}
 	}
 	return counts
+}
+
+// TestMaterializeOutlivesPostgres: it goes on after what was committed, so that every row is there
+// once, though it was told to read again.
+func TestMaterializeOutlivesPostgres(t *testing.T) {
+	const rows = 300_000
+	w := newWarehouse(t)
+	w.apply(t)
+	w.exec(t, "INSERT INTO WAREHOUSE.profiles SELECT i, 's' || i, now() - interval '1 day' + i * interval '1 ms' FROM generate_series(1, $1::int) i", rows)
+	complaints, done := &buffer{}, make(chan int, 1)
+	go func() {
+		done <- cli.Run(t.Context(), w.args(t, "profiles", "--since", "48h"), cli.Streams{In: strings.NewReader(""), Out: io.Discard, Err: complaints})
+	}()
+	kills := 0
+	for code := -1; code < 0; {
+		select {
+		case code = <-done:
+			if code != 0 || kills == 0 || !strings.Contains(complaints.String(), "Postgres is back; going on") {
+				t.Errorf("exit status %d after %d kills: %s", code, kills, complaints)
+			}
+		case <-time.After(5 * time.Millisecond):
+		}
+		if kills > 0 || w.committed(t, "profiles") == 0 {
+			continue
+		}
+		err := w.pool.QueryRow(t.Context(), `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+			WHERE query LIKE '%' || $1 || '%FROM batch WHERE%ORDER BY%' AND state = 'active' AND pid <> pg_backend_pid()`, w.schema).Scan(&kills)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	once := w.topic(t, "profiles")
+	for value, n := range once {
+		if n != 1 {
+			t.Fatalf("%s is there %d times", value, n)
+		}
+	}
+	if len(once) != rows {
+		t.Errorf("%d rows, not %d", len(once), rows)
+	}
+}
+
+// committed is where the committed records of a source's topic end.
+func (w *warehouse) committed(t *testing.T, source string) (sum int64) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(testenv.Kafka(t)...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	ends, err := kadm.NewClient(client).ListCommittedOffsets(t.Context(), w.flags[1]+"."+source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ends.Each(func(o kadm.ListedOffset) { sum += max(0, o.Offset) })
+	return sum
 }
 
 // TestMaterializeThatIsInterrupted stops runs at random moments, and lets others begin meanwhile:

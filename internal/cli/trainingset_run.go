@@ -109,7 +109,7 @@ func (p *patience) try(ctx context.Context, work func() error) error {
 		if !p.wait(ctx) {
 			return fmt.Errorf("waited %s in vain for Postgres, which went away: %w", patienceFor, err)
 		}
-		fmt.Fprintln(p.log, "Postgres is back; going on where it was")
+		fmt.Fprintln(p.log, "Postgres is back; going on")
 	}
 }
 

@@ -368,7 +368,7 @@ func TestTrainingSetOutlivesPostgres(t *testing.T) {
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Error(diff)
 	}
-	if text := complaints.String(); !strings.Contains(text, "Postgres went away") || !strings.Contains(text, "Postgres is back; going on where it was") {
+	if text := complaints.String(); !strings.Contains(text, "Postgres went away") || !strings.Contains(text, "Postgres is back; going on") {
 		t.Error(text)
 	}
 	if again := s.joined(t, labels, "--service", "both"); again == want {

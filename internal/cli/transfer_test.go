@@ -80,7 +80,7 @@ func TestExportOutlivesPostgres(t *testing.T) {
 		"INSERT INTO "+table+" SELECT event_time, record_time, topic_id, kafka_partition, 500, event_index, deleted, f_user_id, f_country, f_city, 99 FROM "+table+" LIMIT 1",
 		"UPDATE onehop.offsets SET next = 501 WHERE namespace = '"+s.namespace+"'",
 	)
-	if code := <-done; code != 0 || !strings.Contains(complaints.String(), "Postgres is back; going on where it was") {
+	if code := <-done; code != 0 || !strings.Contains(complaints.String(), "Postgres is back; going on") {
 		t.Fatalf("exit status %d: %s", code, complaints)
 	}
 	if n := s.exported(t, "2026-01-01"); n != 4 {
@@ -127,7 +127,7 @@ func TestImport(t *testing.T) {
 	if diff := cmp.Diff(before, joined()); diff != "" {
 		t.Error(diff)
 	}
-	for _, want := range []string{"past.csv: 2 events imported in ", "past.csv: 0 events imported in "} {
+	for _, want := range []string{"past.csv: 2 events imported in ", "past.csv: it is in history already, with 2 events\n"} {
 		code, _, complaints := run(t, importing("past.csv")...)
 		if code != 0 || !strings.Contains(complaints, want) || !strings.Contains(complaints, "Rows in Redis do not: they are folded from Kafka.") {
 			t.Errorf("exit status %d: %s", code, complaints)
@@ -160,7 +160,7 @@ func TestImportsThatAreRefused(t *testing.T) {
 	mustRun(t, s.export()...)
 	s.write(t, "future.csv", strings.Replace(pastOrders, "2025-06-02", "2199-11-20", 1))
 	for name, want := range map[string]string{
-		"lake/day=2026-01-01/part-0.parquet": `is an export of source "orders" itself: its events are in history already`,
+		"lake/day=2026-01-01/part-0.parquet": `row 1: column "topic_id" is 01000000000000000000000000000000, of which history has the events: the file is an export of source "orders" itself`,
 		"future.csv":                         `row 2: column "event_time" is 2199-11-20T00:00:00Z, which is in the future`,
 	} {
 		code, _, complaints := run(t, append([]string{"import", "orders", s.file(name)}, s.flags...)...)
@@ -170,6 +170,35 @@ func TestImportsThatAreRefused(t *testing.T) {
 	}
 	if code, _, complaints := run(t, append([]string{"export", "orders", "--out", "/proc/none"}, s.flags...)...); code != 1 || strings.Contains(complaints, "Postgres") {
 		t.Errorf("a folder that cannot be: exit status %d: %s", code, complaints)
+	}
+}
+
+// TestImportOutlivesPostgres: it begins anew, and what is stopped leaves nothing.
+func TestImportOutlivesPostgres(t *testing.T) {
+	s := newShop(t)
+	s.write(t, "past.csv", pastOrders)
+	importing := append([]string{"import", "orders", s.file("past.csv")}, s.flags...)
+	events := func() (n int) {
+		if err := s.pool.QueryRow(t.Context(), "SELECT count(*) FROM onehop_"+s.namespace+".orders WHERE kafka_partition = -1").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	_, release, stop, done, _, complaints := s.held(t, importing...)
+	stop()
+	code := <-done
+	release()
+	if code == 0 || !strings.Contains(complaints.String(), "nothing was imported") || events() != 0 {
+		t.Errorf("stopped: exit status %d, %d events: %s", code, events(), complaints)
+	}
+	pid, release, stop, done, _, complaints := s.held(t, importing...)
+	defer stop()
+	if _, err := s.pool.Exec(t.Context(), "SELECT pg_terminate_backend($1)", pid); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	if code := <-done; code != 0 || !strings.Contains(complaints.String(), "Postgres is back; going on") || events() != 2 {
+		t.Errorf("exit status %d, %d events: %s", code, events(), complaints)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -289,12 +290,15 @@ func TestOnDemandRequestsThatAreRefused(t *testing.T) {
 	for says, change := range map[string]func(r *onehopv1.GetOnlineFeaturesRequest){
 		`request: field "hour" is missing; feature "m.late" is computed from it`: func(r *onehopv1.GetOnlineFeaturesRequest) { delete(r.Request, "hour") },
 		`request: field "here" must be given as string only`:                     func(r *onehopv1.GetOnlineFeaturesRequest) { r.Request["here"] = &onehopv1.Values{Int64: []int64{1}} },
-		`request: "hour" needs numbers`:                                          func(r *onehopv1.GetOnlineFeaturesRequest) { r.Request["hour"] = &onehopv1.Values{Bool: []bool{true}} },
-		`request: field "k" must be given as int64 only`:                         func(r *onehopv1.GetOnlineFeaturesRequest) { r.Request["k"] = &onehopv1.Values{Double: []float64{1}} },
-		`request: field "k" has 2 values where there are 30 rows`:                func(r *onehopv1.GetOnlineFeaturesRequest) { r.Request["k"] = &onehopv1.Values{Int64: []int64{1, 2}} },
-		`request: "mood" is not asked for`:                                       func(r *onehopv1.GetOnlineFeaturesRequest) { r.Request["mood"] = r.Request["k"] },
-		`on-demand group "m" has no feature "x"`:                                 func(r *onehopv1.GetOnlineFeaturesRequest) { r.FeatureService, r.Features = "", []string{"m.x"} },
-		`entities: join key "item_id" is missing`:                                func(r *onehopv1.GetOnlineFeaturesRequest) { delete(r.Entities, "item_id") },
+		`request: "hour": value 2 is not finite`: func(r *onehopv1.GetOnlineFeaturesRequest) {
+			r.Request["hour"] = &onehopv1.Values{Double: []float64{1, math.NaN()}}
+		},
+		`request: "hour" needs numbers`:                           func(r *onehopv1.GetOnlineFeaturesRequest) { r.Request["hour"] = &onehopv1.Values{Bool: []bool{true}} },
+		`request: field "k" must be given as int64 only`:          func(r *onehopv1.GetOnlineFeaturesRequest) { r.Request["k"] = &onehopv1.Values{Double: []float64{1}} },
+		`request: field "k" has 2 values where there are 30 rows`: func(r *onehopv1.GetOnlineFeaturesRequest) { r.Request["k"] = &onehopv1.Values{Int64: []int64{1, 2}} },
+		`request: "mood" is not asked for`:                        func(r *onehopv1.GetOnlineFeaturesRequest) { r.Request["mood"] = r.Request["k"] },
+		`on-demand group "m" has no feature "x"`:                  func(r *onehopv1.GetOnlineFeaturesRequest) { r.FeatureService, r.Features = "", []string{"m.x"} },
+		`entities: join key "item_id" is missing`:                 func(r *onehopv1.GetOnlineFeaturesRequest) { delete(r.Entities, "item_id") },
 	} {
 		req := newPairs(rand.New(rand.NewPCG(1, 2))).request()
 		change(req)

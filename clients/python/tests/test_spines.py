@@ -42,7 +42,7 @@ def objects(*values: Any) -> Any:
         (frame([1.5, 2, 3]), 'row 1, column "event_time": 1.5 is double; times are'),
         (frame(["2026-01-02T00:00:00Z"] * 2 + ["2026-01-02T00:00:00"]), 'row 3, column "event_time"'),
         (frame(["2026-01-02T00:00:00Z"] * 2 + ["2026-01-02T00:00:00"]), "has no time zone: write it as"),
-        (frame(["2026-01-02T00:00:00Z", "soon", ""]), 'row 2, column "event_time": "soon" is no time'),
+        (frame(["2026-01-02t00:00:00z", "soon", ""]), 'row 2, column "event_time": "soon" is no time'),
         (
             frame([ZONED] * 3, objects(1, 2, "c")),
             "'c' is str; the rows before are int: make",

@@ -7,6 +7,8 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"github.com/onehop/onehop/featurestore"
 )
 
 // microseconds is the type of times in training sets.
@@ -19,7 +21,7 @@ var maxTime = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
 // ParseTime reads RFC 3339 with a zone, in microseconds since 1970 UTC; what is finer is cut
 // off.
 func ParseTime(text string) (int64, error) {
-	t, err := time.Parse(time.RFC3339, text)
+	t, err := featurestore.ParseTime(text)
 	if err == nil {
 		return t.UnixMicro(), nil
 	}

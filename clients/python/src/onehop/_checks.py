@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from onehop._errors import InvalidArgument
 
 MICROSECONDS = pa.timestamp("us", tz="UTC")
-_RFC3339 = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$"
+_RFC3339 = r"^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$"
 _NO_ZONE = (
     "has no time zone, so it may mean many moments: give the zone that it was written in, as by "
     'tz_localize("UTC") in pandas or pyarrow.compute.assume_timezone(column, "UTC")'

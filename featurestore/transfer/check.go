@@ -7,47 +7,6 @@ import (
 	"github.com/onehop/onehop/featurestore"
 )
 
-// batch collects events that are copied together.
-type batch struct {
-	source *featurestore.Source
-	events []featurestore.Event
-	values []featurestore.Value // of the next events
-	slab   []featurestore.Value // the newest of which they are a part
-	bytes  int
-	now    int64 // when it was begun, in microseconds
-}
-
-// reset makes the batch empty, to use its memory again.
-func (b *batch) reset() { b.events, b.values, b.bytes = b.events[:0], b.slab, 0 }
-
-func newBatch(source *featurestore.Source) *batch {
-	return &batch{source: source, events: make([]featurestore.Event, 0, importRows), now: time.Now().UnixMicro()}
-}
-
-// slabEvents is for how many events values are allocated together.
-const slabEvents = 256
-
-// event is the next event, which is in the batch when it is added.
-func (b *batch) event() *featurestore.Event {
-	fields := len(b.source.Fields)
-	if len(b.values) < fields {
-		b.slab = make([]featurestore.Value, slabEvents*fields)
-		b.values = b.slab
-	}
-	clear(b.values[:fields])
-	next := b.events[: len(b.events)+1 : cap(b.events)]
-	e := &next[len(b.events)]
-	*e = featurestore.Event{Values: b.values[:fields:fields]}
-	return e
-}
-
-func (b *batch) add() {
-	e := &b.events[:len(b.events)+1][len(b.events)]
-	b.events = b.events[:len(b.events)+1]
-	b.values = b.values[len(b.source.Fields):]
-	b.bytes += sizeOf(e)
-}
-
 func sizeOf(e *featurestore.Event) int {
 	n := 0
 	for i := range e.Values {
@@ -56,23 +15,29 @@ func sizeOf(e *featurestore.Event) int {
 	return n
 }
 
-// check fills in what is missing and checks the event, as the decoder of records does.
-func (b *batch) check(e *featurestore.Event) error {
-	for i := range b.source.Fields {
-		f := &b.source.Fields[i]
+// checker finds what is wrong with events, as the decoder of records does.
+type checker struct {
+	source *featurestore.Source
+	now    int64 // when it began, in microseconds
+}
+
+// check fills in what is missing and checks the event.
+func (c *checker) check(e *featurestore.Event) error {
+	for i := range c.source.Fields {
+		f := &c.source.Fields[i]
 		if !e.Values[i].IsNull() {
 			continue
 		}
 		if f.Default != nil {
 			e.Values[i] = *f.Default
 		} else if f.Required {
-			return fmt.Errorf("column %q has no value, and the field is required", columnsOf(b.source)[i])
+			return fmt.Errorf("column %q has no value, and the field is required", columnsOf(c.source)[i])
 		}
 	}
 	if n := sizeOf(e); n > featurestore.MaxEventBytes {
 		return fmt.Errorf("it has %d bytes; at most %d are allowed", n, featurestore.MaxEventBytes)
 	}
-	return checkTimes(b.source, e, b.now)
+	return checkTimes(c.source, e, c.now)
 }
 
 // maxTime is the first time, in microseconds, that no event may have: seconds taken for milliseconds come
