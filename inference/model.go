@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 
 	"github.com/onehop/onehop/inference/onnx"
 	"github.com/onehop/onehop/inference/repository"
@@ -21,6 +22,7 @@ type Model struct {
 	session *onnx.Session
 	inputs  []onnx.TensorInfo
 	free    chan *onnx.Batch
+	uses    atomic.Int64 // requests that have it, −1 once it is shut
 }
 
 // Load loads a version, checks it against its model.yaml and runs it once on zeros.
