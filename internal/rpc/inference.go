@@ -15,6 +15,7 @@ import (
 	"github.com/onehop/onehop/featurestore/plan"
 	"github.com/onehop/onehop/inference"
 	"github.com/onehop/onehop/internal/servedlog"
+	"github.com/onehop/onehop/internal/shadow"
 	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
 )
 
@@ -32,6 +33,10 @@ type Inference struct {
 	Answers *Answers
 	// Switches is what SwitchModel changes.
 	Switches Switches
+	// Shadow answers requests once more; nil answers none.
+	Shadow *shadow.Pool
+
+	recent recent
 }
 
 // run runs the model, in a span of its own where there is a tracer.
@@ -80,6 +85,8 @@ func (s *Inference) GetFeaturesAndPredict(ctx context.Context, req *onehopv1.Get
 		return nil, err
 	}
 	res.Variant = picked.Variant
+	s.recent.keep(req, call.read)
+	s.shadow(&picked, call, req)
 	return res, nil
 }
 

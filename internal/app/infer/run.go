@@ -21,6 +21,7 @@ import (
 	"github.com/onehop/onehop/internal/servedlog"
 	"github.com/onehop/onehop/internal/server"
 	"github.com/onehop/onehop/internal/serving"
+	"github.com/onehop/onehop/internal/shadow"
 	"github.com/onehop/onehop/schemas/onehop/v1/onehopv1connect"
 )
 
@@ -103,6 +104,9 @@ func run(ctx context.Context, c Config, base *app.Base, models *inference.Set) e
 		}
 		defer service.Log.Close(ctx) // when the last request is answered
 	}
+	models.Warm = func(hop *inference.Hop) error { return service.Warm(ctx, hop) }
+	service.Shadow = shadow.Start(ctx, base.Metrics, base.Log)
+	defer service.Shadow.Close() // when the last request is answered
 	if err := followSwitches(ctx, c, base, service); err != nil {
 		return err
 	}
