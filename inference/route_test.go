@@ -235,6 +235,11 @@ func TestAfterAStartWhatIsSureIsServed(t *testing.T) {
 	if r := s.route(s.Models(), nil); r.Problem == nil || r.canary != nil || r.standard == nil || r.standard.Number != 1 {
 		t.Errorf("%+v", r)
 	}
+	ab := &traffic.AB{By: "user", Variants: []traffic.Variant{{Name: "a", Version: "1", Percent: 50}, {Name: "b", Version: "9", Percent: 50}}}
+	s.live = map[string]traffic.Live{"ranker": {Traffic: traffic.Traffic{Split: &traffic.Split{AB: ab}}}}
+	if r := s.route(s.Models(), nil); r.Problem == nil || r.by != nil || r.Traffic.Split != nil || r.standard.Number != 2 {
+		t.Errorf("%+v", r)
+	}
 	s.live = map[string]traffic.Live{"ranker": {Traffic: traffic.Traffic{Default: "9"}}}
 	if r := s.route(s.Models(), nil); r.Problem == nil || r.standard != nil {
 		t.Errorf("%+v", r)

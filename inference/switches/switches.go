@@ -170,12 +170,15 @@ func (s *Store) current(ctx context.Context, db querier) (map[string]traffic.Liv
 	return all, nil
 }
 
+// query reads switches with their outcomes, the newest first.
+const query = `SELECT id, model, at, who, reason, action, was, traffic, coalesce((
+		SELECT jsonb_agg(jsonb_build_object('instance', instance, 'at', o.at, 'problem', problem) ORDER BY o.id)
+		FROM onehop.model_switch_outcomes o WHERE o.switch_id = s.id), '[]')
+	FROM onehop.model_switches s WHERE namespace = $1 AND `
+
 // History is the newest switches of a model, or of all when it is empty, newest first, with their outcomes.
 func (s *Store) History(ctx context.Context, model string, limit int) ([]Switch, error) {
-	rows, err := s.pool.Query(ctx, `SELECT id, model, at, who, reason, action, was, traffic, coalesce((
-			SELECT jsonb_agg(jsonb_build_object('instance', instance, 'at', o.at, 'problem', problem) ORDER BY o.id)
-			FROM onehop.model_switch_outcomes o WHERE o.switch_id = s.id), '[]')
-		FROM onehop.model_switches s WHERE namespace = $1 AND (model = $2 OR $2 = '') ORDER BY id DESC LIMIT $3`, s.namespace, model, limit)
+	rows, err := s.pool.Query(ctx, query+"(model = $2 OR $2 = '') ORDER BY id DESC LIMIT $3", s.namespace, model, limit)
 	if err != nil {
 		return nil, fmt.Errorf("reading the switches: %w", err)
 	}
@@ -184,6 +187,19 @@ func (s *Store) History(ctx context.Context, model string, limit int) ([]Switch,
 		return nil, fmt.Errorf("reading the switches: %w", err)
 	}
 	return list, nil
+}
+
+// Get is one switch with its outcomes so far.
+func (s *Store) Get(ctx context.Context, id int64) (*Switch, error) {
+	rows, err := s.pool.Query(ctx, query+"id = $2", s.namespace, id)
+	if err != nil {
+		return nil, fmt.Errorf("reading switch %d: %w", id, err)
+	}
+	found, err := pgx.CollectExactlyOneRow(rows, pgx.RowToAddrOfStructByPos[Switch])
+	if err != nil {
+		return nil, fmt.Errorf("reading switch %d: %w", id, err)
+	}
+	return found, nil
 }
 
 // record adds what became of a switch in an instance, unless that is what was recorded last.
