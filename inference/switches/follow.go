@@ -98,7 +98,7 @@ func (f *Follower) take(live map[string]traffic.Live) {
 	f.models.Steer(live)
 	for model, l := range live {
 		if f.live[model].Switch != l.Switch {
-			f.log.Info("model switched", "model", model, "switch", l.Switch)
+			f.log.Info("model switch received", "model", model, "switch", l.Switch)
 		}
 	}
 	f.live = maps.Clone(live)

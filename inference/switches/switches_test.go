@@ -154,7 +154,7 @@ func TestFollowersHearAtOnceAndRecord(t *testing.T) {
 		for {
 			select {
 			case <-m.steers:
-			case <-time.After(10 * time.Second):
+			case <-time.After(1500 * time.Millisecond): // less than the two seconds after which it looks by itself
 				t.Fatal("a switch was not heard of")
 			}
 			m.mu.Lock()

@@ -272,11 +272,11 @@ func (s *shop) gather() map[string]float64 {
 	all := map[string]float64{}
 	for _, family := range families {
 		for _, m := range family.GetMetric() {
-			name := family.GetName()
+			name := []string{family.GetName()}
 			for _, label := range m.GetLabel() {
-				name += " " + label.GetValue()
+				name = append(name, label.GetValue())
 			}
-			all[name] = m.GetCounter().GetValue() + m.GetHistogram().GetSampleSum()
+			all[strings.Join(name, " ")] = m.GetCounter().GetValue() + m.GetHistogram().GetSampleSum()
 		}
 	}
 	return all
