@@ -114,6 +114,13 @@ func (m *models) Steer(live map[string]traffic.Live) {
 	m.steers <- struct{}{}
 }
 
+// last is the number of the switch that was taken last.
+func (m *models) last() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.live["ranker"].Switch
+}
+
 func (m *models) Outcomes() map[string]traffic.Outcome {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -147,24 +154,22 @@ func TestFollowersHearAtOnceAndRecord(t *testing.T) {
 		all = append(all, m)
 		running.Go(func() { _ = f.Run(ctx) }) // it returns nil
 	}
-	s.must(t, Change{Action: Set, Traffic: canary(5)})
-	began := time.Now()
-	bad := s.must(t, Change{Action: Set, Traffic: traffic.Traffic{Default: "9"}})
-	for _, m := range all {
-		for {
-			select {
-			case <-m.steers:
-			case <-time.After(1500 * time.Millisecond): // less than the two seconds after which it looks by itself
-				t.Fatal("a switch was not heard of")
-			}
-			m.mu.Lock()
-			heard := m.live["ranker"].Switch == bad.ID && m.live["ranker"].Traffic.Split != nil
-			m.mu.Unlock()
-			if heard {
-				break
+	heard := func(switched *Switch, within time.Duration) {
+		t.Helper()
+		for _, m := range all {
+			for m.last() != switched.ID {
+				select {
+				case <-m.steers:
+				case <-time.After(within):
+					t.Fatalf("switch %d was not heard of within %s", switched.ID, within)
+				}
 			}
 		}
 	}
+	heard(s.must(t, Change{Action: Set, Traffic: canary(5)}), 10*time.Second) // then they listen
+	began := time.Now()
+	bad := s.must(t, Change{Action: Set, Traffic: traffic.Traffic{Default: "9"}})
+	heard(bad, 1500*time.Millisecond) // less than the two seconds after which they look by themselves
 	t.Logf("two followers took a switch %s after it was asked for", time.Since(began))
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		history, err := s.History(t.Context(), "ranker", 1)
