@@ -54,23 +54,22 @@ const (
 
 // Start begins a pool; the caller closes it.
 func Start(ctx context.Context, registry prometheus.Registerer, log *slog.Logger) *Pool {
-	labels := []string{"model", "version"}
 	p := &Pool{
 		log: log, queue: make(chan Job, queueJobs), stopped: make(chan struct{}),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "onehop_shadow_requests_total", Help: "Requests for a version in the shadow, by outcome: compared, failed or dropped.",
-		}, append(labels, "outcome")),
+		}, []string{"model", "version", "outcome"}),
 		sameBest: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "onehop_shadow_same_best_total", Help: "Compared requests whose best candidate is the same in the shadow.",
-		}, labels),
+		}, []string{"model", "version"}),
 		difference: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "onehop_shadow_score_difference", Help: "Mean absolute difference between the scores of a request and those of the shadow.",
 			Buckets: []float64{1e-6, 1e-5, 1e-4, 1e-3, .01, .02, .05, .1, .2, .5, 1, 10},
-		}, labels),
+		}, []string{"model", "version"}),
 		rankCorrelation: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "onehop_shadow_rank_correlation", Help: "Spearman's rank correlation between the scores of a request and those of the shadow.",
 			Buckets: []float64{-.5, 0, .5, .7, .8, .9, .95, .98, .99, .999, 1},
-		}, labels),
+		}, []string{"model", "version"}),
 	}
 	registry.MustRegister(p.requests, p.sameBest, p.difference, p.rankCorrelation)
 	ctx, p.stop = context.WithCancel(context.WithoutCancel(ctx)) // until Close: requests end after the signal
