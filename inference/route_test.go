@@ -326,3 +326,14 @@ func BenchmarkPick(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkUse is what counting the uses of a model costs a request.
+func BenchmarkUse(b *testing.B) {
+	m := &Model{}
+	for b.Loop() {
+		if !m.enter() {
+			b.Fatal("shut")
+		}
+		m.leave()
+	}
+}
