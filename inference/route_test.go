@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/definition"
@@ -335,5 +336,23 @@ func BenchmarkUse(b *testing.B) {
 			b.Fatal("shut")
 		}
 		m.leave()
+	}
+}
+
+// TestARollbackDoesNotWaitForALook: a look at the repository, which may load a large model, holds up no switch.
+func TestARollbackDoesNotWaitForALook(t *testing.T) {
+	s := newShips(t)
+	s.refreshing.Lock()
+	defer s.refreshing.Unlock()
+	switched := make(chan struct{})
+	go func() {
+		defer close(switched)
+		s.Steer(map[string]traffic.Live{"ranker": {Switch: 1, Traffic: traffic.Traffic{Default: "1"}}})
+	}()
+	select {
+	case <-switched:
+		s.wantShares(map[string]float64{"1 default": 100})
+	case <-time.After(10 * time.Second):
+		t.Fatal("a switch waits for a look at the repository")
 	}
 }

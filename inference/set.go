@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -29,6 +30,8 @@ type Set struct {
 	log     *slog.Logger
 	random  func() float64
 
+	refreshing sync.Mutex // one Refresh at a time; a rollback does not wait for it
+
 	mu       sync.Mutex // guards what follows, for rebuilding
 	loaded   map[string]*entry
 	retired  []*Model // replaced or removed, and perhaps in use
@@ -51,6 +54,12 @@ type entry struct {
 type copied struct {
 	version repository.Version
 	model   *Model
+}
+
+// loading is what became of loading a version.
+type loading struct {
+	copied
+	err error
 }
 
 // wanted is what a serving.yaml says, or what is wrong with it.
@@ -108,21 +117,27 @@ func (s *Set) Steer(live map[string]traffic.Live) {
 // Refresh looks for new and changed versions in the repository and loads them, and closes those that were replaced or
 // removed when no request has them any more. A bad version does not hide a good one.
 func (s *Set) Refresh() error {
+	s.refreshing.Lock()
+	defer s.refreshing.Unlock()
 	versions, err := s.repo.Scan()
 	if err != nil {
 		return fmt.Errorf("the model repository: %w", err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	changed, found := s.readServing(versions), map[string]bool{}
+	files, found := s.readServing(versions), map[string]bool{}
+	var loads []loading
 	for _, v := range versions {
 		found[v.Dir] = true
-		old := s.loaded[v.Dir]
-		if old != nil && same(old.version, v) {
-			continue
+		if s.changed(v) {
+			model, err := Load(s.runtime, v)
+			loads = append(loads, loading{copied{v, model}, err})
 		}
-		changed = true
-		s.load(v, old)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	changed := len(loads) > 0 || !maps.EqualFunc(files, s.files, wanted.equal)
+	s.files = files
+	for _, l := range loads {
+		s.install(l)
 	}
 	for dir, e := range s.loaded {
 		if !found[dir] {
@@ -139,35 +154,40 @@ func (s *Set) Refresh() error {
 	return s.sweep()
 }
 
+// changed says whether a version is to be loaded.
+func (s *Set) changed(v repository.Version) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.loaded[v.Dir]
+	return old == nil || !same(old.version, v)
+}
+
 func same(a, b repository.Version) bool {
 	return a.SHA256 == b.SHA256 && a.SpecSHA256 == b.SpecSHA256 && (a.Err == nil) == (b.Err == nil)
 }
 
-// readServing reads the serving.yaml of each model and says whether any changed.
-func (s *Set) readServing(versions []repository.Version) (changed bool) {
+// readServing reads the serving.yaml of each model.
+func (s *Set) readServing(versions []repository.Version) map[string]wanted {
 	files := map[string]wanted{}
 	for _, v := range versions {
-		if _, read := files[v.Model]; read {
-			continue
-		}
-		var w wanted
-		w.traffic, w.err = s.repo.Serving(v.Model)
-		files[v.Model] = w
-		if old, there := s.files[v.Model]; !there || !w.equal(old) {
-			changed = true
+		if _, read := files[v.Model]; !read {
+			var w wanted
+			w.traffic, w.err = s.repo.Serving(v.Model)
+			files[v.Model] = w
 		}
 	}
-	s.files = files
-	return changed
+	return files
 }
 
 func (w wanted) equal(other wanted) bool {
 	return fmt.Sprint(w.err) == fmt.Sprint(other.err) && w.traffic.Equal(other.traffic)
 }
 
-// load loads a version beside what was there, which is kept until the new one is served.
-func (s *Set) load(v repository.Version, old *entry) {
-	e := &entry{copied: copied{version: v}}
+// install puts what was loaded beside what was there, which is kept until the new one is served.
+func (s *Set) install(l loading) {
+	v := l.version
+	old := s.loaded[v.Dir]
+	e := &entry{copied: l.copied, err: l.err}
 	s.loaded[v.Dir] = e
 	if old != nil && old.served {
 		e.kept = old.copied
@@ -175,8 +195,8 @@ func (s *Set) load(v repository.Version, old *entry) {
 		s.retire(old.model)
 		e.kept = old.kept
 	}
-	if e.model, e.err = Load(s.runtime, v); e.err != nil {
-		s.log.Error("a model version cannot be loaded", "model", v.Model, "version", v.Number, "error", e.err)
+	if l.err != nil {
+		s.log.Error("a model version cannot be loaded", "model", v.Model, "version", v.Number, "error", l.err)
 		return
 	}
 	s.log.Info("model version loaded", "model", v.Model, "version", v.Number, "sha256", v.SHA256)
@@ -223,6 +243,8 @@ func (s *Set) Run(ctx context.Context, every time.Duration) error {
 
 // Close frees all models. No request may have one any more.
 func (s *Set) Close() error {
+	s.refreshing.Lock()
+	defer s.refreshing.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.now.Store(&table{})
