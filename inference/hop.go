@@ -22,6 +22,9 @@ type Hop struct {
 	// Candidate indexes Plan.Entities: the entity of which a request brings many keys.
 	// It is −1 when no feature of it is used; a request brings its keys all the same.
 	Candidate int
+	// Shared are the entities of which a request may bring one key each, whichever version of the model answers: those of
+	// the feature service but the candidates'.
+	Shared []*featurestore.Entity
 	// Columns are the names of all columns, inputs one after the other.
 	Columns []string
 
@@ -97,6 +100,15 @@ func Compile(m *Model, catalog *featurestore.Catalog, programs map[string]*fold.
 	}
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
+	}
+	all, err := plan.Compile(catalog, programs, service.Columns)
+	if err != nil {
+		return nil, err
+	}
+	for _, entity := range all.Entities {
+		if entity.Name != definition.Candidates {
+			h.Shared = append(h.Shared, entity)
+		}
 	}
 	return h, h.place(catalog, programs, refs, places)
 }

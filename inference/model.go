@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/inference/batching"
@@ -20,6 +21,7 @@ type Model struct {
 	inputs []tensor.Info
 	queue  *batching.Queue
 	unload func() error
+	uses   atomic.Int64 // requests that have it, −1 once it is shut
 }
 
 // Load loads a version, checks it against its model.yaml and runs it once on zeros.

@@ -1,12 +1,12 @@
 package inference
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
+	"maps"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,73 +15,87 @@ import (
 	"github.com/onehop/onehop/featurestore/fold"
 	"github.com/onehop/onehop/inference/onnx"
 	"github.com/onehop/onehop/inference/repository"
+	"github.com/onehop/onehop/inference/traffic"
 )
 
 // Set is every version of every model of a repository, compiled against the
-// definitions that are served. It is safe for concurrent use.
+// definitions that are served, and which of them answers. It is safe for concurrent use.
 type Set struct {
+	// Warm, when set, tries a version on recent requests before it comes into service. An
+	// error keeps it out. It is set before the first Refresh.
+	Warm func(*Hop) error
+
 	runtime *onnx.Runtime
 	repo    *repository.Repository
 	log     *slog.Logger
+	random  func() float64
+
+	refreshing sync.Mutex // one Refresh at a time; a rollback does not wait for it
 
 	mu       sync.Mutex // guards what follows, for rebuilding
 	loaded   map[string]*entry
+	retired  []*Model // replaced or removed, and perhaps in use
+	files    map[string]wanted
+	live     map[string]traffic.Live
 	catalog  *featurestore.Catalog
 	programs map[string]*fold.Program
-	now      atomic.Pointer[[]Served]
+	now      atomic.Pointer[table]
 }
 
-// entry is a version that was looked at: loaded, or found bad.
+// entry is a version that was looked at.
 type entry struct {
+	copied        // as it lies there; without a model it cannot be loaded, and err says why
+	kept   copied // what was served before its files changed, while those cannot be served
+	served bool   // that copied was served once
+	err    error
+}
+
+// copied is what a version's files held at one time.
+type copied struct {
 	version repository.Version
 	model   *Model
+}
+
+// loading is what became of loading a version.
+type loading struct {
+	copied
+	err error
+}
+
+// wanted is what a serving.yaml says, or what is wrong with it.
+type wanted struct {
+	traffic traffic.Traffic
 	err     error
+}
+
+// table is what is served; it is immutable.
+type table struct {
+	list   []Served
+	routes map[string]*Route
 }
 
 // Served is one version of a model as it stands.
 type Served struct {
 	repository.Version
-	// Hop is nil when the version cannot be served, and Problem says why.
-	Hop     *Hop
+	// Hop is nil when the version cannot be served.
+	Hop *Hop
+	// Problem is what is wrong with the version: why it cannot be served or, with a Hop, why its
+	// files were not taken after they changed, so that what was loaded before is served on.
 	Problem error
-	// Default says that requests which name no version get this one.
+	// Default says that requests which name no version get this one, but for those of a
+	// canary or an A/B test.
 	Default bool
 }
 
 // NewSet serves the models of a repository. Nothing is loaded before Refresh.
 func NewSet(rt *onnx.Runtime, repo *repository.Repository, log *slog.Logger) *Set {
-	s := &Set{runtime: rt, repo: repo, log: log, loaded: map[string]*entry{}}
-	s.now.Store(&[]Served{})
+	s := &Set{runtime: rt, repo: repo, log: log, random: rand.Float64, loaded: map[string]*entry{}, files: map[string]wanted{}}
+	s.now.Store(&table{})
 	return s
 }
 
 // Models lists the versions by name and number.
-func (s *Set) Models() []Served { return *s.now.Load() }
-
-// Find returns a version of a model; 0 is the default one.
-func (s *Set) Find(name string, version int64) (*Hop, error) {
-	known := false
-	for i, m := range s.Models() {
-		if m.Model != name {
-			continue
-		}
-		known = true
-		if version == 0 && m.Default || version != 0 && int64(m.Number) == version {
-			if m.Hop == nil {
-				return nil, featurestore.Errorf(featurestore.Unavailable, "version %d of model %q cannot be served", m.Number, name).Because(m.Problem)
-			}
-			return s.Models()[i].Hop, nil
-		}
-	}
-	switch {
-	case !known:
-		return nil, featurestore.Errorf(featurestore.Unknown, "there is no model %q", name)
-	case version == 0:
-		return nil, featurestore.Errorf(featurestore.Unavailable, "no version of model %q can be served", name)
-	default:
-		return nil, featurestore.Errorf(featurestore.Unknown, "model %q has no version %d", name, version)
-	}
-}
+func (s *Set) Models() []Served { return s.now.Load().list }
 
 // Define compiles all models against new definitions.
 func (s *Set) Define(catalog *featurestore.Catalog, programs map[string]*fold.Program) {
@@ -91,78 +105,124 @@ func (s *Set) Define(catalog *featurestore.Catalog, programs map[string]*fold.Pr
 	s.rebuild()
 }
 
-// Refresh looks for new and changed versions in the repository and loads them. A bad
-// version does not hide a good one.
+// Steer takes what was switched by hand, by model; models that are not in it go by their serving.yaml. What cannot be followed
+// is told by [Set.Routes], and what was in force before stays.
+func (s *Set) Steer(live map[string]traffic.Live) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.live = live
+	s.rebuild()
+}
+
+// Refresh looks for new and changed versions in the repository and loads them, and closes those that were replaced or
+// removed when no request has them any more. A bad version does not hide a good one.
 func (s *Set) Refresh() error {
+	s.refreshing.Lock()
+	defer s.refreshing.Unlock()
 	versions, err := s.repo.Scan()
 	if err != nil {
 		return fmt.Errorf("the model repository: %w", err)
 	}
+	files, found := s.readServing(versions), map[string]bool{}
+	var loads []loading
+	for _, v := range versions {
+		found[v.Dir] = true
+		if s.changed(v) {
+			model, err := Load(s.runtime, v)
+			loads = append(loads, loading{copied{v, model}, err})
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	changed, found := false, map[string]bool{}
-	for _, v := range versions {
-		key := v.Dir
-		found[key] = true
-		if old := s.loaded[key]; old != nil && old.version.SHA256 == v.SHA256 && old.version.SpecSHA256 == v.SpecSHA256 && (v.Err == nil) == (old.version.Err == nil) {
-			continue
-		}
-		changed = true
-		e := &entry{version: v}
-		e.model, e.err = Load(s.runtime, v)
-		if e.err != nil {
-			s.log.Error("a model version cannot be loaded", "model", v.Model, "version", v.Number, "error", e.err)
-		} else {
-			s.log.Info("model version loaded", "model", v.Model, "version", v.Number, "sha256", v.SHA256)
-		}
-		s.loaded[key] = e
+	changed := len(loads) > 0 || !maps.EqualFunc(files, s.files, wanted.equal)
+	s.files = files
+	for _, l := range loads {
+		s.install(l)
 	}
-	// A version that was replaced in place or removed is left to the requests under way;
-	// its memory goes with the process.
-	for key := range s.loaded {
-		if !found[key] {
-			delete(s.loaded, key)
+	for dir, e := range s.loaded {
+		if !found[dir] {
+			delete(s.loaded, dir)
+			s.retire(e.model)
+			s.retire(e.kept.model)
 			changed = true
-			s.log.Info("model version removed", "version", key)
+			s.log.Info("model version removed", "version", dir)
 		}
 	}
 	if changed {
 		s.rebuild()
 	}
-	return nil
+	return s.sweep()
 }
 
-// rebuild compiles what is loaded and makes it what is served.
-func (s *Set) rebuild() {
-	var list []Served
-	for _, e := range s.loaded {
-		m := Served{Version: e.version, Problem: e.err}
-		switch {
-		case e.err != nil:
-		case s.catalog == nil:
-			m.Problem = errors.New("no definitions are applied yet")
-		default:
-			m.Hop, m.Problem = Compile(e.model, s.catalog, s.programs)
-			if m.Problem != nil {
-				m.Hop = nil
-				s.log.Error("a model version does not fit the definitions", "model", m.Model, "version", m.Number, "error", m.Problem)
-			}
-		}
-		list = append(list, m)
-	}
-	slices.SortFunc(list, func(a, b Served) int {
-		return cmp.Or(cmp.Compare(a.Model, b.Model), cmp.Compare(a.Number, b.Number))
-	})
-	newest := map[string]int{}
-	for i, m := range list {
-		if m.Hop != nil {
-			newest[m.Model] = i
+// changed says whether a version is to be loaded.
+func (s *Set) changed(v repository.Version) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.loaded[v.Dir]
+	return old == nil || !same(old.version, v)
+}
+
+func same(a, b repository.Version) bool {
+	return a.SHA256 == b.SHA256 && a.SpecSHA256 == b.SpecSHA256 && (a.Err == nil) == (b.Err == nil)
+}
+
+// readServing reads the serving.yaml of each model.
+func (s *Set) readServing(versions []repository.Version) map[string]wanted {
+	files := map[string]wanted{}
+	for _, v := range versions {
+		if _, read := files[v.Model]; !read {
+			var w wanted
+			w.traffic, w.err = s.repo.Serving(v.Model)
+			files[v.Model] = w
 		}
 	}
-	for _, i := range newest {
-		list[i].Default = true
+	return files
+}
+
+func (w wanted) equal(other wanted) bool {
+	return fmt.Sprint(w.err) == fmt.Sprint(other.err) && w.traffic.Equal(other.traffic)
+}
+
+// install puts what was loaded beside what was there, which is kept until the new one is served.
+func (s *Set) install(l loading) {
+	v := l.version
+	old := s.loaded[v.Dir]
+	e := &entry{copied: l.copied, err: l.err}
+	s.loaded[v.Dir] = e
+	if old != nil && old.served {
+		e.kept = old.copied
+	} else if old != nil {
+		s.retire(old.model)
+		e.kept = old.kept
 	}
-	s.now.Store(&list)
+	if l.err != nil {
+		s.log.Error("a model version cannot be loaded", "model", v.Model, "version", v.Number, "error", l.err)
+		return
+	}
+	s.log.Info("model version loaded", "model", v.Model, "version", v.Number, "sha256", v.SHA256)
+}
+
+// retire leaves a model to the requests that have it.
+func (s *Set) retire(m *Model) {
+	if m != nil {
+		s.retired = append(s.retired, m)
+	}
+}
+
+// sweep closes the retired models that no request has.
+func (s *Set) sweep() error {
+	var problems []error
+	busy := s.retired[:0]
+	for _, m := range s.retired {
+		if !m.shut() {
+			busy = append(busy, m)
+			continue
+		}
+		problems = append(problems, m.Close())
+	}
+	clear(s.retired[len(busy):])
+	s.retired = busy
+	return errors.Join(problems...)
 }
 
 // Run refreshes every few seconds until the context ends.
@@ -181,16 +241,22 @@ func (s *Set) Run(ctx context.Context, every time.Duration) error {
 	}
 }
 
-// Close frees all models.
+// Close frees all models. No request may have one any more.
 func (s *Set) Close() error {
+	s.refreshing.Lock()
+	defer s.refreshing.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var err error
-	for _, e := range s.loaded {
-		if e.model != nil {
-			err = errors.Join(err, e.model.Close())
-		}
+	s.now.Store(&table{})
+	for dir, e := range s.loaded {
+		delete(s.loaded, dir)
+		s.retire(e.model)
+		s.retire(e.kept.model)
 	}
-	s.now.Store(&[]Served{})
+	var err error
+	for _, m := range s.retired {
+		err = errors.Join(err, m.Close())
+	}
+	s.retired = nil
 	return err
 }

@@ -2,22 +2,16 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"sync"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/internal/follow"
 )
-
-// lookEvery is how often a follower looks for a version that it was not told of.
-const lookEvery = 2 * time.Second
 
 // Follower keeps up with the versions of a namespace. It is safe for concurrent use.
 type Follower struct {
@@ -58,50 +52,8 @@ func (f *Follower) Versions() ([]*featurestore.Catalog, <-chan struct{}) {
 
 // Run follows until the context ends.
 func (f *Follower) Run(ctx context.Context) error {
-	for ctx.Err() == nil {
-		err := f.listen(ctx)
-		if err != nil && ctx.Err() == nil {
-			f.log.Warn("cannot follow the definitions in Postgres; trying again", "error", err)
-		}
-		pause(ctx, lookEvery)
-	}
-	return nil
-}
-
-// listen waits for announcements on one connection until it fails.
-func (f *Follower) listen(ctx context.Context) error {
-	conn, err := f.registry.pool.Acquire(ctx)
-	if err != nil {
-		return fmt.Errorf("connecting: %w", err)
-	}
-	defer release(ctx, conn)
-	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
-		return fmt.Errorf("listening: %w", err)
-	}
-	for {
-		if err := f.look(ctx, conn); err != nil {
-			return err
-		}
-		waitCtx, cancel := context.WithTimeout(ctx, lookEvery)
-		_, err := conn.Conn().WaitForNotification(waitCtx)
-		cancel()
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			return fmt.Errorf("waiting for an announcement: %w", err)
-		}
-	}
-}
-
-// release gives a listening connection back without its subscription.
-func release(ctx context.Context, conn *pgxpool.Conn) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	if _, err := conn.Exec(ctx, "UNLISTEN *"); err != nil {
-		_ = conn.Conn().Close(ctx) // the pool drops a closed connection
-	}
-	conn.Release()
+	announced := follow.Channel{Pool: f.registry.pool, Name: channel, Log: f.log}
+	return announced.Run(ctx, f.look)
 }
 
 func (f *Follower) look(ctx context.Context, conn *pgxpool.Conn) error {
@@ -132,7 +84,10 @@ func (f *Follower) set(versions []*featurestore.Catalog) {
 	if len(versions) > 0 {
 		f.log.Info("definitions", "version", len(versions))
 	}
-	if err := f.writeSnapshot(versions); err != nil {
+	if f.snapshot == "" || len(versions) == 0 {
+		return
+	}
+	if err := follow.WriteSnapshot(f.snapshot, versions); err != nil {
 		f.log.Warn("the snapshot of the definitions was not written", "snapshot", f.snapshot, "error", err)
 	}
 }
@@ -141,47 +96,12 @@ func (f *Follower) readSnapshot() ([]*featurestore.Catalog, error) {
 	if f.snapshot == "" {
 		return nil, errors.New("no snapshot file is configured")
 	}
-	stored, err := os.ReadFile(f.snapshot)
-	if err != nil {
-		return nil, fmt.Errorf("the snapshot: %w", err)
-	}
 	var versions []*featurestore.Catalog
-	if err := json.Unmarshal(stored, &versions); err != nil {
-		return nil, fmt.Errorf("the snapshot %s is damaged: %w", f.snapshot, err)
+	if err := follow.ReadSnapshot(f.snapshot, &versions); err != nil {
+		return nil, err
 	}
 	if len(versions) == 0 || versions[0].Namespace != f.registry.namespace {
 		return nil, fmt.Errorf("the snapshot %s is of another namespace", f.snapshot)
 	}
 	return versions, nil
-}
-
-// writeSnapshot replaces the snapshot file at once, so that it is never half written.
-func (f *Follower) writeSnapshot(versions []*featurestore.Catalog) error {
-	if f.snapshot == "" || len(versions) == 0 {
-		return nil
-	}
-	stored, err := json.Marshal(versions)
-	if err != nil {
-		return fmt.Errorf("encoding: %w", err)
-	}
-	if err := os.MkdirAll(filepath.Dir(f.snapshot), 0o750); err != nil {
-		return fmt.Errorf("making its directory: %w", err)
-	}
-	temporary := f.snapshot + ".new"
-	if err := os.WriteFile(temporary, stored, 0o600); err != nil {
-		return fmt.Errorf("writing: %w", err)
-	}
-	if err := os.Rename(temporary, f.snapshot); err != nil {
-		return fmt.Errorf("putting it in place: %w", err)
-	}
-	return nil
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
 }

@@ -180,17 +180,22 @@ func (d *decoder) text(n ast.Node) string {
 
 // value reads a finite number or a text, or null for none.
 func (d *decoder) value(n ast.Node) (number *float64, text *string) {
-	switch n := n.(type) {
-	case *ast.NullNode:
-		return nil, nil
-	case *ast.StringNode:
-		return nil, &n.Value
+	if t, ok := n.(*ast.StringNode); ok {
+		return nil, &t.Value
 	}
+	if n.Type() == ast.NullType {
+		return nil, nil
+	}
+	return d.number(n), nil
+}
+
+// number reads a finite number.
+func (d *decoder) number(n ast.Node) *float64 {
 	value, err := strconv.ParseFloat(n.GetToken().Value, 64)
 	isNumber := n.Type() == ast.IntegerType || n.Type() == ast.FloatType
 	if !isNumber || err != nil || math.IsInf(value, 0) || math.IsNaN(value) {
-		d.reportf(n, "want a finite decimal number, a text or null")
-		return nil, nil
+		d.reportf(n, "want a finite decimal number")
+		return nil
 	}
-	return &value, nil
+	return &value
 }

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // The names of the two files of a version.
@@ -26,8 +27,13 @@ const (
 // maxSpecBytes bounds a model.yaml: 4096 columns with defaults take a third of it.
 const maxSpecBytes = 1 << 20
 
-// Repository is a directory of models. It keeps no state, so it is safe for concurrent use.
-type Repository struct{ dir string }
+// Repository is a directory of models. It is safe for concurrent use.
+type Repository struct {
+	dir string
+
+	mu      sync.Mutex
+	digests map[string]digested // by path, of the files of the last scan
+}
 
 // Version is one version of a model as found on disk. Err says what is wrong with it; then it must not be served, and the
 // other fields hold what could be learnt.
@@ -53,19 +59,23 @@ func Open(dir string) (*Repository, error) {
 	if !info.IsDir() {
 		return nil, fmt.Errorf("open model repository: %s is not a directory", dir)
 	}
-	return &Repository{dir: dir}, nil
+	return &Repository{dir: dir, digests: map[string]digested{}}, nil
 }
 
 // Dir is the directory that was opened.
 func (r *Repository) Dir() string { return r.dir }
 
-// Scan lists all versions by model name and number, bad ones with their error among them. It reads every model file once, for
-// its digest. Files and hidden directories beside the models are passed over. The error is about the directory itself.
+// Scan lists all versions by model name and number, bad ones with their error among them. It reads a model file, for its
+// digest, when it is new or has changed. Files and hidden directories beside the models are passed over. The error is about the directory itself.
 func (r *Repository) Scan() ([]Version, error) {
 	models, err := directories(r.dir)
 	if err != nil {
 		return nil, fmt.Errorf("scan model repository: %w", err)
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := r.digests
+	r.digests = make(map[string]digested, len(before))
 	var versions []Version
 	for _, model := range models {
 		numbers, err := directories(filepath.Join(r.dir, model))
@@ -77,7 +87,7 @@ func (r *Repository) Scan() ([]Version, error) {
 			continue
 		}
 		for _, number := range numbers {
-			versions = append(versions, r.read(model, number))
+			versions = append(versions, r.read(model, number, before))
 		}
 	}
 	slices.SortStableFunc(versions, func(a, b Version) int {
@@ -102,13 +112,15 @@ func Newest(versions []Version) []Version {
 	return picked
 }
 
-func (r *Repository) read(model, number string) Version {
+func (r *Repository) read(model, number string, before map[string]digested) Version {
 	dir := filepath.Join(r.dir, model, number)
 	v := Version{
 		Model: model, Dir: dir,
 		ModelPath: filepath.Join(dir, ModelFile), SpecPath: filepath.Join(dir, SpecFile),
 	}
-	if err := v.read(number); err != nil {
+	sum, err := r.digest(v.ModelPath, before[v.ModelPath])
+	v.SHA256 = sum
+	if err := errors.Join(v.read(number), err); err != nil {
 		v.Err = fmt.Errorf("model %s version %s: %w", model, number, err)
 	}
 	return v
@@ -124,9 +136,6 @@ func (v *Version) read(number string) error {
 		errs = append(errs, fmt.Errorf("directory %q is no version: want a whole number from 1", number))
 	} else {
 		v.Number = n
-	}
-	if v.SHA256, err = digest(v.ModelPath); err != nil {
-		errs = append(errs, err)
 	}
 	if err := v.readSpec(); err != nil {
 		errs = append(errs, err)
@@ -163,19 +172,6 @@ func readBounded(path string) (text []byte, err error) {
 		err = fmt.Errorf("%s: larger than %d bytes", path, maxSpecBytes)
 	}
 	return text, err
-}
-
-func digest(path string) (sum string, err error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	hash := sha256.New()
-	if _, err := io.Copy(hash, file); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
 // directories lists the names of the directories in dir, following symbolic links, without hidden ones.

@@ -80,7 +80,7 @@ output: 7
 		`m.yaml:1:8: "Movie-Ranker" is no name`,
 		`m.yaml:2:1: unknown field "colour"`,
 		`m.yaml:6:16: "nodot" is no column`,
-		`m.yaml:7:30: want a finite decimal number, a text or null`,
+		`m.yaml:7:30: want a finite decimal number`,
 		`m.yaml:8:21: unknown field "fallback"`,
 		`m.yaml:9:9: want a mapping`,
 		`m.yaml:10:5: field "tensor" is missing`,

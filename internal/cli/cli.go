@@ -41,6 +41,7 @@ type root struct {
 	Import      importCommand      `cmd:"" help:"Bring past events from files to history."`
 	Materialize materializeCommand `cmd:"" help:"Write the new rows of a batch source, a table or files, to its topic."`
 	Delete      deleteCommand      `cmd:"" name:"delete-entity" help:"Forget one entity: its rows, its events, and what they left in other rows."`
+	Models      modelsCommand      `cmd:"" help:"The versions of models: who gets which, try one on a share, roll back."`
 	DLQ         dlqCommand         `cmd:"" name:"dlq" help:"Look at the events that were refused, the dead letters, and put them back."`
 	Generate    generateCommand    `cmd:"" help:"Invent a stream of movie ratings."`
 	Bench       benchCommand       `cmd:"" help:"Measure Onehop beside its floor, with servers of its own."`

@@ -61,10 +61,12 @@ func (c *hopCall) fieldColumn(name string, t featurestore.Type, field int, index
 
 // Predict scores rows whose columns the request brings.
 func (s *Inference) Predict(ctx context.Context, req *onehopv1.PredictRequest) (*onehopv1.PredictResponse, error) {
-	hop, err := s.Models.Find(req.GetModel(), req.GetVersion())
+	picked, err := s.Models.Pick(inference.Want{Model: req.GetModel(), Version: req.GetVersion(), Alias: req.GetAlias()})
 	if err != nil {
 		return nil, err
 	}
+	defer picked.Release()
+	hop := picked.Hop
 	err = checkNames("columns", req.GetColumns(), func(name string) bool { return slices.Contains(hop.Columns, name) }, slices.Clone(hop.Columns))
 	if err != nil {
 		return nil, err
@@ -113,20 +115,4 @@ func givenColumn(hop *inference.Hop, name string, v *onehopv1.Values) (given inf
 		return given, featurestore.Errorf(featurestore.Invalid, "columns: %q is of lists: list_lengths must say how many values each row has", name)
 	}
 	return given, nil
-}
-
-// ListModels lists every version in the repository, also those that cannot be served.
-func (s *Inference) ListModels(context.Context, *onehopv1.ListModelsRequest) (*onehopv1.ListModelsResponse, error) {
-	res := &onehopv1.ListModelsResponse{}
-	for _, m := range s.Models.Models() {
-		out := &onehopv1.Model{Name: m.Model, Version: int64(m.Number), Default: m.Default, Sha256: m.SHA256}
-		if m.Problem != nil {
-			out.Problem = m.Problem.Error()
-		}
-		if m.Hop != nil {
-			out.Columns, out.Candidates = m.Hop.Columns, m.Hop.Definition.Candidates
-		}
-		res.Models = append(res.Models, out)
-	}
-	return res, nil
 }

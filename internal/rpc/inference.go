@@ -15,6 +15,7 @@ import (
 	"github.com/onehop/onehop/featurestore/plan"
 	"github.com/onehop/onehop/inference"
 	"github.com/onehop/onehop/internal/servedlog"
+	"github.com/onehop/onehop/internal/shadow"
 	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
 )
 
@@ -28,6 +29,14 @@ type Inference struct {
 	Tracer trace.Tracer
 	// Log takes a sample of the predictions; nil when the service logs nothing.
 	Log *servedlog.Log
+	// Answers counts what was answered; nil counts nothing.
+	Answers *Answers
+	// Switches is what SwitchModel changes.
+	Switches Switches
+	// Shadow answers requests once more; nil answers none.
+	Shadow *shadow.Pool
+
+	recent recent
 }
 
 // run runs the model, in a span of its own where there is a tracer.
@@ -48,54 +57,60 @@ func (s *Inference) run(ctx context.Context, hop *inference.Hop, call *hopCall) 
 // hopCall is what one call of GetFeaturesAndPredict needs; it is used again.
 type hopCall struct {
 	keys    []plan.Keys
+	split   plan.Keys // by which the request is split
 	columns []plan.KeyColumn
 	request inference.Request
 	result  inference.Result
 	order   []uint32
+	read    time.Time // when the rows were there
 }
 
 var hopCalls = sync.Pool{New: func() any { return &hopCall{} }}
 
 // GetFeaturesAndPredict reads rows in one round trip and scores candidates in one run.
 func (s *Inference) GetFeaturesAndPredict(ctx context.Context, req *onehopv1.GetFeaturesAndPredictRequest) (*onehopv1.GetFeaturesAndPredictResponse, error) {
-	hop, err := s.Models.Find(req.GetModel(), req.GetVersion())
+	call := hopCalls.Get().(*hopCall)
+	defer hopCalls.Put(call)
+	picked, err := s.Models.Pick(inference.Want{
+		Model: req.GetModel(), Version: req.GetVersion(), Alias: req.GetAlias(),
+		Key: func(e *featurestore.Entity) ([]byte, error) { return call.shared(e, req) },
+	})
 	if err != nil {
 		return nil, err
 	}
-	call := hopCalls.Get().(*hopCall)
-	defer hopCalls.Put(call)
+	defer picked.Release()
+	res, err := s.answer(ctx, picked.Hop, call, req)
+	s.Answers.count(&picked, err)
+	if err != nil {
+		return nil, err
+	}
+	res.Variant = picked.Variant
+	s.recent.keep(req, call.read)
+	s.shadow(&picked, call, req)
+	return res, nil
+}
+
+// answer answers by one version.
+func (s *Inference) answer(ctx context.Context, hop *inference.Hop, call *hopCall, req *onehopv1.GetFeaturesAndPredictRequest) (*onehopv1.GetFeaturesAndPredictResponse, error) {
 	if err := call.take(hop, req); err != nil {
 		return nil, err
 	}
 	start := s.Now()
-	read := s.Store.NewRead()
-	defer func() { read.Release() }() // which the log may have taken
 	logged := s.Log.Sampled(hop.Definition.Log)
-	if logged {
-		read.Mark()
-	}
-	for i := range hop.Plan.Views {
-		view := online.NewView(hop.Plan.Catalog.Namespace, hop.Plan.Views[i].View)
-		keys := &call.keys[hop.Plan.Views[i].Entity]
-		for row := range hop.RowCount(i, call.request.Candidates) {
-			read.Add(view, keys.At(row))
-		}
-	}
-	if err := read.Do(ctx); err != nil {
+	read, err := s.read(ctx, hop, call, logged)
+	defer func() { read.Release() }() // which the log may have taken
+	if err != nil {
 		return nil, err
 	}
 	if read.Filling() && !req.GetAllowStale() {
 		return nil, errFilling()
 	}
-	done := s.Now()
-	call.request.Rows, call.request.Now, call.request.Filling = read, done.UnixMicro(), read.Filling()
-	call.result = inference.Result{Scores: call.result.Scores}
 	if err := s.run(ctx, hop, call); err != nil {
 		return nil, err
 	}
 	res := call.respond(hop, req)
 	res.Timings = &onehopv1.Timings{
-		ReadUs: done.Sub(start).Microseconds(), AssembleUs: call.result.Assemble.Microseconds(), RunUs: call.result.Run.Microseconds(),
+		ReadUs: call.read.Sub(start).Microseconds(), AssembleUs: call.result.Assemble.Microseconds(), RunUs: call.result.Run.Microseconds(),
 	}
 	if req.GetReturnFeatures() {
 		if res.Features, err = call.features(hop, res.GetIndexes()); err != nil {
@@ -107,6 +122,52 @@ func (s *Inference) GetFeaturesAndPredict(ctx context.Context, req *onehopv1.Get
 		read = nil
 	}
 	return res, nil
+}
+
+// read fetches the rows of a request and makes the call ready to run. The Read is to be released, also after an error.
+func (s *Inference) read(ctx context.Context, hop *inference.Hop, call *hopCall, marked bool) (*online.Read, error) {
+	read := s.Store.NewRead()
+	if marked {
+		read.Mark()
+	}
+	for i := range hop.Plan.Views {
+		view := online.NewView(hop.Plan.Catalog.Namespace, hop.Plan.Views[i].View)
+		keys := &call.keys[hop.Plan.Views[i].Entity]
+		for row := range hop.RowCount(i, call.request.Candidates) {
+			read.Add(view, keys.At(row))
+		}
+	}
+	if err := read.Do(ctx); err != nil {
+		return read, err
+	}
+	call.read = s.Now()
+	call.request.Rows, call.request.Now, call.request.Filling = read, call.read.UnixMicro(), read.Filling()
+	call.result = inference.Result{Scores: call.result.Scores}
+	return read, nil
+}
+
+// shared encodes the one key of a shared entity; it is valid until the next call.
+func (c *hopCall) shared(entity *featurestore.Entity, req *onehopv1.GetFeaturesAndPredictRequest) ([]byte, error) {
+	if err := c.one(entity, req, &c.split); err != nil {
+		return nil, err
+	}
+	return c.split.At(0), nil
+}
+
+// one encodes the key of a shared entity.
+func (c *hopCall) one(entity *featurestore.Entity, req *onehopv1.GetFeaturesAndPredictRequest, keys *plan.Keys) error {
+	c.columns = c.columns[:0]
+	for _, key := range entity.Keys {
+		column, err := keyColumn("entities", key, req.GetEntities()[key.Name])
+		if err != nil {
+			return err
+		}
+		if column.Len() != 1 {
+			return featurestore.Errorf(featurestore.Invalid, "entities: join key %q has %d values; a shared entity has one", key.Name, column.Len())
+		}
+		c.columns = append(c.columns, column)
+	}
+	return keys.Set(entity, c.columns)
 }
 
 // take checks a request and encodes its keys.
@@ -122,20 +183,18 @@ func (c *hopCall) take(hop *inference.Hop, req *onehopv1.GetFeaturesAndPredictRe
 	}
 	wanted := 0
 	for i, entity := range hop.Plan.Entities {
-		given, where := req.GetEntities(), "entities"
-		if i == hop.Candidate {
-			given, where = req.GetCandidates(), "candidates"
-		} else {
+		if i != hop.Candidate {
 			wanted += len(entity.Keys)
+			if err := c.one(entity, req, &c.keys[i]); err != nil {
+				return err
+			}
+			continue
 		}
 		c.columns = c.columns[:0]
 		for _, key := range entity.Keys {
-			column, err := keyColumn(where, key, given[key.Name])
+			column, err := keyColumn("candidates", key, req.GetCandidates()[key.Name])
 			if err != nil {
 				return err
-			}
-			if i != hop.Candidate && column.Len() != 1 {
-				return featurestore.Errorf(featurestore.Invalid, "entities: join key %q has %d values; a shared entity has one", key.Name, column.Len())
 			}
 			c.columns = append(c.columns, column)
 		}
@@ -144,7 +203,9 @@ func (c *hopCall) take(hop *inference.Hop, req *onehopv1.GetFeaturesAndPredictRe
 		}
 	}
 	if len(req.GetEntities()) > wanted {
-		return unwantedEntity(hop, req.GetEntities())
+		if err := unwantedEntity(hop, req.GetEntities()); err != nil {
+			return err
+		}
 	}
 	return c.fields(hop, req.GetRequest(), n)
 }
@@ -173,13 +234,13 @@ func (c *hopCall) candidates(entity *featurestore.Entity, req *onehopv1.GetFeatu
 	return n, nil
 }
 
+// unwantedEntity refuses what no version of the model reads. What another version reads may be given: callers need not know
+// which one answers.
 func unwantedEntity(hop *inference.Hop, given map[string]*onehopv1.Values) error {
 	var names []string
-	for i, entity := range hop.Plan.Entities {
+	for _, entity := range hop.Shared {
 		for _, key := range entity.Keys {
-			if i != hop.Candidate {
-				names = append(names, key.Name)
-			}
+			names = append(names, key.Name)
 		}
 	}
 	return checkNames("entities", given, func(name string) bool { return slices.Contains(names, name) }, names)

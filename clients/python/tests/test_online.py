@@ -132,7 +132,9 @@ def test_predictions(client: onehop.Client) -> None:
     scores = ranking.table["score"].to_pylist()
     assert scores == sorted(scores, reverse=True)
     assert [[5, 1, 3][i] for i in ranking.table["index"].to_pylist()] == ranking.table["movie_id"].to_pylist()
-    assert (ranking.model, ranking.version) == ("movie_ranker", 1)
+    assert (ranking.model, ranking.version, ranking.variant) == ("movie_ranker", 1, "default")
+    with pytest.raises(onehop.NotFound, match='no alias "next"'):
+        client.get_features_and_predict("movie_ranker", candidates={"movie_id": [5]}, alias="next", **ask)
     assert sum(ranking.status_counts.values()) > 100
     best = client.get_features_and_predict("movie_ranker", candidates={"movie_id": [5, 1, 3]}, top_k=1, **ask)
     assert best.table["score"].to_pylist() == scores[:1]

@@ -7,18 +7,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/inference"
 	"github.com/onehop/onehop/inference/onnx"
 	"github.com/onehop/onehop/inference/repository"
+	"github.com/onehop/onehop/inference/switches"
 	"github.com/onehop/onehop/internal/app"
 	"github.com/onehop/onehop/internal/config"
 	"github.com/onehop/onehop/internal/rpc"
 	"github.com/onehop/onehop/internal/servedlog"
 	"github.com/onehop/onehop/internal/server"
 	"github.com/onehop/onehop/internal/serving"
+	"github.com/onehop/onehop/internal/shadow"
 	"github.com/onehop/onehop/schemas/onehop/v1/onehopv1connect"
 )
 
@@ -91,7 +94,7 @@ func run(ctx context.Context, c Config, base *app.Base, models *inference.Set) e
 	if err != nil {
 		return fmt.Errorf("the RPC options: %w", err)
 	}
-	service := &rpc.Inference{Models: models, Store: base.Store, Now: time.Now}
+	service := &rpc.Inference{Models: models, Store: base.Store, Now: time.Now, Answers: rpc.NewAnswers(base.Metrics)}
 	if base.Tracing {
 		service.Tracer = base.Tracer.Tracer("onehop/infer")
 	}
@@ -100,6 +103,12 @@ func run(ctx context.Context, c Config, base *app.Base, models *inference.Set) e
 			return fmt.Errorf("the serving log: %w", err)
 		}
 		defer service.Log.Close(ctx) // when the last request is answered
+	}
+	models.Warm = func(hop *inference.Hop) error { return service.Warm(ctx, hop) }
+	service.Shadow = shadow.Start(ctx, base.Metrics, base.Log)
+	defer service.Shadow.Close() // when the last request is answered
+	if err := followSwitches(ctx, c, base, service); err != nil {
+		return err
 	}
 	path, handler := onehopv1connect.NewInferenceServiceHandler(service, options...)
 	public, err := server.Listen(ctx, c.Listen.Listen, rpc.Mux(base.Health, onehopv1connect.InferenceServiceName, path, handler))
@@ -115,5 +124,21 @@ func run(ctx context.Context, c Config, base *app.Base, models *inference.Set) e
 		func(ctx context.Context) error { return public.Serve(ctx, c.DrainTimeout) },
 		func(ctx context.Context) error { return current.Run(ctx, base.Follower) },
 		func(ctx context.Context) error { return models.Run(ctx, c.Refresh) },
+		service.Switches.Follower.Run,
 	)
+}
+
+// followSwitches takes what was switched by hand before the first request is answered.
+func followSwitches(ctx context.Context, c Config, base *app.Base, service *rpc.Inference) (err error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("the name of this host, for the record of switches: %w", err)
+	}
+	snapshot := ""
+	if c.Snapshot != "" {
+		snapshot = c.Snapshot + ".switches"
+	}
+	service.Switches.Store = switches.New(base.Pool, c.Namespace)
+	service.Switches.Follower, err = switches.Follow(ctx, service.Switches.Store, service.Models, host+" "+c.Listen.Listen, snapshot, base.Log)
+	return err
 }

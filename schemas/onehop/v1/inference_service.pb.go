@@ -22,12 +22,69 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// SwitchAction is what a switch does.
+type SwitchAction int32
+
+const (
+	// No action.
+	SwitchAction_SWITCH_ACTION_UNSPECIFIED SwitchAction = 0
+	// Lays traffic over what is in force.
+	SwitchAction_SWITCH_ACTION_SET SwitchAction = 1
+	// Goes back to an earlier state.
+	SwitchAction_SWITCH_ACTION_ROLLBACK SwitchAction = 2
+	// Goes back to the model's serving.yaml.
+	SwitchAction_SWITCH_ACTION_FROM_FILE SwitchAction = 3
+)
+
+// Enum value maps for SwitchAction.
+var (
+	SwitchAction_name = map[int32]string{
+		0: "SWITCH_ACTION_UNSPECIFIED",
+		1: "SWITCH_ACTION_SET",
+		2: "SWITCH_ACTION_ROLLBACK",
+		3: "SWITCH_ACTION_FROM_FILE",
+	}
+	SwitchAction_value = map[string]int32{
+		"SWITCH_ACTION_UNSPECIFIED": 0,
+		"SWITCH_ACTION_SET":         1,
+		"SWITCH_ACTION_ROLLBACK":    2,
+		"SWITCH_ACTION_FROM_FILE":   3,
+	}
+)
+
+func (x SwitchAction) Enum() *SwitchAction {
+	p := new(SwitchAction)
+	*p = x
+	return p
+}
+
+func (x SwitchAction) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SwitchAction) Descriptor() protoreflect.EnumDescriptor {
+	return file_onehop_v1_inference_service_proto_enumTypes[0].Descriptor()
+}
+
+func (SwitchAction) Type() protoreflect.EnumType {
+	return &file_onehop_v1_inference_service_proto_enumTypes[0]
+}
+
+func (x SwitchAction) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SwitchAction.Descriptor instead.
+func (SwitchAction) EnumDescriptor() ([]byte, []int) {
+	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{0}
+}
+
 // GetFeaturesAndPredictRequest asks for the scores of candidates.
 type GetFeaturesAndPredictRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The model.
 	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
-	// The version of the model; 0 for the one that is served by default.
+	// The version of the model; 0 when the request names none.
 	Version int64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	// The join keys of the shared entities: one value each.
 	Entities map[string]*Values `protobuf:"bytes,3,rep,name=entities,proto3" json:"entities,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -43,7 +100,10 @@ type GetFeaturesAndPredictRequest struct {
 	// Answer from a store that is being refilled too. Values then have status STALE, and
 	// what has none yet FILLING; the model gets its default for it, or the call fails with
 	// UNAVAILABLE.
-	AllowStale    bool `protobuf:"varint,8,opt,name=allow_stale,json=allowStale,proto3" json:"allow_stale,omitempty"`
+	AllowStale bool `protobuf:"varint,8,opt,name=allow_stale,json=allowStale,proto3" json:"allow_stale,omitempty"`
+	// An alias of a version, instead of its number. Without both, the model's default, canary or
+	// A/B test answers.
+	Alias         string `protobuf:"bytes,9,opt,name=alias,proto3" json:"alias,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -134,6 +194,13 @@ func (x *GetFeaturesAndPredictRequest) GetAllowStale() bool {
 	return false
 }
 
+func (x *GetFeaturesAndPredictRequest) GetAlias() string {
+	if x != nil {
+		return x.Alias
+	}
+	return ""
+}
+
 // GetFeaturesAndPredictResponse holds the scores, best first.
 type GetFeaturesAndPredictResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -159,7 +226,10 @@ type GetFeaturesAndPredictResponse struct {
 	// The join keys of the returned candidates, in the same order.
 	Candidates map[string]*Values `protobuf:"bytes,9,rep,name=candidates,proto3" json:"candidates,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Where the time went.
-	Timings       *Timings `protobuf:"bytes,10,opt,name=timings,proto3" json:"timings,omitempty"`
+	Timings *Timings `protobuf:"bytes,10,opt,name=timings,proto3" json:"timings,omitempty"`
+	// As what the version answered: "default", "canary", "pinned" when the request named it, or
+	// the variant of an A/B test.
+	Variant       string `protobuf:"bytes,11,opt,name=variant,proto3" json:"variant,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -264,6 +334,13 @@ func (x *GetFeaturesAndPredictResponse) GetTimings() *Timings {
 	return nil
 }
 
+func (x *GetFeaturesAndPredictResponse) GetVariant() string {
+	if x != nil {
+		return x.Variant
+	}
+	return ""
+}
+
 // Timings are the stages of a call, in microseconds.
 type Timings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -337,7 +414,9 @@ type PredictRequest struct {
 	Version int64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	// For each column of the model ("view.feature", "request.field") a value for each
 	// row, or one for all rows. A column that is not given takes the model's default.
-	Columns       map[string]*Values `protobuf:"bytes,3,rep,name=columns,proto3" json:"columns,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Columns map[string]*Values `protobuf:"bytes,3,rep,name=columns,proto3" json:"columns,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// An alias of a version, instead of its number.
+	Alias         string `protobuf:"bytes,4,opt,name=alias,proto3" json:"alias,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -391,6 +470,13 @@ func (x *PredictRequest) GetColumns() map[string]*Values {
 		return x.Columns
 	}
 	return nil
+}
+
+func (x *PredictRequest) GetAlias() string {
+	if x != nil {
+		return x.Alias
+	}
+	return ""
 }
 
 // PredictResponse holds a score for each row.
@@ -498,7 +584,9 @@ func (*ListModelsRequest) Descriptor() ([]byte, []int) {
 type ListModelsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The models by name and version.
-	Models        []*Model `protobuf:"bytes,1,rep,name=models,proto3" json:"models,omitempty"`
+	Models []*Model `protobuf:"bytes,1,rep,name=models,proto3" json:"models,omitempty"`
+	// Which versions of each model answer, by name.
+	Routes        []*Route `protobuf:"bytes,2,rep,name=routes,proto3" json:"routes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -540,6 +628,13 @@ func (x *ListModelsResponse) GetModels() []*Model {
 	return nil
 }
 
+func (x *ListModelsResponse) GetRoutes() []*Route {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
+}
+
 // Model is one version of a model.
 type Model struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -549,7 +644,8 @@ type Model struct {
 	Version int64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	// Whether it is the version served by default.
 	Default bool `protobuf:"varint,3,opt,name=default,proto3" json:"default,omitempty"`
-	// Why it cannot be served; empty when it can.
+	// Why it cannot be served; with columns, why its changed files were not taken, so that what
+	// was loaded before is served on. Empty when all is well.
 	Problem string `protobuf:"bytes,4,opt,name=problem,proto3" json:"problem,omitempty"`
 	// The SHA-256 of its artifact, in hexadecimal.
 	Sha256 string `protobuf:"bytes,5,opt,name=sha256,proto3" json:"sha256,omitempty"`
@@ -640,11 +736,545 @@ func (x *Model) GetCandidates() string {
 	return ""
 }
 
+// Route says which versions of a model answer.
+type Route struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The model.
+	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	// What is in force.
+	Traffic *Traffic `protobuf:"bytes,2,opt,name=traffic,proto3" json:"traffic,omitempty"`
+	// Whether the model has a serving.yaml.
+	File bool `protobuf:"varint,3,opt,name=file,proto3" json:"file,omitempty"`
+	// The switch that is laid over it; 0 when none is.
+	SwitchId int64 `protobuf:"varint,4,opt,name=switch_id,json=switchId,proto3" json:"switch_id,omitempty"`
+	// Why what is wanted is not in force, but what was before; or which alias names no version
+	// that can be served. Empty when all is well.
+	Problem       string `protobuf:"bytes,5,opt,name=problem,proto3" json:"problem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Route) Reset() {
+	*x = Route{}
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Route) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Route) ProtoMessage() {}
+
+func (x *Route) ProtoReflect() protoreflect.Message {
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Route.ProtoReflect.Descriptor instead.
+func (*Route) Descriptor() ([]byte, []int) {
+	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Route) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *Route) GetTraffic() *Traffic {
+	if x != nil {
+		return x.Traffic
+	}
+	return nil
+}
+
+func (x *Route) GetFile() bool {
+	if x != nil {
+		return x.File
+	}
+	return false
+}
+
+func (x *Route) GetSwitchId() int64 {
+	if x != nil {
+		return x.SwitchId
+	}
+	return 0
+}
+
+func (x *Route) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+// Traffic says which versions of a model answer. Versions are numbers, or aliases, as text.
+type Traffic struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The version for requests that name none, or "newest". Empty is not said.
+	DefaultVersion string `protobuf:"bytes,1,opt,name=default_version,json=defaultVersion,proto3" json:"default_version,omitempty"`
+	// Names for versions; 0 takes a name away.
+	Aliases map[string]int64 `protobuf:"bytes,2,rep,name=aliases,proto3" json:"aliases,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Where a share of the requests goes that name no version. Absent is not said.
+	Split *Split `protobuf:"bytes,3,opt,name=split,proto3" json:"split,omitempty"`
+	// The version that answers a share of the requests once more, unseen; 0 percent is none.
+	// Absent is not said.
+	Shadow        *Share `protobuf:"bytes,4,opt,name=shadow,proto3" json:"shadow,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Traffic) Reset() {
+	*x = Traffic{}
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Traffic) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Traffic) ProtoMessage() {}
+
+func (x *Traffic) ProtoReflect() protoreflect.Message {
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Traffic.ProtoReflect.Descriptor instead.
+func (*Traffic) Descriptor() ([]byte, []int) {
+	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Traffic) GetDefaultVersion() string {
+	if x != nil {
+		return x.DefaultVersion
+	}
+	return ""
+}
+
+func (x *Traffic) GetAliases() map[string]int64 {
+	if x != nil {
+		return x.Aliases
+	}
+	return nil
+}
+
+func (x *Traffic) GetSplit() *Split {
+	if x != nil {
+		return x.Split
+	}
+	return nil
+}
+
+func (x *Traffic) GetShadow() *Share {
+	if x != nil {
+		return x.Shadow
+	}
+	return nil
+}
+
+// Split is a canary or an A/B test; one that is empty ends either.
+type Split struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A version that is tried on a share of the requests.
+	Canary *Share `protobuf:"bytes,1,opt,name=canary,proto3" json:"canary,omitempty"`
+	// A test of versions against each other.
+	Ab            *ABTest `protobuf:"bytes,2,opt,name=ab,proto3" json:"ab,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Split) Reset() {
+	*x = Split{}
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Split) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Split) ProtoMessage() {}
+
+func (x *Split) ProtoReflect() protoreflect.Message {
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Split.ProtoReflect.Descriptor instead.
+func (*Split) Descriptor() ([]byte, []int) {
+	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Split) GetCanary() *Share {
+	if x != nil {
+		return x.Canary
+	}
+	return nil
+}
+
+func (x *Split) GetAb() *ABTest {
+	if x != nil {
+		return x.Ab
+	}
+	return nil
+}
+
+// Share is a version and its share of the requests.
+type Share struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The version.
+	Version string `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// From 0 to 100.
+	Percent       float64 `protobuf:"fixed64,2,opt,name=percent,proto3" json:"percent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Share) Reset() {
+	*x = Share{}
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Share) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Share) ProtoMessage() {}
+
+func (x *Share) ProtoReflect() protoreflect.Message {
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Share.ProtoReflect.Descriptor instead.
+func (*Share) Descriptor() ([]byte, []int) {
+	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Share) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Share) GetPercent() float64 {
+	if x != nil {
+		return x.Percent
+	}
+	return 0
+}
+
+// ABTest gives all requests of one entity the same variant.
+type ABTest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The entity, of which requests bring one key.
+	By string `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
+	// The variants, 100 percent together.
+	Variants      []*Variant `protobuf:"bytes,2,rep,name=variants,proto3" json:"variants,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ABTest) Reset() {
+	*x = ABTest{}
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ABTest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ABTest) ProtoMessage() {}
+
+func (x *ABTest) ProtoReflect() protoreflect.Message {
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ABTest.ProtoReflect.Descriptor instead.
+func (*ABTest) Descriptor() ([]byte, []int) {
+	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ABTest) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *ABTest) GetVariants() []*Variant {
+	if x != nil {
+		return x.Variants
+	}
+	return nil
+}
+
+// Variant is one arm of an A/B test.
+type Variant struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name, which answers tell.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The version that answers.
+	Version string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	// From 0 to 100.
+	Percent       float64 `protobuf:"fixed64,3,opt,name=percent,proto3" json:"percent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Variant) Reset() {
+	*x = Variant{}
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Variant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Variant) ProtoMessage() {}
+
+func (x *Variant) ProtoReflect() protoreflect.Message {
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Variant.ProtoReflect.Descriptor instead.
+func (*Variant) Descriptor() ([]byte, []int) {
+	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Variant) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Variant) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Variant) GetPercent() float64 {
+	if x != nil {
+		return x.Percent
+	}
+	return 0
+}
+
+// SwitchModelRequest changes which versions of a model answer.
+type SwitchModelRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The model.
+	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	// What is to be done.
+	Action SwitchAction `protobuf:"varint,2,opt,name=action,proto3,enum=onehop.v1.SwitchAction" json:"action,omitempty"`
+	// For SWITCH_ACTION_SET: the parts that are given replace those that are in force, aliases
+	// one by one.
+	Traffic *Traffic `protobuf:"bytes,3,opt,name=traffic,proto3" json:"traffic,omitempty"`
+	// For SWITCH_ACTION_ROLLBACK: the switch whose state is wanted; 0 for the state before the last
+	// switch.
+	SwitchId int64 `protobuf:"varint,4,opt,name=switch_id,json=switchId,proto3" json:"switch_id,omitempty"`
+	// Who switches, for the record.
+	Who string `protobuf:"bytes,5,opt,name=who,proto3" json:"who,omitempty"`
+	// Why, for the record.
+	Reason        string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SwitchModelRequest) Reset() {
+	*x = SwitchModelRequest{}
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SwitchModelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SwitchModelRequest) ProtoMessage() {}
+
+func (x *SwitchModelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SwitchModelRequest.ProtoReflect.Descriptor instead.
+func (*SwitchModelRequest) Descriptor() ([]byte, []int) {
+	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *SwitchModelRequest) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *SwitchModelRequest) GetAction() SwitchAction {
+	if x != nil {
+		return x.Action
+	}
+	return SwitchAction_SWITCH_ACTION_UNSPECIFIED
+}
+
+func (x *SwitchModelRequest) GetTraffic() *Traffic {
+	if x != nil {
+		return x.Traffic
+	}
+	return nil
+}
+
+func (x *SwitchModelRequest) GetSwitchId() int64 {
+	if x != nil {
+		return x.SwitchId
+	}
+	return 0
+}
+
+func (x *SwitchModelRequest) GetWho() string {
+	if x != nil {
+		return x.Who
+	}
+	return ""
+}
+
+func (x *SwitchModelRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// SwitchModelResponse is what became of a switch.
+type SwitchModelResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The number of the switch.
+	SwitchId int64 `protobuf:"varint,1,opt,name=switch_id,json=switchId,proto3" json:"switch_id,omitempty"`
+	// What this instance has in force now.
+	Route         *Route `protobuf:"bytes,2,opt,name=route,proto3" json:"route,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SwitchModelResponse) Reset() {
+	*x = SwitchModelResponse{}
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SwitchModelResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SwitchModelResponse) ProtoMessage() {}
+
+func (x *SwitchModelResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SwitchModelResponse.ProtoReflect.Descriptor instead.
+func (*SwitchModelResponse) Descriptor() ([]byte, []int) {
+	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *SwitchModelResponse) GetSwitchId() int64 {
+	if x != nil {
+		return x.SwitchId
+	}
+	return 0
+}
+
+func (x *SwitchModelResponse) GetRoute() *Route {
+	if x != nil {
+		return x.Route
+	}
+	return nil
+}
+
 var File_onehop_v1_inference_service_proto protoreflect.FileDescriptor
 
 const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"\n" +
-	"!onehop/v1/inference_service.proto\x12\tonehop.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16onehop/v1/values.proto\"\xd0\x05\n" +
+	"!onehop/v1/inference_service.proto\x12\tonehop.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16onehop/v1/values.proto\"\xef\x05\n" +
 	"\x1cGetFeaturesAndPredictRequest\x12 \n" +
 	"\x05model\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x05model\x12!\n" +
@@ -658,7 +1288,8 @@ const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"\x05top_k\x18\x06 \x01(\rR\x04topK\x12'\n" +
 	"\x0freturn_features\x18\a \x01(\bR\x0ereturnFeatures\x12\x1f\n" +
 	"\vallow_stale\x18\b \x01(\bR\n" +
-	"allowStale\x1aN\n" +
+	"allowStale\x12\x1d\n" +
+	"\x05alias\x18\t \x01(\tB\a\xbaH\x04r\x02\x18?R\x05alias\x1aN\n" +
 	"\rEntitiesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
 	"\x05value\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x05value:\x028\x01\x1aP\n" +
@@ -667,7 +1298,7 @@ const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x05value:\x028\x01\x1aM\n" +
 	"\fRequestEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
-	"\x05value\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x05value:\x028\x01\"\xfc\x04\n" +
+	"\x05value\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x05value:\x028\x01\"\x96\x05\n" +
 	"\x1dGetFeaturesAndPredictResponse\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12#\n" +
 	"\rmodel_version\x18\x02 \x01(\x03R\fmodelVersion\x12\x18\n" +
@@ -682,7 +1313,8 @@ const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"candidates\x18\t \x03(\v28.onehop.v1.GetFeaturesAndPredictResponse.CandidatesEntryR\n" +
 	"candidates\x12,\n" +
 	"\atimings\x18\n" +
-	" \x01(\v2\x12.onehop.v1.TimingsR\atimings\x1a?\n" +
+	" \x01(\v2\x12.onehop.v1.TimingsR\atimings\x12\x18\n" +
+	"\avariant\x18\v \x01(\tR\avariant\x1a?\n" +
 	"\x11StatusCountsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1aP\n" +
@@ -693,12 +1325,13 @@ const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"\aread_us\x18\x01 \x01(\x03R\x06readUs\x12\x1f\n" +
 	"\vassemble_us\x18\x02 \x01(\x03R\n" +
 	"assembleUs\x12\x15\n" +
-	"\x06run_us\x18\x03 \x01(\x03R\x05runUs\"\xf3\x01\n" +
+	"\x06run_us\x18\x03 \x01(\x03R\x05runUs\"\x92\x02\n" +
 	"\x0ePredictRequest\x12 \n" +
 	"\x05model\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x05model\x12!\n" +
 	"\aversion\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\aversion\x12M\n" +
-	"\acolumns\x18\x03 \x03(\v2&.onehop.v1.PredictRequest.ColumnsEntryB\v\xbaH\b\x9a\x01\x05\b\x01\x10\x80 R\acolumns\x1aM\n" +
+	"\acolumns\x18\x03 \x03(\v2&.onehop.v1.PredictRequest.ColumnsEntryB\v\xbaH\b\x9a\x01\x05\b\x01\x10\x80 R\acolumns\x12\x1d\n" +
+	"\x05alias\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18?R\x05alias\x1aM\n" +
 	"\fColumnsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
 	"\x05value\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x05value:\x028\x01\"d\n" +
@@ -706,9 +1339,10 @@ const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12#\n" +
 	"\rmodel_version\x18\x02 \x01(\x03R\fmodelVersion\x12\x16\n" +
 	"\x06scores\x18\x03 \x03(\x02R\x06scores\"\x13\n" +
-	"\x11ListModelsRequest\">\n" +
+	"\x11ListModelsRequest\"h\n" +
 	"\x12ListModelsResponse\x12(\n" +
-	"\x06models\x18\x01 \x03(\v2\x10.onehop.v1.ModelR\x06models\"\xbb\x01\n" +
+	"\x06models\x18\x01 \x03(\v2\x10.onehop.v1.ModelR\x06models\x12(\n" +
+	"\x06routes\x18\x02 \x03(\v2\x10.onehop.v1.RouteR\x06routes\"\xbb\x01\n" +
 	"\x05Model\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x03R\aversion\x12\x18\n" +
@@ -718,12 +1352,58 @@ const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"\acolumns\x18\x06 \x03(\tR\acolumns\x12\x1e\n" +
 	"\n" +
 	"candidates\x18\a \x01(\tR\n" +
-	"candidates2\x9a\x02\n" +
+	"candidates\"\x96\x01\n" +
+	"\x05Route\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\x12,\n" +
+	"\atraffic\x18\x02 \x01(\v2\x12.onehop.v1.TrafficR\atraffic\x12\x12\n" +
+	"\x04file\x18\x03 \x01(\bR\x04file\x12\x1b\n" +
+	"\tswitch_id\x18\x04 \x01(\x03R\bswitchId\x12\x18\n" +
+	"\aproblem\x18\x05 \x01(\tR\aproblem\"\x8e\x02\n" +
+	"\aTraffic\x120\n" +
+	"\x0fdefault_version\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x0edefaultVersion\x12C\n" +
+	"\aaliases\x18\x02 \x03(\v2\x1f.onehop.v1.Traffic.AliasesEntryB\b\xbaH\x05\x9a\x01\x02\x10@R\aaliases\x12&\n" +
+	"\x05split\x18\x03 \x01(\v2\x10.onehop.v1.SplitR\x05split\x12(\n" +
+	"\x06shadow\x18\x04 \x01(\v2\x10.onehop.v1.ShareR\x06shadow\x1a:\n" +
+	"\fAliasesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"T\n" +
+	"\x05Split\x12(\n" +
+	"\x06canary\x18\x01 \x01(\v2\x10.onehop.v1.ShareR\x06canary\x12!\n" +
+	"\x02ab\x18\x02 \x01(\v2\x11.onehop.v1.ABTestR\x02ab\"D\n" +
+	"\x05Share\x12!\n" +
+	"\aversion\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\aversion\x12\x18\n" +
+	"\apercent\x18\x02 \x01(\x01R\apercent\"[\n" +
+	"\x06ABTest\x12\x17\n" +
+	"\x02by\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x02by\x128\n" +
+	"\bvariants\x18\x02 \x03(\v2\x12.onehop.v1.VariantB\b\xbaH\x05\x92\x01\x02\x10\x10R\bvariants\"c\n" +
+	"\aVariant\x12\x1b\n" +
+	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x04name\x12!\n" +
+	"\aversion\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18?R\aversion\x12\x18\n" +
+	"\apercent\x18\x03 \x01(\x01R\apercent\"\x87\x02\n" +
+	"\x12SwitchModelRequest\x12 \n" +
+	"\x05model\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x05model\x12;\n" +
+	"\x06action\x18\x02 \x01(\x0e2\x17.onehop.v1.SwitchActionB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x06action\x12,\n" +
+	"\atraffic\x18\x03 \x01(\v2\x12.onehop.v1.TrafficR\atraffic\x12$\n" +
+	"\tswitch_id\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\bswitchId\x12\x1c\n" +
+	"\x03who\x18\x05 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x03who\x12 \n" +
+	"\x06reason\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\x06reason\"Z\n" +
+	"\x13SwitchModelResponse\x12\x1b\n" +
+	"\tswitch_id\x18\x01 \x01(\x03R\bswitchId\x12&\n" +
+	"\x05route\x18\x02 \x01(\v2\x10.onehop.v1.RouteR\x05route*}\n" +
+	"\fSwitchAction\x12\x1d\n" +
+	"\x19SWITCH_ACTION_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11SWITCH_ACTION_SET\x10\x01\x12\x1a\n" +
+	"\x16SWITCH_ACTION_ROLLBACK\x10\x02\x12\x1b\n" +
+	"\x17SWITCH_ACTION_FROM_FILE\x10\x032\xe8\x02\n" +
 	"\x10InferenceService\x12o\n" +
 	"\x15GetFeaturesAndPredict\x12'.onehop.v1.GetFeaturesAndPredictRequest\x1a(.onehop.v1.GetFeaturesAndPredictResponse\"\x03\x90\x02\x01\x12E\n" +
 	"\aPredict\x12\x19.onehop.v1.PredictRequest\x1a\x1a.onehop.v1.PredictResponse\"\x03\x90\x02\x01\x12N\n" +
 	"\n" +
-	"ListModels\x12\x1c.onehop.v1.ListModelsRequest\x1a\x1d.onehop.v1.ListModelsResponse\"\x03\x90\x02\x01B5Z3github.com/onehop/onehop/schemas/onehop/v1;onehopv1b\x06proto3"
+	"ListModels\x12\x1c.onehop.v1.ListModelsRequest\x1a\x1d.onehop.v1.ListModelsResponse\"\x03\x90\x02\x01\x12L\n" +
+	"\vSwitchModel\x12\x1d.onehop.v1.SwitchModelRequest\x1a\x1e.onehop.v1.SwitchModelResponseB5Z3github.com/onehop/onehop/schemas/onehop/v1;onehopv1b\x06proto3"
 
 var (
 	file_onehop_v1_inference_service_proto_rawDescOnce sync.Once
@@ -737,51 +1417,75 @@ func file_onehop_v1_inference_service_proto_rawDescGZIP() []byte {
 	return file_onehop_v1_inference_service_proto_rawDescData
 }
 
-var file_onehop_v1_inference_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_onehop_v1_inference_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_onehop_v1_inference_service_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_onehop_v1_inference_service_proto_goTypes = []any{
-	(*GetFeaturesAndPredictRequest)(nil),  // 0: onehop.v1.GetFeaturesAndPredictRequest
-	(*GetFeaturesAndPredictResponse)(nil), // 1: onehop.v1.GetFeaturesAndPredictResponse
-	(*Timings)(nil),                       // 2: onehop.v1.Timings
-	(*PredictRequest)(nil),                // 3: onehop.v1.PredictRequest
-	(*PredictResponse)(nil),               // 4: onehop.v1.PredictResponse
-	(*ListModelsRequest)(nil),             // 5: onehop.v1.ListModelsRequest
-	(*ListModelsResponse)(nil),            // 6: onehop.v1.ListModelsResponse
-	(*Model)(nil),                         // 7: onehop.v1.Model
-	nil,                                   // 8: onehop.v1.GetFeaturesAndPredictRequest.EntitiesEntry
-	nil,                                   // 9: onehop.v1.GetFeaturesAndPredictRequest.CandidatesEntry
-	nil,                                   // 10: onehop.v1.GetFeaturesAndPredictRequest.RequestEntry
-	nil,                                   // 11: onehop.v1.GetFeaturesAndPredictResponse.StatusCountsEntry
-	nil,                                   // 12: onehop.v1.GetFeaturesAndPredictResponse.CandidatesEntry
-	nil,                                   // 13: onehop.v1.PredictRequest.ColumnsEntry
-	(*Column)(nil),                        // 14: onehop.v1.Column
-	(*Values)(nil),                        // 15: onehop.v1.Values
+	(SwitchAction)(0),                     // 0: onehop.v1.SwitchAction
+	(*GetFeaturesAndPredictRequest)(nil),  // 1: onehop.v1.GetFeaturesAndPredictRequest
+	(*GetFeaturesAndPredictResponse)(nil), // 2: onehop.v1.GetFeaturesAndPredictResponse
+	(*Timings)(nil),                       // 3: onehop.v1.Timings
+	(*PredictRequest)(nil),                // 4: onehop.v1.PredictRequest
+	(*PredictResponse)(nil),               // 5: onehop.v1.PredictResponse
+	(*ListModelsRequest)(nil),             // 6: onehop.v1.ListModelsRequest
+	(*ListModelsResponse)(nil),            // 7: onehop.v1.ListModelsResponse
+	(*Model)(nil),                         // 8: onehop.v1.Model
+	(*Route)(nil),                         // 9: onehop.v1.Route
+	(*Traffic)(nil),                       // 10: onehop.v1.Traffic
+	(*Split)(nil),                         // 11: onehop.v1.Split
+	(*Share)(nil),                         // 12: onehop.v1.Share
+	(*ABTest)(nil),                        // 13: onehop.v1.ABTest
+	(*Variant)(nil),                       // 14: onehop.v1.Variant
+	(*SwitchModelRequest)(nil),            // 15: onehop.v1.SwitchModelRequest
+	(*SwitchModelResponse)(nil),           // 16: onehop.v1.SwitchModelResponse
+	nil,                                   // 17: onehop.v1.GetFeaturesAndPredictRequest.EntitiesEntry
+	nil,                                   // 18: onehop.v1.GetFeaturesAndPredictRequest.CandidatesEntry
+	nil,                                   // 19: onehop.v1.GetFeaturesAndPredictRequest.RequestEntry
+	nil,                                   // 20: onehop.v1.GetFeaturesAndPredictResponse.StatusCountsEntry
+	nil,                                   // 21: onehop.v1.GetFeaturesAndPredictResponse.CandidatesEntry
+	nil,                                   // 22: onehop.v1.PredictRequest.ColumnsEntry
+	nil,                                   // 23: onehop.v1.Traffic.AliasesEntry
+	(*Column)(nil),                        // 24: onehop.v1.Column
+	(*Values)(nil),                        // 25: onehop.v1.Values
 }
 var file_onehop_v1_inference_service_proto_depIdxs = []int32{
-	8,  // 0: onehop.v1.GetFeaturesAndPredictRequest.entities:type_name -> onehop.v1.GetFeaturesAndPredictRequest.EntitiesEntry
-	9,  // 1: onehop.v1.GetFeaturesAndPredictRequest.candidates:type_name -> onehop.v1.GetFeaturesAndPredictRequest.CandidatesEntry
-	10, // 2: onehop.v1.GetFeaturesAndPredictRequest.request:type_name -> onehop.v1.GetFeaturesAndPredictRequest.RequestEntry
-	11, // 3: onehop.v1.GetFeaturesAndPredictResponse.status_counts:type_name -> onehop.v1.GetFeaturesAndPredictResponse.StatusCountsEntry
-	14, // 4: onehop.v1.GetFeaturesAndPredictResponse.features:type_name -> onehop.v1.Column
-	12, // 5: onehop.v1.GetFeaturesAndPredictResponse.candidates:type_name -> onehop.v1.GetFeaturesAndPredictResponse.CandidatesEntry
-	2,  // 6: onehop.v1.GetFeaturesAndPredictResponse.timings:type_name -> onehop.v1.Timings
-	13, // 7: onehop.v1.PredictRequest.columns:type_name -> onehop.v1.PredictRequest.ColumnsEntry
-	7,  // 8: onehop.v1.ListModelsResponse.models:type_name -> onehop.v1.Model
-	15, // 9: onehop.v1.GetFeaturesAndPredictRequest.EntitiesEntry.value:type_name -> onehop.v1.Values
-	15, // 10: onehop.v1.GetFeaturesAndPredictRequest.CandidatesEntry.value:type_name -> onehop.v1.Values
-	15, // 11: onehop.v1.GetFeaturesAndPredictRequest.RequestEntry.value:type_name -> onehop.v1.Values
-	15, // 12: onehop.v1.GetFeaturesAndPredictResponse.CandidatesEntry.value:type_name -> onehop.v1.Values
-	15, // 13: onehop.v1.PredictRequest.ColumnsEntry.value:type_name -> onehop.v1.Values
-	0,  // 14: onehop.v1.InferenceService.GetFeaturesAndPredict:input_type -> onehop.v1.GetFeaturesAndPredictRequest
-	3,  // 15: onehop.v1.InferenceService.Predict:input_type -> onehop.v1.PredictRequest
-	5,  // 16: onehop.v1.InferenceService.ListModels:input_type -> onehop.v1.ListModelsRequest
-	1,  // 17: onehop.v1.InferenceService.GetFeaturesAndPredict:output_type -> onehop.v1.GetFeaturesAndPredictResponse
-	4,  // 18: onehop.v1.InferenceService.Predict:output_type -> onehop.v1.PredictResponse
-	6,  // 19: onehop.v1.InferenceService.ListModels:output_type -> onehop.v1.ListModelsResponse
-	17, // [17:20] is the sub-list for method output_type
-	14, // [14:17] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	17, // 0: onehop.v1.GetFeaturesAndPredictRequest.entities:type_name -> onehop.v1.GetFeaturesAndPredictRequest.EntitiesEntry
+	18, // 1: onehop.v1.GetFeaturesAndPredictRequest.candidates:type_name -> onehop.v1.GetFeaturesAndPredictRequest.CandidatesEntry
+	19, // 2: onehop.v1.GetFeaturesAndPredictRequest.request:type_name -> onehop.v1.GetFeaturesAndPredictRequest.RequestEntry
+	20, // 3: onehop.v1.GetFeaturesAndPredictResponse.status_counts:type_name -> onehop.v1.GetFeaturesAndPredictResponse.StatusCountsEntry
+	24, // 4: onehop.v1.GetFeaturesAndPredictResponse.features:type_name -> onehop.v1.Column
+	21, // 5: onehop.v1.GetFeaturesAndPredictResponse.candidates:type_name -> onehop.v1.GetFeaturesAndPredictResponse.CandidatesEntry
+	3,  // 6: onehop.v1.GetFeaturesAndPredictResponse.timings:type_name -> onehop.v1.Timings
+	22, // 7: onehop.v1.PredictRequest.columns:type_name -> onehop.v1.PredictRequest.ColumnsEntry
+	8,  // 8: onehop.v1.ListModelsResponse.models:type_name -> onehop.v1.Model
+	9,  // 9: onehop.v1.ListModelsResponse.routes:type_name -> onehop.v1.Route
+	10, // 10: onehop.v1.Route.traffic:type_name -> onehop.v1.Traffic
+	23, // 11: onehop.v1.Traffic.aliases:type_name -> onehop.v1.Traffic.AliasesEntry
+	11, // 12: onehop.v1.Traffic.split:type_name -> onehop.v1.Split
+	12, // 13: onehop.v1.Traffic.shadow:type_name -> onehop.v1.Share
+	12, // 14: onehop.v1.Split.canary:type_name -> onehop.v1.Share
+	13, // 15: onehop.v1.Split.ab:type_name -> onehop.v1.ABTest
+	14, // 16: onehop.v1.ABTest.variants:type_name -> onehop.v1.Variant
+	0,  // 17: onehop.v1.SwitchModelRequest.action:type_name -> onehop.v1.SwitchAction
+	10, // 18: onehop.v1.SwitchModelRequest.traffic:type_name -> onehop.v1.Traffic
+	9,  // 19: onehop.v1.SwitchModelResponse.route:type_name -> onehop.v1.Route
+	25, // 20: onehop.v1.GetFeaturesAndPredictRequest.EntitiesEntry.value:type_name -> onehop.v1.Values
+	25, // 21: onehop.v1.GetFeaturesAndPredictRequest.CandidatesEntry.value:type_name -> onehop.v1.Values
+	25, // 22: onehop.v1.GetFeaturesAndPredictRequest.RequestEntry.value:type_name -> onehop.v1.Values
+	25, // 23: onehop.v1.GetFeaturesAndPredictResponse.CandidatesEntry.value:type_name -> onehop.v1.Values
+	25, // 24: onehop.v1.PredictRequest.ColumnsEntry.value:type_name -> onehop.v1.Values
+	1,  // 25: onehop.v1.InferenceService.GetFeaturesAndPredict:input_type -> onehop.v1.GetFeaturesAndPredictRequest
+	4,  // 26: onehop.v1.InferenceService.Predict:input_type -> onehop.v1.PredictRequest
+	6,  // 27: onehop.v1.InferenceService.ListModels:input_type -> onehop.v1.ListModelsRequest
+	15, // 28: onehop.v1.InferenceService.SwitchModel:input_type -> onehop.v1.SwitchModelRequest
+	2,  // 29: onehop.v1.InferenceService.GetFeaturesAndPredict:output_type -> onehop.v1.GetFeaturesAndPredictResponse
+	5,  // 30: onehop.v1.InferenceService.Predict:output_type -> onehop.v1.PredictResponse
+	7,  // 31: onehop.v1.InferenceService.ListModels:output_type -> onehop.v1.ListModelsResponse
+	16, // 32: onehop.v1.InferenceService.SwitchModel:output_type -> onehop.v1.SwitchModelResponse
+	29, // [29:33] is the sub-list for method output_type
+	25, // [25:29] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_onehop_v1_inference_service_proto_init() }
@@ -795,13 +1499,14 @@ func file_onehop_v1_inference_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_onehop_v1_inference_service_proto_rawDesc), len(file_onehop_v1_inference_service_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   14,
+			NumEnums:      1,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_onehop_v1_inference_service_proto_goTypes,
 		DependencyIndexes: file_onehop_v1_inference_service_proto_depIdxs,
+		EnumInfos:         file_onehop_v1_inference_service_proto_enumTypes,
 		MessageInfos:      file_onehop_v1_inference_service_proto_msgTypes,
 	}.Build()
 	File_onehop_v1_inference_service_proto = out.File

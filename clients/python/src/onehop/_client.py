@@ -305,6 +305,7 @@ class Client:
         entities: Optional[Mapping[str, Any]] = None,
         request: Optional[Mapping[str, Any]] = None,
         version: int = 0,
+        alias: str = "",
         top_k: int = 0,
         return_features: bool = False,
         allow_stale: bool = False,
@@ -315,7 +316,8 @@ class Client:
         :param candidates: their join keys, as many values each as there are candidates.
         :param entities: the join keys of the shared entities, one value each.
         :param request: the model's request fields, one value each, or one for each candidate.
-        :param version: of the model; 0 for the one that is served by default.
+        :param version: of the model; 0 for the one that its traffic gives.
+        :param alias: a name of a version, instead of its number.
         :param top_k: return only the best so many; 0 for all.
         :param return_features: add the columns that went into the model.
         :param allow_stale: as in :meth:`online_features`.
@@ -323,6 +325,7 @@ class Client:
         message = inference_pb.GetFeaturesAndPredictRequest(
             model=model,
             version=version,
+            alias=alias,
             entities=_messages("entities", entities),
             candidates=_messages("candidates", candidates),
             request=_messages("request", request),
@@ -346,10 +349,17 @@ class Client:
             read=timedelta(microseconds=answer.timings.read_us),
             assemble=timedelta(microseconds=answer.timings.assemble_us),
             run=timedelta(microseconds=answer.timings.run_us),
+            variant=answer.variant,
         )
 
     def predict(
-        self, model: str, columns: Mapping[str, Any], *, version: int = 0, timeout: Optional[float] = None
+        self,
+        model: str,
+        columns: Mapping[str, Any],
+        *,
+        version: int = 0,
+        alias: str = "",
+        timeout: Optional[float] = None,
     ) -> _types.Scores:
         """Score rows whose features the caller brings.
 
@@ -357,7 +367,7 @@ class Client:
         value for each row, or one for all; a column that is left out takes the model's default.
         """
         message = inference_pb.PredictRequest(
-            model=model, version=version, columns=_messages("columns", columns)
+            model=model, version=version, alias=alias, columns=_messages("columns", columns)
         )
         answer = call(self._models().Predict, message, self._seconds(timeout), self._metadata)
         return _types.Scores(answer.model, answer.model_version, tuple(answer.scores))

@@ -101,6 +101,8 @@ class Ranking:
     read: datetime.timedelta
     assemble: datetime.timedelta
     run: datetime.timedelta
+    #: As what the version answered: ``default``, ``canary``, ``pinned`` or a variant of an A/B test.
+    variant: str = ""
 
 
 @dataclass(frozen=True)

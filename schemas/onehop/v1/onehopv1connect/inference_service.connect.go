@@ -42,6 +42,9 @@ const (
 	// InferenceServiceListModelsProcedure is the fully-qualified name of the InferenceService's
 	// ListModels RPC.
 	InferenceServiceListModelsProcedure = "/onehop.v1.InferenceService/ListModels"
+	// InferenceServiceSwitchModelProcedure is the fully-qualified name of the InferenceService's
+	// SwitchModel RPC.
+	InferenceServiceSwitchModelProcedure = "/onehop.v1.InferenceService/SwitchModel"
 )
 
 // InferenceServiceClient is a client for the onehop.v1.InferenceService service.
@@ -51,8 +54,11 @@ type InferenceServiceClient interface {
 	GetFeaturesAndPredict(context.Context, *v1.GetFeaturesAndPredictRequest) (*v1.GetFeaturesAndPredictResponse, error)
 	// Predict scores rows whose features the request brings.
 	Predict(context.Context, *v1.PredictRequest) (*v1.PredictResponse, error)
-	// ListModels lists the models that are loaded.
+	// ListModels lists the models that are loaded, and which of their versions answer.
 	ListModels(context.Context, *v1.ListModelsRequest) (*v1.ListModelsResponse, error)
+	// SwitchModel changes, for all instances, which versions of a model answer. It is
+	// stored, and answers when this instance has taken it; the others follow at once.
+	SwitchModel(context.Context, *v1.SwitchModelRequest) (*v1.SwitchModelResponse, error)
 }
 
 // NewInferenceServiceClient constructs a client for the onehop.v1.InferenceService service. By
@@ -87,6 +93,12 @@ func NewInferenceServiceClient(httpClient connect.HTTPClient, baseURL string, op
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		switchModel: connect.NewClient[v1.SwitchModelRequest, v1.SwitchModelResponse](
+			httpClient,
+			baseURL+InferenceServiceSwitchModelProcedure,
+			connect.WithSchema(inferenceServiceMethods.ByName("SwitchModel")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -95,6 +107,7 @@ type inferenceServiceClient struct {
 	getFeaturesAndPredict *connect.Client[v1.GetFeaturesAndPredictRequest, v1.GetFeaturesAndPredictResponse]
 	predict               *connect.Client[v1.PredictRequest, v1.PredictResponse]
 	listModels            *connect.Client[v1.ListModelsRequest, v1.ListModelsResponse]
+	switchModel           *connect.Client[v1.SwitchModelRequest, v1.SwitchModelResponse]
 }
 
 // GetFeaturesAndPredict calls onehop.v1.InferenceService.GetFeaturesAndPredict.
@@ -124,6 +137,15 @@ func (c *inferenceServiceClient) ListModels(ctx context.Context, req *v1.ListMod
 	return nil, err
 }
 
+// SwitchModel calls onehop.v1.InferenceService.SwitchModel.
+func (c *inferenceServiceClient) SwitchModel(ctx context.Context, req *v1.SwitchModelRequest) (*v1.SwitchModelResponse, error) {
+	response, err := c.switchModel.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // InferenceServiceHandler is an implementation of the onehop.v1.InferenceService service.
 type InferenceServiceHandler interface {
 	// GetFeaturesAndPredict reads the features of a request's entities and scores its
@@ -131,8 +153,11 @@ type InferenceServiceHandler interface {
 	GetFeaturesAndPredict(context.Context, *v1.GetFeaturesAndPredictRequest) (*v1.GetFeaturesAndPredictResponse, error)
 	// Predict scores rows whose features the request brings.
 	Predict(context.Context, *v1.PredictRequest) (*v1.PredictResponse, error)
-	// ListModels lists the models that are loaded.
+	// ListModels lists the models that are loaded, and which of their versions answer.
 	ListModels(context.Context, *v1.ListModelsRequest) (*v1.ListModelsResponse, error)
+	// SwitchModel changes, for all instances, which versions of a model answer. It is
+	// stored, and answers when this instance has taken it; the others follow at once.
+	SwitchModel(context.Context, *v1.SwitchModelRequest) (*v1.SwitchModelResponse, error)
 }
 
 // NewInferenceServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -163,6 +188,12 @@ func NewInferenceServiceHandler(svc InferenceServiceHandler, opts ...connect.Han
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	inferenceServiceSwitchModelHandler := connect.NewUnaryHandlerSimple(
+		InferenceServiceSwitchModelProcedure,
+		svc.SwitchModel,
+		connect.WithSchema(inferenceServiceMethods.ByName("SwitchModel")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/onehop.v1.InferenceService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case InferenceServiceGetFeaturesAndPredictProcedure:
@@ -171,6 +202,8 @@ func NewInferenceServiceHandler(svc InferenceServiceHandler, opts ...connect.Han
 			inferenceServicePredictHandler.ServeHTTP(w, r)
 		case InferenceServiceListModelsProcedure:
 			inferenceServiceListModelsHandler.ServeHTTP(w, r)
+		case InferenceServiceSwitchModelProcedure:
+			inferenceServiceSwitchModelHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -190,4 +223,8 @@ func (UnimplementedInferenceServiceHandler) Predict(context.Context, *v1.Predict
 
 func (UnimplementedInferenceServiceHandler) ListModels(context.Context, *v1.ListModelsRequest) (*v1.ListModelsResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("onehop.v1.InferenceService.ListModels is not implemented"))
+}
+
+func (UnimplementedInferenceServiceHandler) SwitchModel(context.Context, *v1.SwitchModelRequest) (*v1.SwitchModelResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("onehop.v1.InferenceService.SwitchModel is not implemented"))
 }

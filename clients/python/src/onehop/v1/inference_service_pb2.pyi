@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from onehop.v1 import values_pb2 as _values_pb2
 import builtins as _builtins
 import sys
@@ -18,6 +19,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _SwitchAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SwitchActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SwitchAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SWITCH_ACTION_UNSPECIFIED: _SwitchAction.ValueType  # 0
+    """No action."""
+    SWITCH_ACTION_SET: _SwitchAction.ValueType  # 1
+    """Lays traffic over what is in force."""
+    SWITCH_ACTION_ROLLBACK: _SwitchAction.ValueType  # 2
+    """Goes back to an earlier state."""
+    SWITCH_ACTION_FROM_FILE: _SwitchAction.ValueType  # 3
+    """Goes back to the model's serving.yaml."""
+
+class SwitchAction(_SwitchAction, metaclass=_SwitchActionEnumTypeWrapper):
+    """SwitchAction is what a switch does."""
+
+SWITCH_ACTION_UNSPECIFIED: SwitchAction.ValueType  # 0
+"""No action."""
+SWITCH_ACTION_SET: SwitchAction.ValueType  # 1
+"""Lays traffic over what is in force."""
+SWITCH_ACTION_ROLLBACK: SwitchAction.ValueType  # 2
+"""Goes back to an earlier state."""
+SWITCH_ACTION_FROM_FILE: SwitchAction.ValueType  # 3
+"""Goes back to the model's serving.yaml."""
+Global___SwitchAction: _TypeAlias = SwitchAction  # noqa: Y015
 
 @_typing.final
 class GetFeaturesAndPredictRequest(_message.Message):
@@ -96,10 +125,11 @@ class GetFeaturesAndPredictRequest(_message.Message):
     TOP_K_FIELD_NUMBER: _builtins.int
     RETURN_FEATURES_FIELD_NUMBER: _builtins.int
     ALLOW_STALE_FIELD_NUMBER: _builtins.int
+    ALIAS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model."""
     version: _builtins.int
-    """The version of the model; 0 for the one that is served by default."""
+    """The version of the model; 0 when the request names none."""
     top_k: _builtins.int
     """Return only the best so many candidates; 0 for all of them."""
     return_features: _builtins.bool
@@ -108,6 +138,10 @@ class GetFeaturesAndPredictRequest(_message.Message):
     """Answer from a store that is being refilled too. Values then have status STALE, and
     what has none yet FILLING; the model gets its default for it, or the call fails with
     UNAVAILABLE.
+    """
+    alias: _builtins.str
+    """An alias of a version, instead of its number. Without both, the model's default, canary or
+    A/B test answers.
     """
     @_builtins.property
     def entities(self) -> _containers.MessageMap[_builtins.str, _values_pb2.Values]:
@@ -134,10 +168,11 @@ class GetFeaturesAndPredictRequest(_message.Message):
         top_k: _builtins.int = ...,
         return_features: _builtins.bool = ...,
         allow_stale: _builtins.bool = ...,
+        alias: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_stale", b"allow_stale", "candidates", b"candidates", "entities", b"entities", "model", b"model", "request", b"request", "return_features", b"return_features", "top_k", b"top_k", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "allow_stale", b"allow_stale", "candidates", b"candidates", "entities", b"entities", "model", b"model", "request", b"request", "return_features", b"return_features", "top_k", b"top_k", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -200,6 +235,7 @@ class GetFeaturesAndPredictResponse(_message.Message):
     FEATURES_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    VARIANT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model that answered."""
     model_version: _builtins.int
@@ -211,6 +247,10 @@ class GetFeaturesAndPredictResponse(_message.Message):
     freshness_us: _builtins.int
     """How old the newest event behind any of the values is, in microseconds; 0 when
     no row was found. With return_features each value has its own event time.
+    """
+    variant: _builtins.str
+    """As what the version answered: "default", "canary", "pinned" when the request named it, or
+    the variant of an A/B test.
     """
     @_builtins.property
     def indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -251,10 +291,11 @@ class GetFeaturesAndPredictResponse(_message.Message):
         features: _abc.Iterable[_values_pb2.Column] | None = ...,
         candidates: _abc.Mapping[_builtins.str, _values_pb2.Values] | None = ...,
         timings: Global___Timings | None = ...,
+        variant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "features", b"features", "freshness_us", b"freshness_us", "indexes", b"indexes", "model", b"model", "model_version", b"model_version", "read_time_us", b"read_time_us", "scores", b"scores", "status_counts", b"status_counts", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "features", b"features", "freshness_us", b"freshness_us", "indexes", b"indexes", "model", b"model", "model_version", b"model_version", "read_time_us", b"read_time_us", "scores", b"scores", "status_counts", b"status_counts", "timings", b"timings", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -320,10 +361,13 @@ class PredictRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
+    ALIAS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model."""
     version: _builtins.int
     """The version of the model; 0 for the one that is served by default."""
+    alias: _builtins.str
+    """An alias of a version, instead of its number."""
     @_builtins.property
     def columns(self) -> _containers.MessageMap[_builtins.str, _values_pb2.Values]:
         """For each column of the model ("view.feature", "request.field") a value for each
@@ -336,10 +380,11 @@ class PredictRequest(_message.Message):
         model: _builtins.str = ...,
         version: _builtins.int = ...,
         columns: _abc.Mapping[_builtins.str, _values_pb2.Values] | None = ...,
+        alias: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "model", b"model", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "columns", b"columns", "model", b"model", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -401,18 +446,24 @@ class ListModelsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODELS_FIELD_NUMBER: _builtins.int
+    ROUTES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___Model]:
         """The models by name and version."""
+
+    @_builtins.property
+    def routes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Route]:
+        """Which versions of each model answer, by name."""
 
     def __init__(
         self,
         *,
         models: _abc.Iterable[Global___Model] | None = ...,
+        routes: _abc.Iterable[Global___Route] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models", "routes", b"routes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -438,7 +489,9 @@ class Model(_message.Message):
     default: _builtins.bool
     """Whether it is the version served by default."""
     problem: _builtins.str
-    """Why it cannot be served; empty when it can."""
+    """Why it cannot be served; with columns, why its changed files were not taken, so that what
+    was loaded before is served on. Empty when all is well.
+    """
     sha256: _builtins.str
     """The SHA-256 of its artifact, in hexadecimal."""
     candidates: _builtins.str
@@ -465,3 +518,297 @@ class Model(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class Route(_message.Message):
+    """Route says which versions of a model answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    TRAFFIC_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    SWITCH_ID_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model."""
+    file: _builtins.bool
+    """Whether the model has a serving.yaml."""
+    switch_id: _builtins.int
+    """The switch that is laid over it; 0 when none is."""
+    problem: _builtins.str
+    """Why what is wanted is not in force, but what was before; or which alias names no version
+    that can be served. Empty when all is well.
+    """
+    @_builtins.property
+    def traffic(self) -> Global___Traffic:
+        """What is in force."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        traffic: Global___Traffic | None = ...,
+        file: _builtins.bool = ...,
+        switch_id: _builtins.int = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["traffic", b"traffic"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "model", b"model", "problem", b"problem", "switch_id", b"switch_id", "traffic", b"traffic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Route: _TypeAlias = Route  # noqa: Y015
+
+@_typing.final
+class Traffic(_message.Message):
+    """Traffic says which versions of a model answer. Versions are numbers, or aliases, as text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class AliasesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    DEFAULT_VERSION_FIELD_NUMBER: _builtins.int
+    ALIASES_FIELD_NUMBER: _builtins.int
+    SPLIT_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
+    default_version: _builtins.str
+    """The version for requests that name none, or "newest". Empty is not said."""
+    @_builtins.property
+    def aliases(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Names for versions; 0 takes a name away."""
+
+    @_builtins.property
+    def split(self) -> Global___Split:
+        """Where a share of the requests goes that name no version. Absent is not said."""
+
+    @_builtins.property
+    def shadow(self) -> Global___Share:
+        """The version that answers a share of the requests once more, unseen; 0 percent is none.
+        Absent is not said.
+        """
+
+    def __init__(
+        self,
+        *,
+        default_version: _builtins.str = ...,
+        aliases: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        split: Global___Split | None = ...,
+        shadow: Global___Share | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shadow", b"shadow", "split", b"split"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "default_version", b"default_version", "shadow", b"shadow", "split", b"split"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Traffic: _TypeAlias = Traffic  # noqa: Y015
+
+@_typing.final
+class Split(_message.Message):
+    """Split is a canary or an A/B test; one that is empty ends either."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CANARY_FIELD_NUMBER: _builtins.int
+    AB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def canary(self) -> Global___Share:
+        """A version that is tried on a share of the requests."""
+
+    @_builtins.property
+    def ab(self) -> Global___ABTest:
+        """A test of versions against each other."""
+
+    def __init__(
+        self,
+        *,
+        canary: Global___Share | None = ...,
+        ab: Global___ABTest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ab", b"ab", "canary", b"canary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ab", b"ab", "canary", b"canary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Split: _TypeAlias = Split  # noqa: Y015
+
+@_typing.final
+class Share(_message.Message):
+    """Share is a version and its share of the requests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """The version."""
+    percent: _builtins.float
+    """From 0 to 100."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        percent: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["percent", b"percent", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Share: _TypeAlias = Share  # noqa: Y015
+
+@_typing.final
+class ABTest(_message.Message):
+    """ABTest gives all requests of one entity the same variant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BY_FIELD_NUMBER: _builtins.int
+    VARIANTS_FIELD_NUMBER: _builtins.int
+    by: _builtins.str
+    """The entity, of which requests bring one key."""
+    @_builtins.property
+    def variants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Variant]:
+        """The variants, 100 percent together."""
+
+    def __init__(
+        self,
+        *,
+        by: _builtins.str = ...,
+        variants: _abc.Iterable[Global___Variant] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "variants", b"variants"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ABTest: _TypeAlias = ABTest  # noqa: Y015
+
+@_typing.final
+class Variant(_message.Message):
+    """Variant is one arm of an A/B test."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name, which answers tell."""
+    version: _builtins.str
+    """The version that answers."""
+    percent: _builtins.float
+    """From 0 to 100."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.str = ...,
+        percent: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "percent", b"percent", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Variant: _TypeAlias = Variant  # noqa: Y015
+
+@_typing.final
+class SwitchModelRequest(_message.Message):
+    """SwitchModelRequest changes which versions of a model answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    TRAFFIC_FIELD_NUMBER: _builtins.int
+    SWITCH_ID_FIELD_NUMBER: _builtins.int
+    WHO_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model."""
+    action: Global___SwitchAction.ValueType
+    """What is to be done."""
+    switch_id: _builtins.int
+    """For SWITCH_ACTION_ROLLBACK: the switch whose state is wanted; 0 for the state before the last
+    switch.
+    """
+    who: _builtins.str
+    """Who switches, for the record."""
+    reason: _builtins.str
+    """Why, for the record."""
+    @_builtins.property
+    def traffic(self) -> Global___Traffic:
+        """For SWITCH_ACTION_SET: the parts that are given replace those that are in force, aliases
+        one by one.
+        """
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        action: Global___SwitchAction.ValueType = ...,
+        traffic: Global___Traffic | None = ...,
+        switch_id: _builtins.int = ...,
+        who: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["traffic", b"traffic"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "model", b"model", "reason", b"reason", "switch_id", b"switch_id", "traffic", b"traffic", "who", b"who"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SwitchModelRequest: _TypeAlias = SwitchModelRequest  # noqa: Y015
+
+@_typing.final
+class SwitchModelResponse(_message.Message):
+    """SwitchModelResponse is what became of a switch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SWITCH_ID_FIELD_NUMBER: _builtins.int
+    ROUTE_FIELD_NUMBER: _builtins.int
+    switch_id: _builtins.int
+    """The number of the switch."""
+    @_builtins.property
+    def route(self) -> Global___Route:
+        """What this instance has in force now."""
+
+    def __init__(
+        self,
+        *,
+        switch_id: _builtins.int = ...,
+        route: Global___Route | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["route", b"route"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["route", b"route", "switch_id", b"switch_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SwitchModelResponse: _TypeAlias = SwitchModelResponse  # noqa: Y015

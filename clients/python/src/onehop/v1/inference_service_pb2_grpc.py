@@ -50,6 +50,11 @@ class InferenceServiceStub(object):
                 request_serializer=onehop_dot_v1_dot_inference__service__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=onehop_dot_v1_dot_inference__service__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.SwitchModel = channel.unary_unary(
+                '/onehop.v1.InferenceService/SwitchModel',
+                request_serializer=onehop_dot_v1_dot_inference__service__pb2.SwitchModelRequest.SerializeToString,
+                response_deserializer=onehop_dot_v1_dot_inference__service__pb2.SwitchModelResponse.FromString,
+                _registered_method=True)
 
 
 class InferenceServiceServicer(object):
@@ -72,7 +77,15 @@ class InferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """ListModels lists the models that are loaded.
+        """ListModels lists the models that are loaded, and which of their versions answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SwitchModel(self, request, context):
+        """SwitchModel changes, for all instances, which versions of a model answer. It is
+        stored, and answers when this instance has taken it; the others follow at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -95,6 +108,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=onehop_dot_v1_dot_inference__service__pb2.ListModelsRequest.FromString,
                     response_serializer=onehop_dot_v1_dot_inference__service__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'SwitchModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.SwitchModel,
+                    request_deserializer=onehop_dot_v1_dot_inference__service__pb2.SwitchModelRequest.FromString,
+                    response_serializer=onehop_dot_v1_dot_inference__service__pb2.SwitchModelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -179,6 +197,33 @@ class InferenceService(object):
             '/onehop.v1.InferenceService/ListModels',
             onehop_dot_v1_dot_inference__service__pb2.ListModelsRequest.SerializeToString,
             onehop_dot_v1_dot_inference__service__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SwitchModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/onehop.v1.InferenceService/SwitchModel',
+            onehop_dot_v1_dot_inference__service__pb2.SwitchModelRequest.SerializeToString,
+            onehop_dot_v1_dot_inference__service__pb2.SwitchModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,7 +40,11 @@ class InferenceServiceStub:
     Predict: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.PredictRequest, _inference_service_pb2.PredictResponse]
     """Predict scores rows whose features the request brings."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.ListModelsRequest, _inference_service_pb2.ListModelsResponse]
-    """ListModels lists the models that are loaded."""
+    """ListModels lists the models that are loaded, and which of their versions answer."""
+    SwitchModel: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.SwitchModelRequest, _inference_service_pb2.SwitchModelResponse]
+    """SwitchModel changes, for all instances, which versions of a model answer. It is
+    stored, and answers when this instance has taken it; the others follow at once.
+    """
 
 @_typing.type_check_only
 class InferenceServiceAsyncStub(InferenceServiceStub):
@@ -54,7 +58,11 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     Predict: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.PredictRequest, _inference_service_pb2.PredictResponse]  # type: ignore[assignment]
     """Predict scores rows whose features the request brings."""
     ListModels: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.ListModelsRequest, _inference_service_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """ListModels lists the models that are loaded."""
+    """ListModels lists the models that are loaded, and which of their versions answer."""
+    SwitchModel: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.SwitchModelRequest, _inference_service_pb2.SwitchModelResponse]  # type: ignore[assignment]
+    """SwitchModel changes, for all instances, which versions of a model answer. It is
+    stored, and answers when this instance has taken it; the others follow at once.
+    """
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     """InferenceService joins features with models."""
@@ -83,6 +91,16 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_service_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_service_pb2.ListModelsResponse, _abc.Awaitable[_inference_service_pb2.ListModelsResponse]]:
-        """ListModels lists the models that are loaded."""
+        """ListModels lists the models that are loaded, and which of their versions answer."""
+
+    @_abc_1.abstractmethod
+    def SwitchModel(
+        self,
+        request: _inference_service_pb2.SwitchModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inference_service_pb2.SwitchModelResponse, _abc.Awaitable[_inference_service_pb2.SwitchModelResponse]]:
+        """SwitchModel changes, for all instances, which versions of a model answer. It is
+        stored, and answers when this instance has taken it; the others follow at once.
+        """
 
 def add_InferenceServiceServicer_to_server(servicer: InferenceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

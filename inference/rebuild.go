@@ -1,0 +1,106 @@
+package inference
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/onehop/onehop/inference/traffic"
+)
+
+// rebuild compiles what is loaded and makes it what is served.
+func (s *Set) rebuild() {
+	next := &table{routes: map[string]*Route{}}
+	for _, e := range s.loaded {
+		next.list = append(next.list, s.compile(e))
+	}
+	slices.SortFunc(next.list, func(a, b Served) int {
+		return cmp.Or(cmp.Compare(a.Model, b.Model), cmp.Compare(a.Number, b.Number))
+	})
+	before := s.now.Load()
+	for from := 0; from < len(next.list); {
+		model, to := next.list[from].Model, from
+		for to < len(next.list) && next.list[to].Model == model {
+			to++
+		}
+		next.routes[model] = s.route(next.list[from:to], before.routes[model])
+		from = to
+	}
+	s.now.Store(next)
+}
+
+// compile compiles a version, or what was served before its files changed when those cannot be.
+func (s *Set) compile(e *entry) Served {
+	hop, err := s.try(e)
+	if err == nil {
+		s.retire(e.kept.model)
+		e.kept, e.served = copied{}, true
+		return Served{Version: e.version, Hop: hop}
+	}
+	if e.kept.model == nil || s.catalog == nil {
+		return Served{Version: e.version, Problem: err}
+	}
+	hop, old := Compile(e.kept.model, s.catalog, s.programs)
+	if old != nil {
+		return Served{Version: e.version, Problem: err}
+	}
+	return Served{
+		Version: e.kept.version, Hop: hop,
+		Problem: fmt.Errorf("its files changed and were not taken, so that the model of before is served on: %w", err),
+	}
+}
+
+// try compiles a version, and tries it on recent requests when it is new.
+func (s *Set) try(e *entry) (*Hop, error) {
+	if e.model == nil {
+		return nil, e.err
+	}
+	if s.catalog == nil {
+		return nil, errors.New("no definitions are applied yet")
+	}
+	hop, err := Compile(e.model, s.catalog, s.programs)
+	if err == nil && s.Warm != nil && !e.served {
+		if err = s.Warm(hop); err != nil {
+			err = fmt.Errorf("it fails on requests that were answered lately: %w", err)
+		}
+	}
+	if err != nil {
+		s.log.Error("a model version does not fit the definitions", "model", e.version.Model, "version", e.version.Number, "error", err)
+		return nil, err
+	}
+	return hop, nil
+}
+
+// route decides which versions of a model answer.
+func (s *Set) route(versions []Served, before *Route) *Route {
+	model := versions[0].Model
+	file, live := s.files[model], s.live[model]
+	layers := live.Traffic.Over(file.traffic)
+	r, err := newRoute(versions, layers)
+	if err = errors.Join(file.err, err); err != nil {
+		r = fallback(versions, layers, before)
+		r.Problem = err
+		if s.catalog != nil && (before == nil || before.Problem == nil || before.Problem.Error() != err.Error()) {
+			s.log.Error("the traffic of a model is not as it is wanted", "model", model, "switch", live.Switch, "error", err)
+		}
+	}
+	r.Model, r.Switch, r.File = model, live.Switch, !file.traffic.Empty() || file.err != nil
+	if r.standard != nil {
+		r.standard.Default = true
+	}
+	return r
+}
+
+// fallback is for traffic that cannot be followed: it leaves in force what was, if its versions are still there; else it is what
+// is wanted of the default version and the aliases. A default version that is wanted and not there is not replaced by another.
+func fallback(versions []Served, layers traffic.Traffic, before *Route) *Route {
+	if before != nil {
+		if r, err := newRoute(versions, before.Traffic); err == nil {
+			return r
+		}
+	}
+	layers.Split, layers.Shadow = nil, nil
+	r, _ := newRoute(versions, layers) // whose default version is nil when it cannot be followed
+	return r
+}

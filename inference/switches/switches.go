@@ -1,0 +1,215 @@
+// Package switches stores in Postgres what is switched by hand, which versions of a model answer, as a record that is only
+// added to, and lets running services follow it.
+package switches
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/onehop/onehop/inference/traffic"
+)
+
+// channel is the Postgres channel on which switches are announced.
+const channel = "onehop_models"
+
+// The actions of a switch.
+const (
+	Set      = "set"       // lays traffic over what is in force
+	Rollback = "rollback"  // goes back to an earlier state
+	FromFile = "from_file" // goes back to the model's serving.yaml
+)
+
+// Store is the switches of one namespace. It is safe for concurrent use and does not own its pool.
+type Store struct {
+	pool      *pgxpool.Pool
+	namespace string
+}
+
+// New is the store of a namespace.
+func New(pool *pgxpool.Pool, namespace string) *Store {
+	return &Store{pool: pool, namespace: namespace}
+}
+
+// Change is what somebody wants to switch.
+type Change struct {
+	Model, Action string
+	// Traffic is for Set.
+	Traffic traffic.Traffic
+	// To is, for Rollback, the switch whose state is wanted; 0 for the state before the last one.
+	To int64
+	// Who switches and why, for the record.
+	Who, Reason string
+}
+
+// Switch is a change that is in force, or was.
+type Switch struct {
+	ID     int64     `json:"id"`
+	Model  string    `json:"model"`
+	At     time.Time `json:"at"`
+	Who    string    `json:"who"`
+	Reason string    `json:"reason"`
+	Action string    `json:"action"`
+	// Was and Traffic lay, before and from then on, over the model's serving.yaml.
+	Was     traffic.Traffic `json:"was"`
+	Traffic traffic.Traffic `json:"traffic"`
+	// Outcomes are those of each instance, oldest first.
+	Outcomes []Outcome `json:"outcomes"`
+}
+
+// Outcome is what became of a switch in an instance of infer.
+type Outcome struct {
+	Instance string    `json:"instance"`
+	At       time.Time `json:"at"`
+	// Problem is why it was not taken; empty when it was.
+	Problem string `json:"problem"`
+}
+
+// ErrNothing means that there is no state to go back to.
+var ErrNothing = errors.New("there is no such switch to go back to: onehop models history shows those there are")
+
+// Switch stores a change, which is in force from then on, and announces it.
+func (s *Store) Switch(ctx context.Context, c Change) (*Switch, error) {
+	made := &Switch{Model: c.Model, Who: c.Who, Reason: c.Reason, Action: c.Action}
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtext($1))", "onehop models "+s.namespace); err != nil {
+			return fmt.Errorf("locking the switches: %w", err)
+		}
+		last, err := s.last(ctx, tx, c.Model)
+		if err != nil {
+			return err
+		}
+		made.Was = last.Traffic
+		if made.Traffic, err = s.next(ctx, tx, &c, last); err != nil {
+			return err
+		}
+		if err := made.Traffic.Check(); err != nil {
+			return err
+		}
+		const insert = `INSERT INTO onehop.model_switches (namespace, model, who, reason, action, was, traffic)
+			VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id, at`
+		err = tx.QueryRow(ctx, insert, s.namespace, c.Model, c.Who, c.Reason, c.Action, made.Was, made.Traffic).Scan(&made.ID, &made.At)
+		if err != nil {
+			return fmt.Errorf("storing the switch: %w", err)
+		}
+		if _, err := tx.Exec(ctx, "SELECT pg_notify($1, $2)", channel, s.namespace); err != nil {
+			return fmt.Errorf("announcing the switch: %w", err)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("switching model %q: %w", c.Model, err)
+	}
+	return made, nil
+}
+
+// last is the newest switch of a model; its ID is 0 when there is none.
+func (s *Store) last(ctx context.Context, tx pgx.Tx, model string) (last Switch, err error) {
+	err = tx.QueryRow(ctx, `SELECT id, was, traffic FROM onehop.model_switches WHERE namespace = $1 AND model = $2 ORDER BY id DESC LIMIT 1`,
+		s.namespace, model).Scan(&last.ID, &last.Was, &last.Traffic)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return last, fmt.Errorf("reading the last switch: %w", err)
+	}
+	return last, nil
+}
+
+// next is the state that a change leads to.
+func (s *Store) next(ctx context.Context, tx pgx.Tx, c *Change, last Switch) (next traffic.Traffic, err error) {
+	switch {
+	case c.Action == Set:
+		return c.Traffic.Over(last.Traffic), nil
+	case c.Action == FromFile:
+		return next, nil
+	case c.Action != Rollback:
+		return next, fmt.Errorf("there is no action %q", c.Action)
+	case c.To == 0 && last.ID != 0:
+		return last.Was, nil
+	}
+	err = tx.QueryRow(ctx, `SELECT traffic FROM onehop.model_switches WHERE namespace = $1 AND model = $2 AND id = $3`,
+		s.namespace, c.Model, c.To).Scan(&next)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return next, ErrNothing
+	}
+	if err != nil {
+		return next, fmt.Errorf("reading switch %d: %w", c.To, err)
+	}
+	return next, nil
+}
+
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// current is what is in force, by model.
+func (s *Store) current(ctx context.Context, db querier) (map[string]traffic.Live, error) {
+	rows, err := db.Query(ctx, `SELECT DISTINCT ON (model) model, id, traffic FROM onehop.model_switches
+		WHERE namespace = $1 ORDER BY model, id DESC`, s.namespace)
+	if err != nil {
+		return nil, fmt.Errorf("reading the switches: %w", err)
+	}
+	all := map[string]traffic.Live{}
+	var model string
+	var live traffic.Live
+	var stored []byte
+	_, err = pgx.ForEachRow(rows, []any{&model, &live.Switch, &stored}, func() error {
+		live.Traffic = traffic.Traffic{} // JSON would be laid over the row before
+		if err := json.Unmarshal(stored, &live.Traffic); err != nil {
+			return fmt.Errorf("switch %d of model %q is damaged: %w", live.Switch, model, err)
+		}
+		all[model] = live
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the switches: %w", err)
+	}
+	return all, nil
+}
+
+// query reads switches with their outcomes, the newest first.
+const query = `SELECT id, model, at, who, reason, action, was, traffic, coalesce((
+		SELECT jsonb_agg(jsonb_build_object('instance', instance, 'at', o.at, 'problem', problem) ORDER BY o.id)
+		FROM onehop.model_switch_outcomes o WHERE o.switch_id = s.id), '[]')
+	FROM onehop.model_switches s WHERE namespace = $1 AND `
+
+// History is the newest switches of a model, or of all when it is empty, newest first, with their outcomes.
+func (s *Store) History(ctx context.Context, model string, limit int) ([]Switch, error) {
+	rows, err := s.pool.Query(ctx, query+"(model = $2 OR $2 = '') ORDER BY id DESC LIMIT $3", s.namespace, model, limit)
+	if err != nil {
+		return nil, fmt.Errorf("reading the switches: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Switch])
+	if err != nil {
+		return nil, fmt.Errorf("reading the switches: %w", err)
+	}
+	return list, nil
+}
+
+// Get is one switch with its outcomes so far.
+func (s *Store) Get(ctx context.Context, id int64) (*Switch, error) {
+	rows, err := s.pool.Query(ctx, query+"id = $2", s.namespace, id)
+	if err != nil {
+		return nil, fmt.Errorf("reading switch %d: %w", id, err)
+	}
+	found, err := pgx.CollectExactlyOneRow(rows, pgx.RowToAddrOfStructByPos[Switch])
+	if err != nil {
+		return nil, fmt.Errorf("reading switch %d: %w", id, err)
+	}
+	return found, nil
+}
+
+// record adds what became of a switch in an instance, unless that is what was recorded last.
+func (s *Store) record(ctx context.Context, instance string, o traffic.Outcome) error {
+	_, err := s.pool.Exec(ctx, `INSERT INTO onehop.model_switch_outcomes (switch_id, instance, problem)
+		SELECT $1, $2, $3 WHERE $3 IS DISTINCT FROM (
+			SELECT problem FROM onehop.model_switch_outcomes WHERE switch_id = $1 AND instance = $2 ORDER BY id DESC LIMIT 1)`,
+		o.Switch, instance, o.Problem)
+	if err != nil {
+		return fmt.Errorf("recording the outcome of switch %d: %w", o.Switch, err)
+	}
+	return nil
+}

@@ -1,0 +1,194 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/onehop/onehop/internal/config"
+	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
+	"github.com/onehop/onehop/schemas/onehop/v1/onehopv1connect"
+)
+
+// modelsCommand is for the versions of models, and who gets which.
+type modelsCommand struct {
+	List     modelsListCommand     `cmd:"" help:"List the versions of all models, and what is wrong with them."`
+	Show     modelsShowCommand     `cmd:"" help:"Show which versions of a model answer, and why."`
+	Switch   modelsSwitchCommand   `cmd:"" help:"Change which versions of a model answer."`
+	Rollback modelsRollbackCommand `cmd:"" help:"Go back to the state before the last switch, or to an earlier one."`
+	History  modelsHistoryCommand  `cmd:"" help:"Show who switched what, when and why, and what became of it."`
+}
+
+// Help is printed by --help.
+func (*modelsCommand) Help() string {
+	return "A version is a directory in the model repository; infer loads it by itself. Which versions answer is said by " +
+		"serving.yaml beside them, and over it by what is switched here: it is stored in Postgres, and all instances of infer " +
+		"take it at once.\n\n" +
+		"Example:\n\n    onehop models list\n    onehop models switch movie_ranker --canary 2:5 --reason 'new loss'\n    onehop models rollback movie_ranker"
+}
+
+// inferFlags name a running infer.
+type inferFlags struct {
+	Infer string `env:"ONEHOP_INFER" default:"http://127.0.0.1:8082" placeholder:"URL" help:"The address of infer."`
+	JSON  bool   `name:"json" help:"Print JSON."`
+}
+
+// Check returns everything that is wrong with the flags.
+func (f *inferFlags) Check() error { return config.CheckURL("--infer", f.Infer, "http", "https") }
+
+func (f *inferFlags) models(ctx context.Context) (*onehopv1.ListModelsResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	client := onehopv1connect.NewInferenceServiceClient(&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, f.Infer)
+	list, err := client.ListModels(ctx, &onehopv1.ListModelsRequest{})
+	if err != nil {
+		return nil, fmt.Errorf("cannot ask infer for its models: is it running, and does --infer (ONEHOP_INFER) name it? %w", err)
+	}
+	return list, nil
+}
+
+// modelsListCommand lists versions.
+type modelsListCommand struct {
+	inferFlags `embed:""`
+}
+
+// Run lists.
+func (c *modelsListCommand) Run(ctx context.Context, s Streams) error {
+	list, err := c.models(ctx)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return writeMessage(s.Out, list)
+	}
+	t := newTable(s.Out)
+	t.row("model", "version", "answers", "sha256", "problem")
+	for _, m := range list.GetModels() {
+		var route *onehopv1.Route
+		if i := slices.IndexFunc(list.GetRoutes(), func(r *onehopv1.Route) bool { return r.GetModel() == m.GetName() }); i >= 0 {
+			route = list.GetRoutes()[i]
+		}
+		problem, _, _ := strings.Cut(m.GetProblem(), "\n")
+		t.row(m.GetName(), strconv.FormatInt(m.GetVersion(), 10), strings.Join(roles(m, route), ", "), m.GetSha256()[:min(12, len(m.GetSha256()))], problem)
+	}
+	t.flush()
+	return nil
+}
+
+// roles are what a version does: default, canary 5 %, alias stable …
+func roles(m *onehopv1.Model, route *onehopv1.Route) []string {
+	traffic := route.GetTraffic()
+	is := func(version string) bool {
+		n, err := strconv.ParseInt(version, 10, 64)
+		if err != nil {
+			n = traffic.GetAliases()[version]
+		}
+		return n == m.GetVersion()
+	}
+	var list []string
+	add := func(name, version string, percent float64) {
+		if percent > 0 && is(version) {
+			list = append(list, fmt.Sprintf("%s %v %%", name, percent))
+		}
+	}
+	if m.GetDefault() {
+		list = append(list, "default")
+	}
+	canary, shadow := traffic.GetSplit().GetCanary(), traffic.GetShadow()
+	add("canary", canary.GetVersion(), canary.GetPercent())
+	for _, v := range traffic.GetSplit().GetAb().GetVariants() {
+		add("variant "+v.GetName(), v.GetVersion(), v.GetPercent())
+	}
+	add("shadow", shadow.GetVersion(), shadow.GetPercent())
+	for alias, version := range traffic.GetAliases() {
+		if version == m.GetVersion() {
+			list = append(list, "alias "+alias)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// modelsShowCommand shows one model.
+type modelsShowCommand struct {
+	Model      string `arg:"" help:"Name of the model."`
+	inferFlags `embed:""`
+}
+
+// Run shows.
+func (c *modelsShowCommand) Run(ctx context.Context, s Streams) error {
+	list, err := c.models(ctx)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(list.GetRoutes(), func(r *onehopv1.Route) bool { return r.GetModel() == c.Model })
+	if i < 0 {
+		return fmt.Errorf("infer has no model %q: onehop models list shows those it has", c.Model)
+	}
+	route := list.GetRoutes()[i]
+	if c.JSON {
+		return writeMessage(s.Out, route)
+	}
+	writeRoute(s.Out, route)
+	for _, m := range list.GetModels() {
+		if m.GetName() == c.Model && m.GetProblem() != "" {
+			fmt.Fprintf(s.Out, "version %d: %s\n", m.GetVersion(), m.GetProblem())
+		}
+	}
+	return nil
+}
+
+func writeRoute(w io.Writer, r *onehopv1.Route) {
+	t := r.GetTraffic()
+	version := t.GetDefaultVersion()
+	if version == "" || version == "newest" {
+		version = "the newest that can be served"
+	}
+	fmt.Fprintf(w, "%s: requests that name no version get %s\n", r.GetModel(), version)
+	if c := t.GetSplit().GetCanary(); c.GetPercent() > 0 {
+		fmt.Fprintf(w, "  canary: version %s gets %v %% of them\n", c.GetVersion(), c.GetPercent())
+	}
+	if ab := t.GetSplit().GetAb(); ab != nil {
+		fmt.Fprintf(w, "  A/B test by %s instead:\n", ab.GetBy())
+		for _, v := range ab.GetVariants() {
+			fmt.Fprintf(w, "    %s: version %s, %v %%\n", v.GetName(), v.GetVersion(), v.GetPercent())
+		}
+	}
+	if sh := t.GetShadow(); sh.GetPercent() > 0 {
+		fmt.Fprintf(w, "  shadow: version %s answers %v %% once more, unseen\n", sh.GetVersion(), sh.GetPercent())
+	}
+	for _, alias := range slices.Sorted(maps.Keys(t.GetAliases())) {
+		fmt.Fprintf(w, "  alias %s: version %d\n", alias, t.GetAliases()[alias])
+	}
+	because := "because nobody said otherwise"
+	switch {
+	case r.GetSwitchId() > 0 && r.GetFile():
+		because = fmt.Sprintf("because of switch %d over its serving.yaml", r.GetSwitchId())
+	case r.GetSwitchId() > 0:
+		because = fmt.Sprintf("because of switch %d", r.GetSwitchId())
+	case r.GetFile():
+		because = "because of its serving.yaml"
+	}
+	if r.GetProblem() != "" {
+		because = "what is wanted is not in force: " + r.GetProblem()
+	}
+	fmt.Fprintln(w, because)
+}
+
+// writeMessage prints a message as JSON, with the names of the .proto files.
+func writeMessage(w io.Writer, message proto.Message) error {
+	text, err := protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}.Marshal(message)
+	if err != nil {
+		return fmt.Errorf("writing JSON: %w", err)
+	}
+	return writeJSON(w, json.RawMessage(text)) // whose spaces protojson varies on purpose
+}

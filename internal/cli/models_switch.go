@@ -1,0 +1,310 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/onehop/onehop/inference/repository"
+	"github.com/onehop/onehop/inference/switches"
+	"github.com/onehop/onehop/inference/traffic"
+)
+
+// switchFlags are common to what switches a model.
+type switchFlags struct {
+	Model         string        `arg:"" help:"Name of the model."`
+	Reason        string        `help:"Why, for the record."`
+	Who           string        `help:"Who switches, for the record; without it the user of this system."`
+	Wait          time.Duration `default:"5s" help:"How long to wait for the first instance of infer to say what became of it."`
+	Namespace     string        `env:"ONEHOP_NAMESPACE" default:"default" help:"Namespace of the definitions."`
+	postgresFlags `embed:""`
+	JSON          bool `name:"json" help:"Print JSON."`
+}
+
+// Check returns everything that is wrong with the flags.
+func (f *switchFlags) Check() error {
+	var problems []error
+	if f.Wait < 0 {
+		problems = append(problems, errors.New("--wait must not be negative"))
+	}
+	if len(f.Reason) > maxReason {
+		problems = append(problems, fmt.Errorf("--reason has more than %d bytes", maxReason))
+	}
+	return errors.Join(append(problems, f.postgresFlags.Check())...)
+}
+
+// do switches, and tells what became of it.
+func (f *switchFlags) do(ctx context.Context, s Streams, change switches.Change) error {
+	pool, err := f.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	change.Model, change.Who, change.Reason = f.Model, f.Who, f.Reason
+	if change.Who == "" {
+		account, err := user.Current()
+		if err != nil {
+			return fmt.Errorf("cannot tell who switches: give --who: %w", err)
+		}
+		change.Who = account.Username
+	}
+	store := switches.New(pool, f.Namespace)
+	made, err := store.Switch(ctx, change)
+	if err != nil {
+		return err
+	}
+	if made.Outcomes, err = f.outcomes(ctx, store, made.ID); err != nil {
+		return err
+	}
+	if f.JSON {
+		err = writeJSON(s.Out, made)
+	} else {
+		writeSwitch(s.Out, made)
+	}
+	if err != nil {
+		return err
+	}
+	for _, o := range made.Outcomes {
+		if o.Problem != "" {
+			fmt.Fprintf(s.Err, "What was in force before stays there. Take the switch back: onehop models rollback %s\n", f.Model)
+			return exitError(exitFailed)
+		}
+	}
+	return nil
+}
+
+// outcomes waits until an instance has said what became of a switch, for as long as that may take.
+func (f *switchFlags) outcomes(ctx context.Context, store *switches.Store, id int64) ([]switches.Outcome, error) {
+	deadline := time.NewTimer(f.Wait)
+	defer deadline.Stop()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		made, err := store.Get(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if len(made.Outcomes) > 0 {
+			return made.Outcomes, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-deadline.C:
+			return nil, nil
+		case <-tick.C:
+		}
+	}
+}
+
+// writeSwitch prints a switch for a person.
+func writeSwitch(w io.Writer, s *switches.Switch) {
+	fmt.Fprintf(w, "switch %d of %s: %s, by %s, %s\n", s.ID, s.Model, s.Action, s.Who, s.At.UTC().Format(time.RFC3339))
+	if s.Reason != "" {
+		fmt.Fprintf(w, "  because: %s\n", s.Reason)
+	}
+	fmt.Fprintf(w, "  was: %s\n  is:  %s\n", trafficText(s.Was), trafficText(s.Traffic))
+	for _, o := range s.Outcomes {
+		became := "taken"
+		if o.Problem != "" {
+			became = "refused: " + o.Problem
+		}
+		fmt.Fprintf(w, "  %s: %s\n", o.Instance, became)
+	}
+	if len(s.Outcomes) == 0 {
+		fmt.Fprintln(w, "  no instance of infer has taken it yet")
+	}
+}
+
+// trafficText is traffic in a line.
+func trafficText(t traffic.Traffic) string {
+	if t.Empty() {
+		return "as serving.yaml says"
+	}
+	text, err := json.Marshal(t)
+	if err != nil { // it has numbers and texts only, and no NaN since it is checked
+		return err.Error()
+	}
+	return string(text)
+}
+
+// modelsSwitchCommand switches.
+type modelsSwitchCommand struct {
+	switchFlags `embed:""`
+	Default     string   `placeholder:"VERSION" help:"The version for requests that name none: a number, an alias or newest."`
+	Alias       []string `placeholder:"NAME=NUMBER" help:"A name for a version; NAME=0 takes the name away."`
+	Canary      string   `placeholder:"VERSION:PERCENT" help:"Try a version on a share of the requests; none ends that, and an A/B test."`
+	AB          []string `name:"ab" placeholder:"NAME=VERSION:PERCENT" help:"The variants of an A/B test, one flag each."`
+	By          string   `placeholder:"ENTITY" help:"The entity by which an A/B test is split."`
+	Shadow      string   `placeholder:"VERSION:PERCENT" help:"Have a version answer a share of the requests once more, unseen; none ends that."`
+	File        string   `placeholder:"FILE" help:"Take all of that from a file such as serving.yaml."`
+	FromFile    bool     `help:"Give the model back to its serving.yaml."`
+
+	change switches.Change
+}
+
+// Help is printed by --help.
+func (*modelsSwitchCommand) Help() string {
+	return "What is not named stays as it is: by the last switch, or by serving.yaml. The exit status is 1 when an instance " +
+		"refused the switch; then it has in force what it had before.\n\n" +
+		"Example:\n\n    onehop models switch movie_ranker --canary 2:5\n    onehop models switch movie_ranker --default 2 --canary none\n" +
+		"    onehop models switch movie_ranker --ab a=1:50 --ab b=2:50 --by user\n    onehop models switch movie_ranker --shadow 3:10\n" +
+		"    onehop models switch movie_ranker --from-file"
+}
+
+// Check returns everything that is wrong with the flags.
+func (c *modelsSwitchCommand) Check() error {
+	t, err := c.traffic()
+	c.change = switches.Change{Action: switches.Set, Traffic: t}
+	switch {
+	case err != nil:
+	case c.FromFile && !t.Empty():
+		err = errors.New("--from-file goes alone: it takes back all that was switched")
+	case c.FromFile:
+		c.change.Action = switches.FromFile
+	case t.Empty():
+		err = errors.New("say what to switch: --default, --alias, --canary, --ab, --shadow, --file or --from-file")
+	default:
+		err = t.Check()
+	}
+	return errors.Join(c.switchFlags.Check(), err)
+}
+
+// traffic is what the flags say.
+func (c *modelsSwitchCommand) traffic() (t traffic.Traffic, err error) {
+	if c.File != "" {
+		text, err := os.ReadFile(c.File)
+		if err != nil {
+			return t, fmt.Errorf("--file: %w", err)
+		}
+		if t, err = repository.ParseServing(c.File, text); err != nil {
+			return t, err
+		}
+	}
+	var flags traffic.Traffic
+	flags.Default = c.Default
+	var problems []error
+	for _, text := range c.Alias {
+		alias, number, _ := strings.Cut(text, "=")
+		n, err := strconv.ParseInt(number, 10, 64)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("--alias: %q is not NAME=NUMBER", text))
+		}
+		if flags.Aliases == nil {
+			flags.Aliases = map[string]int64{}
+		}
+		flags.Aliases[alias] = n
+	}
+	if c.Canary != "" {
+		flags.Split = &traffic.Split{}
+		flags.Split.Canary, err = shareOf("--canary", c.Canary)
+		problems = append(problems, err)
+	}
+	if len(c.AB) > 0 || c.By != "" {
+		if flags.Split == nil {
+			flags.Split = &traffic.Split{}
+		}
+		flags.Split.AB, err = abOf(c.By, c.AB)
+		problems = append(problems, err)
+	}
+	if c.Shadow != "" {
+		if flags.Shadow, err = shareOf("--shadow", c.Shadow); flags.Shadow == nil {
+			flags.Shadow = &traffic.Share{}
+		}
+		problems = append(problems, err)
+	}
+	return flags.Over(t), errors.Join(problems...)
+}
+
+// shareOf reads VERSION:PERCENT; none is nil.
+func shareOf(flag, text string) (*traffic.Share, error) {
+	if text == "none" {
+		return nil, nil
+	}
+	version, percent, found := strings.Cut(text, ":")
+	p, err := strconv.ParseFloat(strings.TrimSuffix(percent, "%"), 64)
+	if err != nil || !found {
+		return nil, fmt.Errorf("%s: %q is not VERSION:PERCENT, for example 2:5", flag, text)
+	}
+	return &traffic.Share{Version: version, Percent: p}, nil
+}
+
+func abOf(by string, variants []string) (*traffic.AB, error) {
+	ab := &traffic.AB{By: by}
+	for _, text := range variants {
+		name, rest, found := strings.Cut(text, "=")
+		share, err := shareOf("--ab", rest)
+		if err != nil || share == nil || !found {
+			return nil, fmt.Errorf("--ab: %q is not NAME=VERSION:PERCENT, for example a=2:50", text)
+		}
+		ab.Variants = append(ab.Variants, traffic.Variant{Name: name, Version: share.Version, Percent: share.Percent})
+	}
+	return ab, nil
+}
+
+// Run switches.
+func (c *modelsSwitchCommand) Run(ctx context.Context, s Streams) error {
+	return c.do(ctx, s, c.change)
+}
+
+// modelsRollbackCommand goes back.
+type modelsRollbackCommand struct {
+	switchFlags `embed:""`
+	To          int64 `placeholder:"SWITCH" help:"Go back to what this switch made, instead of to before the last one."`
+}
+
+// Help is printed by --help.
+func (*modelsRollbackCommand) Help() string {
+	return "A rollback is a switch too: rolled back itself, it brings back what it took away.\n\n" +
+		"Example:\n\n    onehop models rollback movie_ranker --reason 'clicks fell'"
+}
+
+// Run goes back.
+func (c *modelsRollbackCommand) Run(ctx context.Context, s Streams) error {
+	return c.do(ctx, s, switches.Change{Action: switches.Rollback, To: c.To})
+}
+
+// modelsHistoryCommand shows switches.
+type modelsHistoryCommand struct {
+	Model         string `arg:"" optional:"" help:"Name of the model; without it, of all."`
+	Limit         int    `default:"20" help:"At most so many, the newest."`
+	Namespace     string `env:"ONEHOP_NAMESPACE" default:"default" help:"Namespace of the definitions."`
+	postgresFlags `embed:""`
+	JSON          bool `name:"json" help:"Print JSON."`
+}
+
+// Check returns everything that is wrong with the flags.
+func (c *modelsHistoryCommand) Check() error {
+	var limit error
+	if c.Limit < 1 || c.Limit > 10_000 {
+		limit = errors.New("--limit must be between 1 and 10000")
+	}
+	return errors.Join(c.postgresFlags.Check(), limit)
+}
+
+// Run shows.
+func (c *modelsHistoryCommand) Run(ctx context.Context, s Streams) error {
+	pool, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	history, err := switches.New(pool, c.Namespace).History(ctx, c.Model, c.Limit)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return writeJSON(s.Out, history)
+	}
+	for i := range history {
+		writeSwitch(s.Out, &history[i])
+	}
+	return nil
+}
