@@ -57,16 +57,16 @@ func (g *Given) place(s *slab, at *placement, from, n int) error {
 		i := min(from+row, given-1)
 		switch {
 		case !at.isText && i < 0:
-			s.set(row, at.column, at.def)
+			s.set(row, int(at.column), at.def)
 		case !at.isText:
-			s.set(row, at.column, g.Numbers[i])
+			s.set(row, int(at.column), g.Numbers[i])
 		case i < 0:
-			s.texts[row*s.width+at.column] = at.text
+			s.texts[row*s.width+int(at.column)] = at.text
 		default:
 			if err := checkText(g.Texts[i]); err != nil {
 				return err
 			}
-			s.texts[row*s.width+at.column] = g.Texts[i]
+			s.texts[row*s.width+int(at.column)] = g.Texts[i]
 		}
 	}
 	return nil
@@ -83,8 +83,8 @@ func (g *Given) placeLists(s *slab, at *placement, from, n int) error {
 		if i := min(from+row, len(g.Lengths)-1); i >= 0 {
 			first, length = starts[i], int(g.Lengths[i])
 		}
-		for j := range at.length {
-			column := at.column + j
+		for j := range int(at.length) {
+			column := int(at.column) + j
 			switch {
 			case !at.isText && j >= length:
 				s.set(row, column, at.def)
@@ -127,7 +127,7 @@ func (h *Hop) places() []placement {
 func (h *Hop) Kind(column string) (isText bool, length int) {
 	for _, at := range h.places() {
 		if at.name == column {
-			return at.isText, at.length
+			return at.isText, int(at.length)
 		}
 	}
 	return false, 0

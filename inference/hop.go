@@ -33,18 +33,21 @@ type Hop struct {
 	request  [][]placement // for each request field of the definition
 }
 
-// placement says where one value goes.
+// placement says where one value goes. What every value of a request needs stands first, on one cache line.
 type placement struct {
-	cell       int // of the plan's row; unused for request fields
-	input      int // tensor
-	column     int // first element within the tensor's row
-	length     int // of a list; 0 for one value
+	cell       int32 // of the plan's row; unused for request fields
+	input      int32 // tensor
+	column     int32 // first element within the tensor's row
+	length     int32 // of a list; 0 for one value
+	isText     bool
 	hasDefault bool
 	def        float64
 	text       string // the default of a text
-	isText     bool
 	name       string
 }
+
+// isNumber says that it takes one number.
+func (p *placement) isNumber() bool { return p.length == 0 && !p.isText }
 
 // Compile compiles a model. Every feature that it reads must be of the feature service
 // that the definitions give the model, and every request field must be declared.
@@ -63,7 +66,7 @@ func Compile(m *Model, catalog *featurestore.Catalog, programs map[string]*fold.
 		width := 0
 		for _, column := range input.Columns {
 			h.Columns = append(h.Columns, column.From)
-			at := placement{input: t, column: width, length: column.Length, isText: m.inputs[t].Type == tensor.String, name: column.From}
+			at := placement{input: int32(t), column: int32(width), length: int32(column.Length), isText: m.inputs[t].Type == tensor.String, name: column.From}
 			width += column.Width()
 			if column.Default != nil {
 				at.hasDefault, at.def = true, *column.Default
@@ -125,7 +128,7 @@ func (h *Hop) place(catalog *featurestore.Catalog, programs map[string]*fold.Pro
 			if err := at.fits("feature", c.Ref.String(), c.Type); err != nil {
 				return err
 			}
-			at.cell = c.Cell
+			at.cell = int32(c.Cell)
 			if c.View < 0 {
 				h.computed = append(h.computed, at)
 				continue

@@ -104,9 +104,20 @@ func TestOnDemandColumnsThatAreMissing(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := h.assembleComputed(ctx, req, &Result{}, nil, 0, 0); !errors.Is(err, context.Canceled) {
+	if err := h.candidate(ctx, req, &Result{ReadTime: now}, h.Model.slabsOf(t), 0, 0); !errors.Is(err, context.Canceled) {
 		t.Errorf("computed for a caller that went away: %v", err)
 	}
+}
+
+// slabsOf is memory of the model, for the test.
+func (m *Model) slabsOf(t *testing.T) []slab {
+	t.Helper()
+	b, err := m.queue.Take()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.queue.Release(b) })
+	return m.slabs(b, nil)
 }
 
 // TestNumbersOnDemandAllocateNothingForACandidate is a promise of the hot path.

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/onehop/onehop/featurestore"
-	"github.com/onehop/onehop/featurestore/plan"
 	"github.com/onehop/onehop/inference/batching"
 )
 
@@ -35,11 +34,8 @@ type Request struct {
 	// Filling says that the rows were read while the store was being filled.
 	Filling bool
 
-	first    []int               // of each view of the plan, in Rows
-	cells    []featurestore.Cell // room for one row of the plan
-	values   []featurestore.Value
-	computer *plan.Computer // of computes
-	computes *plan.Plan
+	first []int // of each view of the plan, in Rows
+	own   bench
 }
 
 // prepare makes room for a plan.
@@ -47,10 +43,7 @@ func (req *Request) prepare(h *Hop) error {
 	if len(req.Values) != len(h.Plan.Request) {
 		return featurestore.Errorf(featurestore.Invalid, "request: %d fields are given from which features are computed; there are %d", len(req.Values), len(h.Plan.Request))
 	}
-	if req.computes != h.Plan {
-		req.computes, req.computer = h.Plan, h.Plan.Computer()
-		req.cells, req.values = make([]featurestore.Cell, h.Plan.Cells), make([]featurestore.Value, len(h.Plan.Request))
-	}
+	req.own.prepare(h)
 	req.first = req.first[:0]
 	rows := 0
 	for i := range h.Plan.Views {
@@ -147,67 +140,28 @@ func (h *Hop) assemble(ctx context.Context, req *Request, res *Result, slabs []s
 			return err
 		}
 	}
-	for c := range n {
-		for i := range h.Plan.Views {
-			if h.Plan.Views[i].Entity != h.Candidate {
-				continue
-			}
-			if err := h.read(req, i, from+c, res.ReadTime, req.cells); err != nil {
-				return err
-			}
-			if err := h.put(req, res, slabs, h.features[i], from+c, c); err != nil {
-				return err
-			}
-		}
-		if len(h.computed) == 0 {
-			continue
-		}
-		if err := h.assembleComputed(ctx, req, res, slabs, from+c, c); err != nil {
+	for row := range n {
+		if err := h.candidate(ctx, req, res, slabs, from+row, row); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// put writes what was read for a candidate to its row of the input memory.
-func (h *Hop) put(req *Request, res *Result, slabs []slab, places []placement, candidate, row int) error {
-	if err := h.count(res, places, req.cells, candidate, false); err != nil {
-		return err
-	}
-	for p := range places {
-		at := &places[p]
-		slabs[at.input].put(row, at, &req.cells[at.cell].Value)
-	}
-	return nil
-}
-
-// assembleComputed computes the on-demand features of a candidate, of which everything is
-// read.
-func (h *Hop) assembleComputed(ctx context.Context, req *Request, res *Result, slabs []slab, candidate, row int) error {
-	if err := context.Cause(ctx); err != nil {
-		return err
-	}
-	for i, values := range req.Values {
-		req.values[i] = values[min(candidate, len(values)-1)]
-	}
-	req.computer.Compute(req.cells, req.values)
-	return h.put(req, res, slabs, h.computed, candidate, row)
 }
 
 // assembleShared reads the one row of a shared view and writes its values to all
 // candidates. Statuses are counted once, however many parts the candidates take.
 func (h *Hop) assembleShared(req *Request, res *Result, slabs []slab, view, from, n int) error {
-	if err := h.read(req, view, 0, res.ReadTime, req.cells); err != nil {
+	if err := h.read(req, view, 0, res.ReadTime, req.own.cells); err != nil {
 		return err
-	}
-	if from == 0 {
-		if err := h.count(res, h.features[view], req.cells, 0, true); err != nil {
-			return err
-		}
 	}
 	for p := range h.features[view] {
 		at := &h.features[view][p]
-		slabs[at.input].fill(n, at, &req.cells[at.cell].Value)
+		if from == 0 {
+			if err := res.count(at, &req.own.cells[at.cell], 0, true); err != nil {
+				return err
+			}
+		}
+		slabs[at.input].fill(n, at, &req.own.cells[at.cell].Value)
 	}
 	return nil
 }
@@ -232,25 +186,6 @@ func (h *Hop) read(req *Request, view, row int, t int64, cells []featurestore.Ce
 	}
 	if req.Filling {
 		featurestore.MarkFilling(own)
-	}
-	return nil
-}
-
-// count counts the statuses of a row's values, and fails when a value is missing for
-// which the model has no default.
-func (h *Hop) count(res *Result, places []placement, cells []featurestore.Cell, candidate int, shared bool) error {
-	for p := range places {
-		at := &places[p]
-		cell := &cells[at.cell]
-		if !cell.Value.IsNull() {
-			res.Statuses[cell.Status]++
-			continue
-		}
-		if !at.hasDefault {
-			return missing(at.name, cell.Status, candidate, shared)
-		}
-		res.Statuses[cell.Status]++
-		res.Statuses[featurestore.Defaulted]++
 	}
 	return nil
 }

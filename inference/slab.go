@@ -48,11 +48,11 @@ func (s *slab) set(row, column int, v float64) {
 
 // put writes what was read to its place in a row.
 func (s *slab) put(row int, at *placement, v *featurestore.Value) {
-	if at.length == 0 && !at.isText {
-		s.set(row, at.column, number(v, at.def))
+	if at.isNumber() {
+		s.set(row, int(at.column), number(v, at.def))
 		return
 	}
-	for i := range max(1, at.length) {
+	for i := range max(1, int(at.length)) {
 		element := v
 		if at.length > 0 {
 			if element = &null; i < len(v.List) {
@@ -61,11 +61,11 @@ func (s *slab) put(row int, at *placement, v *featurestore.Value) {
 		}
 		switch {
 		case !at.isText:
-			s.set(row, at.column+i, number(element, at.def))
+			s.set(row, int(at.column)+i, number(element, at.def))
 		case element.IsNull():
-			s.texts[row*s.width+at.column+i] = at.text
+			s.texts[row*s.width+int(at.column)+i] = at.text
 		default:
-			s.texts[row*s.width+at.column+i] = string(element.Bytes)
+			s.texts[row*s.width+int(at.column)+i] = string(element.Bytes)
 		}
 	}
 }
@@ -81,7 +81,7 @@ func (s *slab) fill(rows int, at *placement, v *featurestore.Value) {
 		return
 	}
 	f := float32(number(v, at.def))
-	for i := at.column; i < rows*s.width; i += s.width {
+	for i := int(at.column); i < rows*s.width; i += s.width {
 		s.floats[i] = f
 	}
 }

@@ -1,6 +1,11 @@
 package fold
 
-import "github.com/onehop/onehop/featurestore"
+import (
+	"encoding/binary"
+	"math"
+
+	"github.com/onehop/onehop/featurestore"
+)
 
 // latestAggregate is the value of the newest event, firstAggregate that of the oldest; null
 // if that is null. All features over the newest event share it, so their values stand
@@ -102,7 +107,14 @@ func (s *edgeSpec) read(packed []byte, places []int, newest, t int64, p *Program
 	if err != nil {
 		return err
 	}
-	expired, forgotten := p.expired(t), p.forgotten(t)
+	old := featurestore.Present // what becomes of values that are too old: of all alike, as they are of one event
+	switch {
+	case s.oldest || at == 0: // does not grow old, or is null already
+	case at < p.forgotten(t):
+		old, at = featurestore.Null, 0
+	case at < p.expired(t):
+		old = featurestore.Expired
+	}
 	for i, place := range places {
 		if place < 0 {
 			if packed, err = skipBody(packed, s.values[i].typ, tags.tag(i)); err != nil {
@@ -110,18 +122,16 @@ func (s *edgeSpec) read(packed []byte, places []int, newest, t int64, p *Program
 			}
 			continue
 		}
-		cell := &cells[place]
-		if packed, err = readInto(packed, s.values[i].typ, tags.tag(i), cell); err != nil {
+		cell, tag := &cells[place], tags.tag(i)
+		if tag == tagFloat64 && s.values[i].typ == featurestore.Float64 && len(packed) >= 8 { // as readInto does, without calls
+			setFloat(cell, math.Float64frombits(binary.LittleEndian.Uint64(packed)))
+			packed = packed[8:]
+		} else if packed, err = readInto(packed, s.values[i].typ, tag, cell); err != nil {
 			return err
 		}
 		cell.EventTime = at
-		switch {
-		case s.oldest || at == 0: // does not grow old, or is null already
-		case at < forgotten:
-			setNull(cell, featurestore.Null)
-			cell.EventTime = 0
-		case at < expired:
-			setNull(cell, featurestore.Expired)
+		if old != featurestore.Present {
+			setNull(cell, old)
 		}
 	}
 	return nil

@@ -14,14 +14,14 @@ var (
 		field:    required,
 		result:   numberOnly("min", sameType),
 		partials: extremePartials(intMinPartial, floatMinPartial),
-		read:     readExtreme(-1),
+		read:     readColumns(false),
 	}
 	maxAggregate = aggregate{
 		windows:  required,
 		field:    required,
 		result:   numberOnly("max", sameType),
 		partials: extremePartials(intMaxPartial, floatMaxPartial),
-		read:     readExtreme(1),
+		read:     readColumns(true),
 	}
 )
 
@@ -36,20 +36,24 @@ func extremePartials(ints, floats partialKind) func(featurestore.Type) []partial
 	}
 }
 
-func readExtreme(sign float64) func(*output, columnSet, int, int, *featurestore.Cell) {
+func readColumns(greatest bool) func(*output, columnSet, int, int, *featurestore.Cell) {
 	return func(o *output, columns columnSet, lo, n int, cell *featurestore.Cell) {
-		counts, values, t := &columns[0], &columns[1], o.typ
-		switch {
-		case values.enc <= encInt8: // small integers, of either type
-			v, some := smallExtreme(counts, values, lo, n, sign > 0)
-			setExtreme(cell, t, v, float64(v), some)
-		case t == featurestore.Int64:
-			v, some := intExtreme(counts, values, lo, n, sign > 0)
-			setExtreme(cell, t, v, 0, some)
-		default:
-			v, some := floatExtreme(counts, values, lo, n, sign)
-			setExtreme(cell, t, 0, v, some)
-		}
+		readExtreme(o.typ, &columns[0], &columns[1], lo, n, greatest, cell)
+	}
+}
+
+// readExtreme reads the least or greatest value of a field of a type.
+func readExtreme(t featurestore.Type, counts, values *column, lo, n int, greatest bool, cell *featurestore.Cell) {
+	switch {
+	case values.enc <= encInt8: // small integers, of either type
+		v, some := smallExtreme(counts, values, lo, n, greatest)
+		setExtreme(cell, t, v, float64(v), some)
+	case t == featurestore.Int64:
+		v, some := intExtreme(counts, values, lo, n, greatest)
+		setExtreme(cell, t, v, 0, some)
+	default:
+		v, some := floatExtreme(counts, values, lo, n, greatest)
+		setExtreme(cell, t, 0, v, some)
 	}
 }
 
@@ -76,12 +80,12 @@ func intExtreme(counts, values *column, lo, n int, greatest bool) (best int64, s
 	return best, some
 }
 
-func floatExtreme(counts, values *column, lo, n int, sign float64) (best float64, some bool) {
+func floatExtreme(counts, values *column, lo, n int, greatest bool) (best float64, some bool) {
 	for i := lo; i < n; i++ {
 		if counts.int(i) == 0 {
 			continue
 		}
-		if v := values.float(i); !some || v*sign > best*sign {
+		if v := values.float(i); !some || greatest && v > best || !greatest && v < best {
 			best, some = v, true
 		}
 	}

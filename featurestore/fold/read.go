@@ -181,6 +181,10 @@ func readTiles(set *tileSet, packed []byte, t, newest int64, want *wanted, cells
 		all = make([]column, want.columns)
 	}
 	for i := range want.columns {
+		if size := narrowSize(rest, head.n); size > 0 { // as most are, without a call
+			all[i].enc, all[i].data, rest = encoding(rest[0]), rest[1:size], rest[size:]
+			continue
+		}
 		if all[i], rest, err = set.column(rest, head.n); err != nil {
 			return err
 		}
@@ -195,15 +199,35 @@ func readTiles(set *tileSet, packed []byte, t, newest int64, want *wanted, cells
 	}
 	for i := range want.targets {
 		o := &want.targets[i]
-		var chosen columnSet
-		for j, c := range o.columns {
-			chosen[j] = all[c]
-		}
 		cell := &cells[o.cell]
-		o.agg.read(&o.output, chosen, first[o.window], head.n, cell)
+		readTarget(o, all, first[o.window], head.n, cell)
 		cell.EventTime = newest
 	}
 	return nil
+}
+
+// readTarget reads one output. The common aggregates are called by name: what is called through a variable would take the
+// columns to the heap, or has to be given copies.
+func readTarget(o *target, all []column, lo, n int, cell *featurestore.Cell) {
+	at := o.columns
+	switch o.agg {
+	case &countAggregate:
+		setInt(cell, all[at[0]].sumInts(lo, n))
+	case &meanAggregate:
+		readMean(o.typ, all, at, lo, n, cell)
+	case &sumAggregate:
+		readSum(o.typ, all, at, lo, n, cell)
+	case &minAggregate:
+		readExtreme(o.typ, &all[at[0]], &all[at[1]], lo, n, false, cell)
+	case &maxAggregate:
+		readExtreme(o.typ, &all[at[0]], &all[at[1]], lo, n, true, cell)
+	default:
+		var chosen columnSet
+		for j, c := range at {
+			chosen[j] = all[c]
+		}
+		o.agg.read(&o.output, chosen, lo, n, cell)
+	}
 }
 
 // column takes a column off rest; a set without tiles has none packed.

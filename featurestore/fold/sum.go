@@ -11,19 +11,24 @@ var sumAggregate = aggregate{
 	result:   numberOnly("sum", sameType),
 	partials: sumPartials,
 	read: func(o *output, columns columnSet, lo, n int, cell *featurestore.Cell) {
-		switch {
-		case columns[0].sumInts(lo, n) == 0:
-			setNull(cell, featurestore.Null)
-		case o.typ == featurestore.Int64:
-			if v, ok := sumWides(columns[1], lo, n).int(); ok {
-				setInt(cell, v)
-			} else {
-				setNull(cell, featurestore.Overflow)
-			}
-		default:
-			setFinite(cell, sumFloats(columns[1], columns[2], lo, n))
-		}
+		readSum(o.typ, columns[:], inOrder, lo, n, cell)
 	},
+}
+
+// readSum reads the sum of a field of a type; at says where its columns are.
+func readSum(t featurestore.Type, all []column, at []int, lo, n int, cell *featurestore.Cell) {
+	switch {
+	case all[at[0]].sumInts(lo, n) == 0:
+		setNull(cell, featurestore.Null)
+	case t == featurestore.Int64:
+		if v, ok := sumWides(&all[at[1]], lo, n).int(); ok {
+			setInt(cell, v)
+		} else {
+			setNull(cell, featurestore.Overflow)
+		}
+	default:
+		setFinite(cell, sumFloats(&all[at[1]], &all[at[2]], lo, n))
+	}
 }
 
 func sumPartials(t featurestore.Type) []partialKind {
@@ -33,7 +38,7 @@ func sumPartials(t featurestore.Type) []partialKind {
 	return []partialKind{countPartial, floatSumPartial, floatLostPartial}
 }
 
-func sumWides(sums column, lo, n int) wide {
+func sumWides(sums *column, lo, n int) wide {
 	if sums.narrow() {
 		return wideOf(sums.sumInts(lo, n))
 	}
@@ -44,7 +49,7 @@ func sumWides(sums column, lo, n int) wide {
 	return total
 }
 
-func sumFloats(sums, lost column, lo, n int) float64 {
+func sumFloats(sums, lost *column, lo, n int) float64 {
 	if sums.narrow() && lost.enc == encZero {
 		return float64(sums.sumInts(lo, n))
 	}

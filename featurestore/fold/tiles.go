@@ -224,10 +224,14 @@ func (s *tileSet) open(src []byte) (p packedTiles, rest []byte, err error) {
 	return p, src[size:], nil
 }
 
-// since is the position of the first tile that starts at or after index, searched
-// from the newest: most windows are short.
+// since is the position of the first tile that starts at or after index: the first of all
+// where the window is the longest, else searched from the newest, as most windows are
+// short.
 func (p *packedTiles) since(index int64) int {
 	reach := p.newest - index
+	if p.n > 0 && int64(p.distance(0)) <= reach {
+		return 0
+	}
 	i := p.n
 	for i > 0 && int64(p.distance(i-1)) <= reach {
 		i--

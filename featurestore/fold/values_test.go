@@ -1,6 +1,7 @@
 package fold
 
 import (
+	"math/rand/v2"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -62,4 +63,22 @@ func TestRunsAreExact(t *testing.T) {
 			t.Fatalf("%q is left", src)
 		}
 	})
+}
+
+func TestSumBytes(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 6))
+	for _, n := range []int{0, 1, 7, 8, 9, 20, 1023, 1024, 1025, 5000} {
+		for _, worst := range []byte{0, 127, 128, 255} {
+			data, want := make([]byte, n), int64(0)
+			for i := range data {
+				if data[i] = worst; worst == 0 {
+					data[i] = byte(random.Uint32())
+				}
+				want += int64(int8(data[i]))
+			}
+			if got := sumBytes(data); got != want {
+				t.Errorf("%d bytes of %d: %d, want %d", n, worst, got, want)
+			}
+		}
+	}
 }

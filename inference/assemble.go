@@ -1,0 +1,92 @@
+package inference
+
+import (
+	"context"
+
+	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/plan"
+)
+
+// bench is where the rows of a request are read, one after the other.
+type bench struct {
+	cells    []featurestore.Cell // room for one row of the plan
+	values   []featurestore.Value
+	computer *plan.Computer
+	of       *plan.Plan
+}
+
+// prepare makes room for a plan.
+func (b *bench) prepare(h *Hop) {
+	if b.of != h.Plan {
+		b.of, b.computer = h.Plan, h.Plan.Computer()
+		b.cells, b.values = make([]featurestore.Cell, h.Plan.Cells), make([]featurestore.Value, len(h.Plan.Request))
+	}
+}
+
+// candidate reads one candidate's rows, computes what is computed from them, and writes its row of the input memory.
+func (h *Hop) candidate(ctx context.Context, req *Request, res *Result, slabs []slab, candidate, row int) error {
+	b := &req.own
+	for i := range h.Plan.Views {
+		if h.Plan.Views[i].Entity != h.Candidate {
+			continue
+		}
+		if err := h.read(req, i, candidate, res.ReadTime, b.cells); err != nil {
+			return err
+		}
+		if err := b.put(res, slabs, h.features[i], candidate, row); err != nil {
+			return err
+		}
+	}
+	if len(h.computed) == 0 {
+		return nil
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	for i, values := range req.Values {
+		b.values[i] = values[min(candidate, len(values)-1)]
+	}
+	b.computer.Compute(b.cells, b.values)
+	return b.put(res, slabs, h.computed, candidate, row)
+}
+
+// put writes what was read for a candidate to its row of the input memory, and counts its statuses.
+func (b *bench) put(res *Result, slabs []slab, places []placement, candidate, row int) error {
+	present := uint32(0) // most are, and a counter in memory would be waited for
+	for p := range places {
+		at := &places[p]
+		cell, s := &b.cells[at.cell], &slabs[at.input]
+		if cell.Status != featurestore.Present {
+			if err := res.count(at, cell, candidate, false); err != nil {
+				return err
+			}
+			s.put(row, at, &cell.Value)
+			continue
+		}
+		present++
+		switch i := row*s.width + int(at.column); {
+		case s.floats == nil || !at.isNumber():
+			s.put(row, at, &cell.Value)
+		case cell.Value.Type == featurestore.Float64:
+			s.floats[i] = float32(cell.Value.Float())
+		default:
+			s.floats[i] = float32(cell.Value.Int())
+		}
+	}
+	res.Statuses[featurestore.Present] += present
+	return nil
+}
+
+// count counts the status of a value, and fails when it is missing and the model has no default for it.
+func (r *Result) count(at *placement, cell *featurestore.Cell, candidate int, shared bool) error {
+	if !cell.Value.IsNull() {
+		r.Statuses[cell.Status]++
+		return nil
+	}
+	if !at.hasDefault {
+		return missing(at.name, cell.Status, candidate, shared)
+	}
+	r.Statuses[cell.Status]++
+	r.Statuses[featurestore.Defaulted]++
+	return nil
+}
