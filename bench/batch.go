@@ -156,7 +156,7 @@ func (b *batchBench) runQueued(ctx context.Context) error {
 	defer b.queue.Release(batch)
 	batch.Memory().Float32(0)[0] = .5
 	var room [1]float32
-	_, err = b.queue.Run(ctx, batch, batching.Request{Rows: 1, Scores: room[:0]})
+	_, _, err = b.queue.Run(ctx, batch, batching.Request{Rows: 1, Scores: room[:0]})
 	return err
 }
 
@@ -212,7 +212,7 @@ func (c *caller) arrive(ctx context.Context, b *batchBench, rate float64, d time
 	for elapsed := time.Duration(0); elapsed < d; elapsed = time.Since(start) {
 		for due := int(rate * elapsed.Seconds()); came < due; came++ {
 			arrived := time.Now()
-			err := b.queue.Admit(arrived.Add(overloadDeadline), 1, 0)
+			_, err := b.queue.Admit(arrived.Add(overloadDeadline), 1, 0)
 			if _, refused := errors.AsType[*batching.RefusedError](err); refused {
 				c.refusals = append(c.refusals, time.Since(arrived))
 				continue

@@ -83,10 +83,25 @@ func (r *Result) count(at *placement, cell *featurestore.Cell, candidate int, sh
 		r.Statuses[cell.Status]++
 		return nil
 	}
-	if !at.hasDefault {
-		return missing(at.name, cell.Status, candidate, shared)
+	if !at.hasDefault || r.strict {
+		return missing(at, cell.Status, candidate, shared)
 	}
 	r.Statuses[cell.Status]++
 	r.Statuses[featurestore.Defaulted]++
 	return nil
+}
+
+// missing says which value a model lacks. What is being filled may be there later.
+func missing(at *placement, status featurestore.Status, candidate int, shared bool) error {
+	code, why := featurestore.Invalid, "the model has no default for it"
+	if at.hasDefault {
+		why = "the request wants no default for it"
+	}
+	if status == featurestore.Filling {
+		code = featurestore.Unavailable
+	}
+	if shared {
+		return featurestore.Errorf(code, "feature %q of the shared entity is %s, and %s", at.name, status, why)
+	}
+	return featurestore.Errorf(code, "candidate %d: feature %q is %s, and %s", candidate+1, at.name, status, why)
 }

@@ -16,8 +16,12 @@ func (h *Hop) placeField(req *Request, slabs []slab, field int, places []placeme
 		if at.isText {
 			values = Given{Texts: req.Texts[field]}
 		}
-		if values.len() == 0 && !at.hasDefault {
-			return featurestore.Errorf(featurestore.Invalid, "request: field %q is missing, and the model has no default for it", h.Definition.Request[field].Name)
+		if values.len() == 0 && (!at.hasDefault || req.FailOnMissing) {
+			why := "the model has no default for it"
+			if at.hasDefault {
+				why = "the request wants no default for it"
+			}
+			return featurestore.Errorf(featurestore.Invalid, "request: field %q is missing, and %s", h.Definition.Request[field].Name, why)
 		}
 		if err := values.place(&slabs[at.input], at, from, n); err != nil {
 			return featurestore.Errorf(featurestore.Invalid, "request: field %q: %v", h.Definition.Request[field].Name, err)
@@ -157,7 +161,7 @@ func (h *Hop) Predict(ctx context.Context, rows int, columns map[string]Given) (
 				return nil, featurestore.Errorf(featurestore.Invalid, "columns: %q: %v", at.name, err)
 			}
 		}
-		if scores, err = h.Model.run(ctx, batch, batching.Request{Rows: n, Scores: scores}); err != nil {
+		if scores, _, err = h.Model.run(ctx, batch, batching.Request{Rows: n, Scores: scores}); err != nil {
 			return nil, err
 		}
 	}

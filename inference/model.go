@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/inference/batching"
@@ -59,14 +60,26 @@ func (m *Model) Close() error {
 	return nil
 }
 
+// Admit says whether a request that came now could be answered by its deadline, and how long its run takes. It is asked before
+// features are read.
+func (m *Model) Admit(deadline time.Time, candidates, priority int) (run time.Duration, err error) {
+	run, err = m.queue.Admit(deadline, candidates, priority)
+	return run, m.known(err)
+}
+
 // run runs the model on the first rows of a batch, with those of other requests, and appends their scores.
-func (m *Model) run(ctx context.Context, b batching.Batch, r batching.Request) ([]float32, error) {
-	scores, err := m.queue.Run(ctx, b, r)
+func (m *Model) run(ctx context.Context, b batching.Batch, r batching.Request) (scores []float32, waited time.Duration, err error) {
+	scores, waited, err = m.queue.Run(ctx, b, r)
+	return scores, waited, m.known(err)
+}
+
+// known says of an error of the queue what callers may know.
+func (m *Model) known(err error) error {
 	if err == nil {
-		return scores, nil
+		return nil
 	}
 	if refused, ok := errors.AsType[*batching.RefusedError](err); ok {
-		return scores, featurestore.Errorf(featurestore.Exhausted, "model %q cannot answer in time: %s", m.Name, refused.Reason).After(refused.Retry)
+		return featurestore.Errorf(featurestore.Exhausted, "model %q cannot answer in time: %s", m.Name, refused.Reason).After(refused.Retry)
 	}
-	return scores, fmt.Errorf("model %s version %d: %w", m.Name, m.Number, err)
+	return fmt.Errorf("model %s version %d: %w", m.Name, m.Number, err)
 }

@@ -31,6 +31,8 @@ type Request struct {
 	Now int64
 	// Priority goes before deadlines where requests wait for the model: the highest first.
 	Priority int
+	// FailOnMissing says that the model's defaults are not wanted.
+	FailOnMissing bool
 	// Filling says that the rows were read while the store was being filled.
 	Filling bool
 
@@ -62,8 +64,10 @@ type Result struct {
 	ReadTime, Newest int64
 	// Statuses counts the values read by status.
 	Statuses [featurestore.Statuses]uint32
-	// Assemble and Run are the times from rows to input, and of the model.
-	Assemble, Run time.Duration
+	// Assemble and Run are the times from rows to input, and of the model, of which Wait was spent waiting for it.
+	Assemble, Run, Wait time.Duration
+
+	strict bool // defaults do not count
 }
 
 // Run scores the candidates. Every value is as of one time, now, but that of a row with a
@@ -95,11 +99,13 @@ func (h *Hop) Run(ctx context.Context, req *Request, res *Result) error {
 		}
 		assembled := time.Now()
 		res.Assemble += assembled.Sub(start)
-		if res.Scores, err = h.Model.run(ctx, batch, batching.Request{Rows: n, Priority: req.Priority, Scores: res.Scores}); err != nil {
+		var waited time.Duration
+		if res.Scores, waited, err = h.Model.run(ctx, batch, batching.Request{Rows: n, Priority: req.Priority, Scores: res.Scores}); err != nil {
 			return err
 		}
 		start = time.Now()
 		res.Run += start.Sub(assembled)
+		res.Wait += waited
 	}
 	return nil
 }
@@ -114,7 +120,7 @@ func (h *Hop) RowCount(view, candidates int) int {
 
 // newest finds the time of the newest event.
 func (h *Hop) newest(req *Request, res *Result) {
-	res.ReadTime, res.Newest = req.Now, 0
+	res.ReadTime, res.Newest, res.strict = req.Now, 0, req.FailOnMissing
 	at := 0
 	for i := range h.Plan.Views {
 		reader := h.Plan.Views[i].Reader
@@ -188,16 +194,4 @@ func (h *Hop) read(req *Request, view, row int, t int64, cells []featurestore.Ce
 		featurestore.MarkFilling(own)
 	}
 	return nil
-}
-
-// missing says which value a model lacks; candidates count from 1, for whoever reads it. What is being filled may be there later.
-func missing(name string, status featurestore.Status, candidate int, shared bool) error {
-	code := featurestore.Invalid
-	if status == featurestore.Filling {
-		code = featurestore.Unavailable
-	}
-	if shared {
-		return featurestore.Errorf(code, "feature %q of the shared entity is %s, and the model has no default for it", name, status)
-	}
-	return featurestore.Errorf(code, "candidate %d: feature %q is %s, and the model has no default for it", candidate+1, name, status)
 }

@@ -16,6 +16,7 @@ type item struct {
 	err      error
 	wake     chan struct{} // told once: it runs alone, or is finished
 	turn     turn          // when it leads
+	claimed  time.Time     // when its run began
 	scored   time.Time     // when others had its scores
 	run      []*item       // when it leads: whose rows the run has
 }

@@ -156,7 +156,7 @@ func (q *Queue) claim(now time.Time) *item {
 		}
 		tightest = limit
 		rows += it.Rows
-		it.state = claimed
+		it.state, it.claimed = claimed, now
 		lead.run = append(lead.run, it)
 	}
 	clear(q.waiting[len(kept):])

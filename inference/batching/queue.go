@@ -132,16 +132,16 @@ func (q *Queue) Release(b Batch) {
 }
 
 // Admit says whether a request that came now would have a chance by its deadline, if it has one; its error is what [Queue.Run] would
-// return. A caller asks before it reads what the request needs.
-func (q *Queue) Admit(deadline time.Time, rows, priority int) error {
+// return. A caller asks before it reads what the request needs. run is how long the run itself takes, by what is known.
+func (q *Queue) Admit(deadline time.Time, rows, priority int) (run time.Duration, err error) {
 	it := item{Request: Request{Rows: min(rows, q.options.MaxRows), Priority: priority}, deadline: deadline}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err := q.admit(&it, q.place(&it), time.Now()); err != nil {
 		q.stats.Refused++
-		return err
+		return 0, err
 	}
-	return nil
+	return q.cost.time(q.padded(it.Rows)) + q.margin(), nil
 }
 
 // Request says how urgent a run is and takes its scores.
@@ -158,30 +158,30 @@ type Request struct {
 
 // Run runs the model on the first rows of a batch, with those of others, and returns when the scores are there. The deadline of
 // the context says how urgent it is. It fails with a [RefusedError] when the deadline cannot be met, at once where that can be
-// foreseen.
-func (q *Queue) Run(ctx context.Context, b Batch, r Request) ([]float32, error) {
+// foreseen. waited is how long the request waited for its run to begin.
+func (q *Queue) Run(ctx context.Context, b Batch, r Request) (scores []float32, waited time.Duration, err error) {
 	if err := context.Cause(ctx); err != nil {
-		return r.Scores, err
+		return r.Scores, 0, err
 	}
 	if r.Rows < 1 || r.Rows > q.options.MaxRows {
-		return r.Scores, fmt.Errorf("a run of %d rows was asked for; a run has 1 to %d", r.Rows, q.options.MaxRows)
+		return r.Scores, 0, fmt.Errorf("a run of %d rows was asked for; a run has 1 to %d", r.Rows, q.options.MaxRows)
 	}
 	it := q.newItem(ctx, b, r)
 	now := time.Now()
 	q.mu.Lock()
 	if err := q.enqueue(it, now); err != nil {
 		q.mu.Unlock()
-		return r.Scores, err
+		return r.Scores, 0, err
 	}
 	alone := q.start(now, it) //nolint:contextcheck // a shared run ends with the last deadline of its requests, not with this one
 	q.mu.Unlock()
 	if !alone && !q.wait(ctx, it) {
-		return r.Scores, context.Cause(ctx)
+		return r.Scores, time.Since(now), context.Cause(ctx)
 	}
 	if len(it.run) > 0 {
 		q.alone(ctx, it)
 	}
-	scores, err := it.Scores, it.err
+	scores, err, waited = it.Scores, it.err, it.claimed.Sub(now)
 	if it.scored.IsZero() {
 		q.noteDelay(0)
 	} else {
@@ -191,7 +191,7 @@ func (q *Queue) Run(ctx context.Context, b Batch, r Request) ([]float32, error) 
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	return scores, err
+	return scores, waited, err
 }
 
 // noteDelay takes how long a caller's goroutine took to go on when it had its scores: on a busy machine that is part of an answer's time.

@@ -88,7 +88,7 @@ func ask(ctx context.Context, q *batching.Queue, value float32, r batching.Reque
 	for i := range min(r.Rows, q.MaxRows()) {
 		b.Memory().Float32(0)[i] = value
 	}
-	scores, err := q.Run(ctx, b, r)
+	scores, _, err := q.Run(ctx, b, r)
 	if err != nil {
 		return err
 	}

@@ -17,14 +17,15 @@ import (
 	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
 )
 
-// again answers a request once more by another version, by a read of its own, and returns the scores in the order of
+// again answers a request once more by another version, by a read of its own and with a priority of its own, and returns the scores in the order of
 // the request.
-func (s *Inference) again(ctx context.Context, hop *inference.Hop, req *onehopv1.GetFeaturesAndPredictRequest) ([]float32, error) {
+func (s *Inference) again(ctx context.Context, hop *inference.Hop, priority int, req *onehopv1.GetFeaturesAndPredictRequest) ([]float32, error) {
 	call := hopCalls.Get().(*hopCall)
 	defer hopCalls.Put(call)
 	if err := call.take(hop, req); err != nil {
 		return nil, err
 	}
+	call.request.Priority = priority
 	read, err := s.read(ctx, hop, call, false)
 	defer read.Release()
 	if err != nil {
@@ -53,7 +54,7 @@ func (s *Inference) shadow(picked *inference.Picked, call *hopCall, req *onehopv
 				return nil, err
 			}
 			defer hop.Release()
-			return s.again(ctx, hop, req)
+			return s.again(ctx, hop, shadowPriority, req)
 		},
 	})
 }
@@ -117,7 +118,7 @@ func (s *Inference) Warm(ctx context.Context, hop *inference.Hop) error {
 	ctx, cancel := context.WithTimeout(ctx, warming)
 	defer cancel()
 	for _, req := range s.recent.of(hop.Model.Name) {
-		_, err := s.again(ctx, hop, req)
+		_, err := s.again(ctx, hop, 0, req)
 		var known *featurestore.Error
 		if err != nil && ctx.Err() == nil && !errors.As(err, &known) {
 			return fmt.Errorf("model %s version %d: %w", hop.Model.Name, hop.Model.Number, err)

@@ -95,9 +95,20 @@ func (s *Inference) answer(ctx context.Context, hop *inference.Hop, call *hopCal
 	if err := call.take(hop, req); err != nil {
 		return nil, err
 	}
+	ctx, cancel := withPatience(ctx)
+	defer cancel()
+	b, err := call.budget(ctx, hop, req)
+	if err != nil {
+		return nil, err
+	}
 	start := s.Now()
 	logged := s.Log.Sampled(hop.Definition.Log)
-	read, err := s.read(ctx, hop, call, logged)
+	readCtx, stop := context.WithTimeout(ctx, b.limit)
+	read, err := s.read(readCtx, hop, call, logged || req.GetProvenance())
+	if err != nil && readCtx.Err() != nil && ctx.Err() == nil {
+		err = b.late(err)
+	}
+	stop()
 	defer func() { read.Release() }() // which the log may have taken
 	if err != nil {
 		return nil, err
@@ -111,6 +122,12 @@ func (s *Inference) answer(ctx context.Context, hop *inference.Hop, call *hopCal
 	res := call.respond(hop, req)
 	res.Timings = &onehopv1.Timings{
 		ReadUs: call.read.Sub(start).Microseconds(), AssembleUs: call.result.Assemble.Microseconds(), RunUs: call.result.Run.Microseconds(),
+		WaitUs: call.result.Wait.Microseconds(),
+	}
+	if req.GetProvenance() {
+		if res.Provenance, err = call.provenance(hop, read); err != nil {
+			return nil, err
+		}
 	}
 	if req.GetReturnFeatures() {
 		if res.Features, err = call.features(hop, res.GetIndexes()); err != nil {
@@ -177,7 +194,8 @@ func (c *hopCall) take(hop *inference.Hop, req *onehopv1.GetFeaturesAndPredictRe
 	if err != nil {
 		return err
 	}
-	c.request.Candidates = n
+	c.request.Candidates, c.request.FailOnMissing = n, req.GetFailOnMissing()
+	c.request.Priority = priorities[req.GetPriority()]
 	if len(c.keys) < len(hop.Plan.Entities) {
 		c.keys = make([]plan.Keys, len(hop.Plan.Entities))
 	}

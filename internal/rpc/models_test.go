@@ -22,6 +22,7 @@ import (
 	"github.com/onehop/onehop/featurestore/definition"
 	"github.com/onehop/onehop/featurestore/ingest"
 	"github.com/onehop/onehop/featurestore/ingest/storetest"
+	"github.com/onehop/onehop/featurestore/online"
 	"github.com/onehop/onehop/featurestore/plan"
 	"github.com/onehop/onehop/inference"
 	"github.com/onehop/onehop/inference/onnx/onnxtest"
@@ -72,6 +73,11 @@ type shop struct {
 
 func newShop(t *testing.T) *shop {
 	t.Helper()
+	return newShopOver(t, openOnline(t))
+}
+
+func newShopOver(t *testing.T, store *online.Store) *shop {
+	t.Helper()
 	s := &shop{t: t, dir: t.TempDir(), metrics: prometheus.NewRegistry()}
 	repo, err := repository.Open(s.dir)
 	if err != nil {
@@ -85,7 +91,7 @@ func newShop(t *testing.T) *shop {
 		}
 	})
 	s.service = &Inference{
-		Models: models, Store: openOnline(t), Now: time.Now, Answers: NewAnswers(s.metrics), Shadow: shadow.Start(t.Context(), s.metrics, log),
+		Models: models, Store: store, Now: time.Now, Answers: NewAnswers(s.metrics), Shadow: shadow.Start(t.Context(), s.metrics, log),
 	}
 	t.Cleanup(s.service.Shadow.Close)
 	models.Warm = func(h *inference.Hop) error { return s.service.Warm(t.Context(), h) }

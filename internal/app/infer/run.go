@@ -104,6 +104,7 @@ func run(ctx context.Context, c Config, base *app.Base, models *inference.Set) e
 		}
 		defer service.Log.Close(ctx) // when the last request is answered
 	}
+	base.Metrics.MustRegister(rpc.Queues{Models: models})
 	models.Warm = func(hop *inference.Hop) error { return service.Warm(ctx, hop) }
 	service.Shadow = shadow.Start(ctx, base.Metrics, base.Log)
 	defer service.Shadow.Close() // when the last request is answered

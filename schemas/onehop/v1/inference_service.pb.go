@@ -22,6 +22,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Priority says who goes first.
+type Priority int32
+
+const (
+	// Normal.
+	Priority_PRIORITY_UNSPECIFIED Priority = 0
+	// After all others.
+	Priority_PRIORITY_LOW Priority = 1
+	// Before all others.
+	Priority_PRIORITY_HIGH Priority = 2
+)
+
+// Enum value maps for Priority.
+var (
+	Priority_name = map[int32]string{
+		0: "PRIORITY_UNSPECIFIED",
+		1: "PRIORITY_LOW",
+		2: "PRIORITY_HIGH",
+	}
+	Priority_value = map[string]int32{
+		"PRIORITY_UNSPECIFIED": 0,
+		"PRIORITY_LOW":         1,
+		"PRIORITY_HIGH":        2,
+	}
+)
+
+func (x Priority) Enum() *Priority {
+	p := new(Priority)
+	*p = x
+	return p
+}
+
+func (x Priority) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Priority) Descriptor() protoreflect.EnumDescriptor {
+	return file_onehop_v1_inference_service_proto_enumTypes[0].Descriptor()
+}
+
+func (Priority) Type() protoreflect.EnumType {
+	return &file_onehop_v1_inference_service_proto_enumTypes[0]
+}
+
+func (x Priority) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Priority.Descriptor instead.
+func (Priority) EnumDescriptor() ([]byte, []int) {
+	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{0}
+}
+
 // SwitchAction is what a switch does.
 type SwitchAction int32
 
@@ -63,11 +116,11 @@ func (x SwitchAction) String() string {
 }
 
 func (SwitchAction) Descriptor() protoreflect.EnumDescriptor {
-	return file_onehop_v1_inference_service_proto_enumTypes[0].Descriptor()
+	return file_onehop_v1_inference_service_proto_enumTypes[1].Descriptor()
 }
 
 func (SwitchAction) Type() protoreflect.EnumType {
-	return &file_onehop_v1_inference_service_proto_enumTypes[0]
+	return &file_onehop_v1_inference_service_proto_enumTypes[1]
 }
 
 func (x SwitchAction) Number() protoreflect.EnumNumber {
@@ -76,7 +129,7 @@ func (x SwitchAction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SwitchAction.Descriptor instead.
 func (SwitchAction) EnumDescriptor() ([]byte, []int) {
-	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{0}
+	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{1}
 }
 
 // GetFeaturesAndPredictRequest asks for the scores of candidates.
@@ -103,7 +156,18 @@ type GetFeaturesAndPredictRequest struct {
 	AllowStale bool `protobuf:"varint,8,opt,name=allow_stale,json=allowStale,proto3" json:"allow_stale,omitempty"`
 	// An alias of a version, instead of its number. Without both, the model's default, canary or
 	// A/B test answers.
-	Alias         string `protobuf:"bytes,9,opt,name=alias,proto3" json:"alias,omitempty"`
+	Alias string `protobuf:"bytes,9,opt,name=alias,proto3" json:"alias,omitempty"`
+	// Who goes first where requests wait for the model; within a priority it is the
+	// earliest deadline. When the queue is full the lowest are refused.
+	Priority Priority `protobuf:"varint,10,opt,name=priority,proto3,enum=onehop.v1.Priority" json:"priority,omitempty"`
+	// Fail where a value is missing, though the model has a default for it.
+	FailOnMissing bool `protobuf:"varint,11,opt,name=fail_on_missing,json=failOnMissing,proto3" json:"fail_on_missing,omitempty"`
+	// The most milliseconds that reading features may take; 0 leaves them what the deadline
+	// leaves when the model has had the time that it takes.
+	ReadTimeoutMs uint32 `protobuf:"varint,12,opt,name=read_timeout_ms,json=readTimeoutMs,proto3" json:"read_timeout_ms,omitempty"`
+	// Say which events are behind the answer: the watermarks of what was read, and with
+	// return_features the event times of all values.
+	Provenance    bool `protobuf:"varint,13,opt,name=provenance,proto3" json:"provenance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -201,6 +265,34 @@ func (x *GetFeaturesAndPredictRequest) GetAlias() string {
 	return ""
 }
 
+func (x *GetFeaturesAndPredictRequest) GetPriority() Priority {
+	if x != nil {
+		return x.Priority
+	}
+	return Priority_PRIORITY_UNSPECIFIED
+}
+
+func (x *GetFeaturesAndPredictRequest) GetFailOnMissing() bool {
+	if x != nil {
+		return x.FailOnMissing
+	}
+	return false
+}
+
+func (x *GetFeaturesAndPredictRequest) GetReadTimeoutMs() uint32 {
+	if x != nil {
+		return x.ReadTimeoutMs
+	}
+	return 0
+}
+
+func (x *GetFeaturesAndPredictRequest) GetProvenance() bool {
+	if x != nil {
+		return x.Provenance
+	}
+	return false
+}
+
 // GetFeaturesAndPredictResponse holds the scores, best first.
 type GetFeaturesAndPredictResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -229,7 +321,9 @@ type GetFeaturesAndPredictResponse struct {
 	Timings *Timings `protobuf:"bytes,10,opt,name=timings,proto3" json:"timings,omitempty"`
 	// As what the version answered: "default", "canary", "pinned" when the request named it, or
 	// the variant of an A/B test.
-	Variant       string `protobuf:"bytes,11,opt,name=variant,proto3" json:"variant,omitempty"`
+	Variant string `protobuf:"bytes,11,opt,name=variant,proto3" json:"variant,omitempty"`
+	// With provenance: up to which events the rows that were read are folded.
+	Provenance    []*Provenance `protobuf:"bytes,12,rep,name=provenance,proto3" json:"provenance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -341,6 +435,141 @@ func (x *GetFeaturesAndPredictResponse) GetVariant() string {
 	return ""
 }
 
+func (x *GetFeaturesAndPredictResponse) GetProvenance() []*Provenance {
+	if x != nil {
+		return x.Provenance
+	}
+	return nil
+}
+
+// Provenance is up to which events the rows of a view in one bucket are folded.
+type Provenance struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The view.
+	View string `protobuf:"bytes,1,opt,name=view,proto3" json:"view,omitempty"`
+	// One of the 64 buckets of its rows.
+	Bucket uint32 `protobuf:"varint,2,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	// For each partition, up to where. An event of it counts exactly when its offset is lower.
+	Watermarks    []*Watermark `protobuf:"bytes,3,rep,name=watermarks,proto3" json:"watermarks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Provenance) Reset() {
+	*x = Provenance{}
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Provenance) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Provenance) ProtoMessage() {}
+
+func (x *Provenance) ProtoReflect() protoreflect.Message {
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Provenance.ProtoReflect.Descriptor instead.
+func (*Provenance) Descriptor() ([]byte, []int) {
+	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Provenance) GetView() string {
+	if x != nil {
+		return x.View
+	}
+	return ""
+}
+
+func (x *Provenance) GetBucket() uint32 {
+	if x != nil {
+		return x.Bucket
+	}
+	return 0
+}
+
+func (x *Provenance) GetWatermarks() []*Watermark {
+	if x != nil {
+		return x.Watermarks
+	}
+	return nil
+}
+
+// Watermark is a position in a partition.
+type Watermark struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id of the topic, as Kafka gives it: a topic that is made anew has another.
+	TopicId string `protobuf:"bytes,1,opt,name=topic_id,json=topicId,proto3" json:"topic_id,omitempty"`
+	// The partition.
+	Partition int32 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	// The offset of the next event.
+	NextOffset    int64 `protobuf:"varint,3,opt,name=next_offset,json=nextOffset,proto3" json:"next_offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Watermark) Reset() {
+	*x = Watermark{}
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Watermark) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Watermark) ProtoMessage() {}
+
+func (x *Watermark) ProtoReflect() protoreflect.Message {
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Watermark.ProtoReflect.Descriptor instead.
+func (*Watermark) Descriptor() ([]byte, []int) {
+	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Watermark) GetTopicId() string {
+	if x != nil {
+		return x.TopicId
+	}
+	return ""
+}
+
+func (x *Watermark) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *Watermark) GetNextOffset() int64 {
+	if x != nil {
+		return x.NextOffset
+	}
+	return 0
+}
+
 // Timings are the stages of a call, in microseconds.
 type Timings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -348,15 +577,17 @@ type Timings struct {
 	ReadUs int64 `protobuf:"varint,1,opt,name=read_us,json=readUs,proto3" json:"read_us,omitempty"`
 	// From rows to the model's input.
 	AssembleUs int64 `protobuf:"varint,2,opt,name=assemble_us,json=assembleUs,proto3" json:"assemble_us,omitempty"`
-	// Running the model.
-	RunUs         int64 `protobuf:"varint,3,opt,name=run_us,json=runUs,proto3" json:"run_us,omitempty"`
+	// Running the model, waiting for it included.
+	RunUs int64 `protobuf:"varint,3,opt,name=run_us,json=runUs,proto3" json:"run_us,omitempty"`
+	// Waiting for the model.
+	WaitUs        int64 `protobuf:"varint,4,opt,name=wait_us,json=waitUs,proto3" json:"wait_us,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Timings) Reset() {
 	*x = Timings{}
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[2]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -368,7 +599,7 @@ func (x *Timings) String() string {
 func (*Timings) ProtoMessage() {}
 
 func (x *Timings) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[2]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -381,7 +612,7 @@ func (x *Timings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timings.ProtoReflect.Descriptor instead.
 func (*Timings) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{2}
+	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Timings) GetReadUs() int64 {
@@ -405,6 +636,13 @@ func (x *Timings) GetRunUs() int64 {
 	return 0
 }
 
+func (x *Timings) GetWaitUs() int64 {
+	if x != nil {
+		return x.WaitUs
+	}
+	return 0
+}
+
 // PredictRequest brings the columns of a model.
 type PredictRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -423,7 +661,7 @@ type PredictRequest struct {
 
 func (x *PredictRequest) Reset() {
 	*x = PredictRequest{}
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[3]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -435,7 +673,7 @@ func (x *PredictRequest) String() string {
 func (*PredictRequest) ProtoMessage() {}
 
 func (x *PredictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[3]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -448,7 +686,7 @@ func (x *PredictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PredictRequest.ProtoReflect.Descriptor instead.
 func (*PredictRequest) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{3}
+	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PredictRequest) GetModel() string {
@@ -494,7 +732,7 @@ type PredictResponse struct {
 
 func (x *PredictResponse) Reset() {
 	*x = PredictResponse{}
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[4]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -506,7 +744,7 @@ func (x *PredictResponse) String() string {
 func (*PredictResponse) ProtoMessage() {}
 
 func (x *PredictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[4]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -519,7 +757,7 @@ func (x *PredictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PredictResponse.ProtoReflect.Descriptor instead.
 func (*PredictResponse) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{4}
+	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *PredictResponse) GetModel() string {
@@ -552,7 +790,7 @@ type ListModelsRequest struct {
 
 func (x *ListModelsRequest) Reset() {
 	*x = ListModelsRequest{}
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[5]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -564,7 +802,7 @@ func (x *ListModelsRequest) String() string {
 func (*ListModelsRequest) ProtoMessage() {}
 
 func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[5]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -577,7 +815,7 @@ func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsRequest.ProtoReflect.Descriptor instead.
 func (*ListModelsRequest) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{5}
+	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{7}
 }
 
 // ListModelsResponse lists models.
@@ -593,7 +831,7 @@ type ListModelsResponse struct {
 
 func (x *ListModelsResponse) Reset() {
 	*x = ListModelsResponse{}
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[6]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -605,7 +843,7 @@ func (x *ListModelsResponse) String() string {
 func (*ListModelsResponse) ProtoMessage() {}
 
 func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[6]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -618,7 +856,7 @@ func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsResponse.ProtoReflect.Descriptor instead.
 func (*ListModelsResponse) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{6}
+	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListModelsResponse) GetModels() []*Model {
@@ -659,7 +897,7 @@ type Model struct {
 
 func (x *Model) Reset() {
 	*x = Model{}
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[7]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -671,7 +909,7 @@ func (x *Model) String() string {
 func (*Model) ProtoMessage() {}
 
 func (x *Model) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[7]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -684,7 +922,7 @@ func (x *Model) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Model.ProtoReflect.Descriptor instead.
 func (*Model) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{7}
+	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Model) GetName() string {
@@ -756,7 +994,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[8]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -768,7 +1006,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[8]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -781,7 +1019,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{8}
+	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Route) GetModel() string {
@@ -837,7 +1075,7 @@ type Traffic struct {
 
 func (x *Traffic) Reset() {
 	*x = Traffic{}
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[9]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -849,7 +1087,7 @@ func (x *Traffic) String() string {
 func (*Traffic) ProtoMessage() {}
 
 func (x *Traffic) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[9]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -862,7 +1100,7 @@ func (x *Traffic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Traffic.ProtoReflect.Descriptor instead.
 func (*Traffic) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{9}
+	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Traffic) GetDefaultVersion() string {
@@ -906,7 +1144,7 @@ type Split struct {
 
 func (x *Split) Reset() {
 	*x = Split{}
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[10]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -918,7 +1156,7 @@ func (x *Split) String() string {
 func (*Split) ProtoMessage() {}
 
 func (x *Split) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[10]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -931,7 +1169,7 @@ func (x *Split) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Split.ProtoReflect.Descriptor instead.
 func (*Split) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{10}
+	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Split) GetCanary() *Share {
@@ -961,7 +1199,7 @@ type Share struct {
 
 func (x *Share) Reset() {
 	*x = Share{}
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[11]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -973,7 +1211,7 @@ func (x *Share) String() string {
 func (*Share) ProtoMessage() {}
 
 func (x *Share) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[11]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -986,7 +1224,7 @@ func (x *Share) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Share.ProtoReflect.Descriptor instead.
 func (*Share) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{11}
+	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Share) GetVersion() string {
@@ -1016,7 +1254,7 @@ type ABTest struct {
 
 func (x *ABTest) Reset() {
 	*x = ABTest{}
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[12]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1028,7 +1266,7 @@ func (x *ABTest) String() string {
 func (*ABTest) ProtoMessage() {}
 
 func (x *ABTest) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[12]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1041,7 +1279,7 @@ func (x *ABTest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ABTest.ProtoReflect.Descriptor instead.
 func (*ABTest) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{12}
+	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ABTest) GetBy() string {
@@ -1073,7 +1311,7 @@ type Variant struct {
 
 func (x *Variant) Reset() {
 	*x = Variant{}
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[13]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1085,7 +1323,7 @@ func (x *Variant) String() string {
 func (*Variant) ProtoMessage() {}
 
 func (x *Variant) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[13]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1098,7 +1336,7 @@ func (x *Variant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Variant.ProtoReflect.Descriptor instead.
 func (*Variant) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{13}
+	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Variant) GetName() string {
@@ -1145,7 +1383,7 @@ type SwitchModelRequest struct {
 
 func (x *SwitchModelRequest) Reset() {
 	*x = SwitchModelRequest{}
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[14]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1157,7 +1395,7 @@ func (x *SwitchModelRequest) String() string {
 func (*SwitchModelRequest) ProtoMessage() {}
 
 func (x *SwitchModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[14]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1170,7 +1408,7 @@ func (x *SwitchModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchModelRequest.ProtoReflect.Descriptor instead.
 func (*SwitchModelRequest) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{14}
+	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SwitchModelRequest) GetModel() string {
@@ -1228,7 +1466,7 @@ type SwitchModelResponse struct {
 
 func (x *SwitchModelResponse) Reset() {
 	*x = SwitchModelResponse{}
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[15]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +1478,7 @@ func (x *SwitchModelResponse) String() string {
 func (*SwitchModelResponse) ProtoMessage() {}
 
 func (x *SwitchModelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_onehop_v1_inference_service_proto_msgTypes[15]
+	mi := &file_onehop_v1_inference_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,7 +1491,7 @@ func (x *SwitchModelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchModelResponse.ProtoReflect.Descriptor instead.
 func (*SwitchModelResponse) Descriptor() ([]byte, []int) {
-	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{15}
+	return file_onehop_v1_inference_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SwitchModelResponse) GetSwitchId() int64 {
@@ -1274,7 +1512,7 @@ var File_onehop_v1_inference_service_proto protoreflect.FileDescriptor
 
 const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"\n" +
-	"!onehop/v1/inference_service.proto\x12\tonehop.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16onehop/v1/values.proto\"\xef\x05\n" +
+	"!onehop/v1/inference_service.proto\x12\tonehop.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16onehop/v1/values.proto\"\x9a\a\n" +
 	"\x1cGetFeaturesAndPredictRequest\x12 \n" +
 	"\x05model\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x05model\x12!\n" +
@@ -1289,7 +1527,14 @@ const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"\x0freturn_features\x18\a \x01(\bR\x0ereturnFeatures\x12\x1f\n" +
 	"\vallow_stale\x18\b \x01(\bR\n" +
 	"allowStale\x12\x1d\n" +
-	"\x05alias\x18\t \x01(\tB\a\xbaH\x04r\x02\x18?R\x05alias\x1aN\n" +
+	"\x05alias\x18\t \x01(\tB\a\xbaH\x04r\x02\x18?R\x05alias\x129\n" +
+	"\bpriority\x18\n" +
+	" \x01(\x0e2\x13.onehop.v1.PriorityB\b\xbaH\x05\x82\x01\x02\x10\x01R\bpriority\x12&\n" +
+	"\x0ffail_on_missing\x18\v \x01(\bR\rfailOnMissing\x12&\n" +
+	"\x0fread_timeout_ms\x18\f \x01(\rR\rreadTimeoutMs\x12\x1e\n" +
+	"\n" +
+	"provenance\x18\r \x01(\bR\n" +
+	"provenance\x1aN\n" +
 	"\rEntitiesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
 	"\x05value\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x05value:\x028\x01\x1aP\n" +
@@ -1298,7 +1543,7 @@ const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x05value:\x028\x01\x1aM\n" +
 	"\fRequestEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
-	"\x05value\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x05value:\x028\x01\"\x96\x05\n" +
+	"\x05value\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x05value:\x028\x01\"\xcd\x05\n" +
 	"\x1dGetFeaturesAndPredictResponse\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12#\n" +
 	"\rmodel_version\x18\x02 \x01(\x03R\fmodelVersion\x12\x18\n" +
@@ -1314,18 +1559,34 @@ const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"candidates\x12,\n" +
 	"\atimings\x18\n" +
 	" \x01(\v2\x12.onehop.v1.TimingsR\atimings\x12\x18\n" +
-	"\avariant\x18\v \x01(\tR\avariant\x1a?\n" +
+	"\avariant\x18\v \x01(\tR\avariant\x125\n" +
+	"\n" +
+	"provenance\x18\f \x03(\v2\x15.onehop.v1.ProvenanceR\n" +
+	"provenance\x1a?\n" +
 	"\x11StatusCountsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1aP\n" +
 	"\x0fCandidatesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
-	"\x05value\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x05value:\x028\x01\"Z\n" +
+	"\x05value\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x05value:\x028\x01\"n\n" +
+	"\n" +
+	"Provenance\x12\x12\n" +
+	"\x04view\x18\x01 \x01(\tR\x04view\x12\x16\n" +
+	"\x06bucket\x18\x02 \x01(\rR\x06bucket\x124\n" +
+	"\n" +
+	"watermarks\x18\x03 \x03(\v2\x14.onehop.v1.WatermarkR\n" +
+	"watermarks\"e\n" +
+	"\tWatermark\x12\x19\n" +
+	"\btopic_id\x18\x01 \x01(\tR\atopicId\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x1f\n" +
+	"\vnext_offset\x18\x03 \x01(\x03R\n" +
+	"nextOffset\"s\n" +
 	"\aTimings\x12\x17\n" +
 	"\aread_us\x18\x01 \x01(\x03R\x06readUs\x12\x1f\n" +
 	"\vassemble_us\x18\x02 \x01(\x03R\n" +
 	"assembleUs\x12\x15\n" +
-	"\x06run_us\x18\x03 \x01(\x03R\x05runUs\"\x92\x02\n" +
+	"\x06run_us\x18\x03 \x01(\x03R\x05runUs\x12\x17\n" +
+	"\await_us\x18\x04 \x01(\x03R\x06waitUs\"\x92\x02\n" +
 	"\x0ePredictRequest\x12 \n" +
 	"\x05model\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x05model\x12!\n" +
@@ -1392,7 +1653,11 @@ const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"\x06reason\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\x06reason\"Z\n" +
 	"\x13SwitchModelResponse\x12\x1b\n" +
 	"\tswitch_id\x18\x01 \x01(\x03R\bswitchId\x12&\n" +
-	"\x05route\x18\x02 \x01(\v2\x10.onehop.v1.RouteR\x05route*}\n" +
+	"\x05route\x18\x02 \x01(\v2\x10.onehop.v1.RouteR\x05route*I\n" +
+	"\bPriority\x12\x18\n" +
+	"\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fPRIORITY_LOW\x10\x01\x12\x11\n" +
+	"\rPRIORITY_HIGH\x10\x02*}\n" +
 	"\fSwitchAction\x12\x1d\n" +
 	"\x19SWITCH_ACTION_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11SWITCH_ACTION_SET\x10\x01\x12\x1a\n" +
@@ -1417,75 +1682,81 @@ func file_onehop_v1_inference_service_proto_rawDescGZIP() []byte {
 	return file_onehop_v1_inference_service_proto_rawDescData
 }
 
-var file_onehop_v1_inference_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_onehop_v1_inference_service_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_onehop_v1_inference_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_onehop_v1_inference_service_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_onehop_v1_inference_service_proto_goTypes = []any{
-	(SwitchAction)(0),                     // 0: onehop.v1.SwitchAction
-	(*GetFeaturesAndPredictRequest)(nil),  // 1: onehop.v1.GetFeaturesAndPredictRequest
-	(*GetFeaturesAndPredictResponse)(nil), // 2: onehop.v1.GetFeaturesAndPredictResponse
-	(*Timings)(nil),                       // 3: onehop.v1.Timings
-	(*PredictRequest)(nil),                // 4: onehop.v1.PredictRequest
-	(*PredictResponse)(nil),               // 5: onehop.v1.PredictResponse
-	(*ListModelsRequest)(nil),             // 6: onehop.v1.ListModelsRequest
-	(*ListModelsResponse)(nil),            // 7: onehop.v1.ListModelsResponse
-	(*Model)(nil),                         // 8: onehop.v1.Model
-	(*Route)(nil),                         // 9: onehop.v1.Route
-	(*Traffic)(nil),                       // 10: onehop.v1.Traffic
-	(*Split)(nil),                         // 11: onehop.v1.Split
-	(*Share)(nil),                         // 12: onehop.v1.Share
-	(*ABTest)(nil),                        // 13: onehop.v1.ABTest
-	(*Variant)(nil),                       // 14: onehop.v1.Variant
-	(*SwitchModelRequest)(nil),            // 15: onehop.v1.SwitchModelRequest
-	(*SwitchModelResponse)(nil),           // 16: onehop.v1.SwitchModelResponse
-	nil,                                   // 17: onehop.v1.GetFeaturesAndPredictRequest.EntitiesEntry
-	nil,                                   // 18: onehop.v1.GetFeaturesAndPredictRequest.CandidatesEntry
-	nil,                                   // 19: onehop.v1.GetFeaturesAndPredictRequest.RequestEntry
-	nil,                                   // 20: onehop.v1.GetFeaturesAndPredictResponse.StatusCountsEntry
-	nil,                                   // 21: onehop.v1.GetFeaturesAndPredictResponse.CandidatesEntry
-	nil,                                   // 22: onehop.v1.PredictRequest.ColumnsEntry
-	nil,                                   // 23: onehop.v1.Traffic.AliasesEntry
-	(*Column)(nil),                        // 24: onehop.v1.Column
-	(*Values)(nil),                        // 25: onehop.v1.Values
+	(Priority)(0),                         // 0: onehop.v1.Priority
+	(SwitchAction)(0),                     // 1: onehop.v1.SwitchAction
+	(*GetFeaturesAndPredictRequest)(nil),  // 2: onehop.v1.GetFeaturesAndPredictRequest
+	(*GetFeaturesAndPredictResponse)(nil), // 3: onehop.v1.GetFeaturesAndPredictResponse
+	(*Provenance)(nil),                    // 4: onehop.v1.Provenance
+	(*Watermark)(nil),                     // 5: onehop.v1.Watermark
+	(*Timings)(nil),                       // 6: onehop.v1.Timings
+	(*PredictRequest)(nil),                // 7: onehop.v1.PredictRequest
+	(*PredictResponse)(nil),               // 8: onehop.v1.PredictResponse
+	(*ListModelsRequest)(nil),             // 9: onehop.v1.ListModelsRequest
+	(*ListModelsResponse)(nil),            // 10: onehop.v1.ListModelsResponse
+	(*Model)(nil),                         // 11: onehop.v1.Model
+	(*Route)(nil),                         // 12: onehop.v1.Route
+	(*Traffic)(nil),                       // 13: onehop.v1.Traffic
+	(*Split)(nil),                         // 14: onehop.v1.Split
+	(*Share)(nil),                         // 15: onehop.v1.Share
+	(*ABTest)(nil),                        // 16: onehop.v1.ABTest
+	(*Variant)(nil),                       // 17: onehop.v1.Variant
+	(*SwitchModelRequest)(nil),            // 18: onehop.v1.SwitchModelRequest
+	(*SwitchModelResponse)(nil),           // 19: onehop.v1.SwitchModelResponse
+	nil,                                   // 20: onehop.v1.GetFeaturesAndPredictRequest.EntitiesEntry
+	nil,                                   // 21: onehop.v1.GetFeaturesAndPredictRequest.CandidatesEntry
+	nil,                                   // 22: onehop.v1.GetFeaturesAndPredictRequest.RequestEntry
+	nil,                                   // 23: onehop.v1.GetFeaturesAndPredictResponse.StatusCountsEntry
+	nil,                                   // 24: onehop.v1.GetFeaturesAndPredictResponse.CandidatesEntry
+	nil,                                   // 25: onehop.v1.PredictRequest.ColumnsEntry
+	nil,                                   // 26: onehop.v1.Traffic.AliasesEntry
+	(*Column)(nil),                        // 27: onehop.v1.Column
+	(*Values)(nil),                        // 28: onehop.v1.Values
 }
 var file_onehop_v1_inference_service_proto_depIdxs = []int32{
-	17, // 0: onehop.v1.GetFeaturesAndPredictRequest.entities:type_name -> onehop.v1.GetFeaturesAndPredictRequest.EntitiesEntry
-	18, // 1: onehop.v1.GetFeaturesAndPredictRequest.candidates:type_name -> onehop.v1.GetFeaturesAndPredictRequest.CandidatesEntry
-	19, // 2: onehop.v1.GetFeaturesAndPredictRequest.request:type_name -> onehop.v1.GetFeaturesAndPredictRequest.RequestEntry
-	20, // 3: onehop.v1.GetFeaturesAndPredictResponse.status_counts:type_name -> onehop.v1.GetFeaturesAndPredictResponse.StatusCountsEntry
-	24, // 4: onehop.v1.GetFeaturesAndPredictResponse.features:type_name -> onehop.v1.Column
-	21, // 5: onehop.v1.GetFeaturesAndPredictResponse.candidates:type_name -> onehop.v1.GetFeaturesAndPredictResponse.CandidatesEntry
-	3,  // 6: onehop.v1.GetFeaturesAndPredictResponse.timings:type_name -> onehop.v1.Timings
-	22, // 7: onehop.v1.PredictRequest.columns:type_name -> onehop.v1.PredictRequest.ColumnsEntry
-	8,  // 8: onehop.v1.ListModelsResponse.models:type_name -> onehop.v1.Model
-	9,  // 9: onehop.v1.ListModelsResponse.routes:type_name -> onehop.v1.Route
-	10, // 10: onehop.v1.Route.traffic:type_name -> onehop.v1.Traffic
-	23, // 11: onehop.v1.Traffic.aliases:type_name -> onehop.v1.Traffic.AliasesEntry
-	11, // 12: onehop.v1.Traffic.split:type_name -> onehop.v1.Split
-	12, // 13: onehop.v1.Traffic.shadow:type_name -> onehop.v1.Share
-	12, // 14: onehop.v1.Split.canary:type_name -> onehop.v1.Share
-	13, // 15: onehop.v1.Split.ab:type_name -> onehop.v1.ABTest
-	14, // 16: onehop.v1.ABTest.variants:type_name -> onehop.v1.Variant
-	0,  // 17: onehop.v1.SwitchModelRequest.action:type_name -> onehop.v1.SwitchAction
-	10, // 18: onehop.v1.SwitchModelRequest.traffic:type_name -> onehop.v1.Traffic
-	9,  // 19: onehop.v1.SwitchModelResponse.route:type_name -> onehop.v1.Route
-	25, // 20: onehop.v1.GetFeaturesAndPredictRequest.EntitiesEntry.value:type_name -> onehop.v1.Values
-	25, // 21: onehop.v1.GetFeaturesAndPredictRequest.CandidatesEntry.value:type_name -> onehop.v1.Values
-	25, // 22: onehop.v1.GetFeaturesAndPredictRequest.RequestEntry.value:type_name -> onehop.v1.Values
-	25, // 23: onehop.v1.GetFeaturesAndPredictResponse.CandidatesEntry.value:type_name -> onehop.v1.Values
-	25, // 24: onehop.v1.PredictRequest.ColumnsEntry.value:type_name -> onehop.v1.Values
-	1,  // 25: onehop.v1.InferenceService.GetFeaturesAndPredict:input_type -> onehop.v1.GetFeaturesAndPredictRequest
-	4,  // 26: onehop.v1.InferenceService.Predict:input_type -> onehop.v1.PredictRequest
-	6,  // 27: onehop.v1.InferenceService.ListModels:input_type -> onehop.v1.ListModelsRequest
-	15, // 28: onehop.v1.InferenceService.SwitchModel:input_type -> onehop.v1.SwitchModelRequest
-	2,  // 29: onehop.v1.InferenceService.GetFeaturesAndPredict:output_type -> onehop.v1.GetFeaturesAndPredictResponse
-	5,  // 30: onehop.v1.InferenceService.Predict:output_type -> onehop.v1.PredictResponse
-	7,  // 31: onehop.v1.InferenceService.ListModels:output_type -> onehop.v1.ListModelsResponse
-	16, // 32: onehop.v1.InferenceService.SwitchModel:output_type -> onehop.v1.SwitchModelResponse
-	29, // [29:33] is the sub-list for method output_type
-	25, // [25:29] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	20, // 0: onehop.v1.GetFeaturesAndPredictRequest.entities:type_name -> onehop.v1.GetFeaturesAndPredictRequest.EntitiesEntry
+	21, // 1: onehop.v1.GetFeaturesAndPredictRequest.candidates:type_name -> onehop.v1.GetFeaturesAndPredictRequest.CandidatesEntry
+	22, // 2: onehop.v1.GetFeaturesAndPredictRequest.request:type_name -> onehop.v1.GetFeaturesAndPredictRequest.RequestEntry
+	0,  // 3: onehop.v1.GetFeaturesAndPredictRequest.priority:type_name -> onehop.v1.Priority
+	23, // 4: onehop.v1.GetFeaturesAndPredictResponse.status_counts:type_name -> onehop.v1.GetFeaturesAndPredictResponse.StatusCountsEntry
+	27, // 5: onehop.v1.GetFeaturesAndPredictResponse.features:type_name -> onehop.v1.Column
+	24, // 6: onehop.v1.GetFeaturesAndPredictResponse.candidates:type_name -> onehop.v1.GetFeaturesAndPredictResponse.CandidatesEntry
+	6,  // 7: onehop.v1.GetFeaturesAndPredictResponse.timings:type_name -> onehop.v1.Timings
+	4,  // 8: onehop.v1.GetFeaturesAndPredictResponse.provenance:type_name -> onehop.v1.Provenance
+	5,  // 9: onehop.v1.Provenance.watermarks:type_name -> onehop.v1.Watermark
+	25, // 10: onehop.v1.PredictRequest.columns:type_name -> onehop.v1.PredictRequest.ColumnsEntry
+	11, // 11: onehop.v1.ListModelsResponse.models:type_name -> onehop.v1.Model
+	12, // 12: onehop.v1.ListModelsResponse.routes:type_name -> onehop.v1.Route
+	13, // 13: onehop.v1.Route.traffic:type_name -> onehop.v1.Traffic
+	26, // 14: onehop.v1.Traffic.aliases:type_name -> onehop.v1.Traffic.AliasesEntry
+	14, // 15: onehop.v1.Traffic.split:type_name -> onehop.v1.Split
+	15, // 16: onehop.v1.Traffic.shadow:type_name -> onehop.v1.Share
+	15, // 17: onehop.v1.Split.canary:type_name -> onehop.v1.Share
+	16, // 18: onehop.v1.Split.ab:type_name -> onehop.v1.ABTest
+	17, // 19: onehop.v1.ABTest.variants:type_name -> onehop.v1.Variant
+	1,  // 20: onehop.v1.SwitchModelRequest.action:type_name -> onehop.v1.SwitchAction
+	13, // 21: onehop.v1.SwitchModelRequest.traffic:type_name -> onehop.v1.Traffic
+	12, // 22: onehop.v1.SwitchModelResponse.route:type_name -> onehop.v1.Route
+	28, // 23: onehop.v1.GetFeaturesAndPredictRequest.EntitiesEntry.value:type_name -> onehop.v1.Values
+	28, // 24: onehop.v1.GetFeaturesAndPredictRequest.CandidatesEntry.value:type_name -> onehop.v1.Values
+	28, // 25: onehop.v1.GetFeaturesAndPredictRequest.RequestEntry.value:type_name -> onehop.v1.Values
+	28, // 26: onehop.v1.GetFeaturesAndPredictResponse.CandidatesEntry.value:type_name -> onehop.v1.Values
+	28, // 27: onehop.v1.PredictRequest.ColumnsEntry.value:type_name -> onehop.v1.Values
+	2,  // 28: onehop.v1.InferenceService.GetFeaturesAndPredict:input_type -> onehop.v1.GetFeaturesAndPredictRequest
+	7,  // 29: onehop.v1.InferenceService.Predict:input_type -> onehop.v1.PredictRequest
+	9,  // 30: onehop.v1.InferenceService.ListModels:input_type -> onehop.v1.ListModelsRequest
+	18, // 31: onehop.v1.InferenceService.SwitchModel:input_type -> onehop.v1.SwitchModelRequest
+	3,  // 32: onehop.v1.InferenceService.GetFeaturesAndPredict:output_type -> onehop.v1.GetFeaturesAndPredictResponse
+	8,  // 33: onehop.v1.InferenceService.Predict:output_type -> onehop.v1.PredictResponse
+	10, // 34: onehop.v1.InferenceService.ListModels:output_type -> onehop.v1.ListModelsResponse
+	19, // 35: onehop.v1.InferenceService.SwitchModel:output_type -> onehop.v1.SwitchModelResponse
+	32, // [32:36] is the sub-list for method output_type
+	28, // [28:32] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_onehop_v1_inference_service_proto_init() }
@@ -1499,8 +1770,8 @@ func file_onehop_v1_inference_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_onehop_v1_inference_service_proto_rawDesc), len(file_onehop_v1_inference_service_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   23,
+			NumEnums:      2,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -20,6 +20,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Priority:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
+    """Normal."""
+    PRIORITY_LOW: _Priority.ValueType  # 1
+    """After all others."""
+    PRIORITY_HIGH: _Priority.ValueType  # 2
+    """Before all others."""
+
+class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
+    """Priority says who goes first."""
+
+PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
+"""Normal."""
+PRIORITY_LOW: Priority.ValueType  # 1
+"""After all others."""
+PRIORITY_HIGH: Priority.ValueType  # 2
+"""Before all others."""
+Global___Priority: _TypeAlias = Priority  # noqa: Y015
+
 class _SwitchAction:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -126,6 +150,10 @@ class GetFeaturesAndPredictRequest(_message.Message):
     RETURN_FEATURES_FIELD_NUMBER: _builtins.int
     ALLOW_STALE_FIELD_NUMBER: _builtins.int
     ALIAS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    FAIL_ON_MISSING_FIELD_NUMBER: _builtins.int
+    READ_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    PROVENANCE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model."""
     version: _builtins.int
@@ -142,6 +170,20 @@ class GetFeaturesAndPredictRequest(_message.Message):
     alias: _builtins.str
     """An alias of a version, instead of its number. Without both, the model's default, canary or
     A/B test answers.
+    """
+    priority: Global___Priority.ValueType
+    """Who goes first where requests wait for the model; within a priority it is the
+    earliest deadline. When the queue is full the lowest are refused.
+    """
+    fail_on_missing: _builtins.bool
+    """Fail where a value is missing, though the model has a default for it."""
+    read_timeout_ms: _builtins.int
+    """The most milliseconds that reading features may take; 0 leaves them what the deadline
+    leaves when the model has had the time that it takes.
+    """
+    provenance: _builtins.bool
+    """Say which events are behind the answer: the watermarks of what was read, and with
+    return_features the event times of all values.
     """
     @_builtins.property
     def entities(self) -> _containers.MessageMap[_builtins.str, _values_pb2.Values]:
@@ -169,10 +211,14 @@ class GetFeaturesAndPredictRequest(_message.Message):
         return_features: _builtins.bool = ...,
         allow_stale: _builtins.bool = ...,
         alias: _builtins.str = ...,
+        priority: Global___Priority.ValueType = ...,
+        fail_on_missing: _builtins.bool = ...,
+        read_timeout_ms: _builtins.int = ...,
+        provenance: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "allow_stale", b"allow_stale", "candidates", b"candidates", "entities", b"entities", "model", b"model", "request", b"request", "return_features", b"return_features", "top_k", b"top_k", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "allow_stale", b"allow_stale", "candidates", b"candidates", "entities", b"entities", "fail_on_missing", b"fail_on_missing", "model", b"model", "priority", b"priority", "provenance", b"provenance", "read_timeout_ms", b"read_timeout_ms", "request", b"request", "return_features", b"return_features", "top_k", b"top_k", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -236,6 +282,7 @@ class GetFeaturesAndPredictResponse(_message.Message):
     CANDIDATES_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
     VARIANT_FIELD_NUMBER: _builtins.int
+    PROVENANCE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model that answered."""
     model_version: _builtins.int
@@ -278,6 +325,10 @@ class GetFeaturesAndPredictResponse(_message.Message):
     def timings(self) -> Global___Timings:
         """Where the time went."""
 
+    @_builtins.property
+    def provenance(self) -> _containers.RepeatedCompositeFieldContainer[Global___Provenance]:
+        """With provenance: up to which events the rows that were read are folded."""
+
     def __init__(
         self,
         *,
@@ -292,14 +343,77 @@ class GetFeaturesAndPredictResponse(_message.Message):
         candidates: _abc.Mapping[_builtins.str, _values_pb2.Values] | None = ...,
         timings: Global___Timings | None = ...,
         variant: _builtins.str = ...,
+        provenance: _abc.Iterable[Global___Provenance] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "features", b"features", "freshness_us", b"freshness_us", "indexes", b"indexes", "model", b"model", "model_version", b"model_version", "read_time_us", b"read_time_us", "scores", b"scores", "status_counts", b"status_counts", "timings", b"timings", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "features", b"features", "freshness_us", b"freshness_us", "indexes", b"indexes", "model", b"model", "model_version", b"model_version", "provenance", b"provenance", "read_time_us", b"read_time_us", "scores", b"scores", "status_counts", b"status_counts", "timings", b"timings", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetFeaturesAndPredictResponse: _TypeAlias = GetFeaturesAndPredictResponse  # noqa: Y015
+
+@_typing.final
+class Provenance(_message.Message):
+    """Provenance is up to which events the rows of a view in one bucket are folded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIEW_FIELD_NUMBER: _builtins.int
+    BUCKET_FIELD_NUMBER: _builtins.int
+    WATERMARKS_FIELD_NUMBER: _builtins.int
+    view: _builtins.str
+    """The view."""
+    bucket: _builtins.int
+    """One of the 64 buckets of its rows."""
+    @_builtins.property
+    def watermarks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Watermark]:
+        """For each partition, up to where. An event of it counts exactly when its offset is lower."""
+
+    def __init__(
+        self,
+        *,
+        view: _builtins.str = ...,
+        bucket: _builtins.int = ...,
+        watermarks: _abc.Iterable[Global___Watermark] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket", b"bucket", "view", b"view", "watermarks", b"watermarks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Provenance: _TypeAlias = Provenance  # noqa: Y015
+
+@_typing.final
+class Watermark(_message.Message):
+    """Watermark is a position in a partition."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOPIC_ID_FIELD_NUMBER: _builtins.int
+    PARTITION_FIELD_NUMBER: _builtins.int
+    NEXT_OFFSET_FIELD_NUMBER: _builtins.int
+    topic_id: _builtins.str
+    """The id of the topic, as Kafka gives it: a topic that is made anew has another."""
+    partition: _builtins.int
+    """The partition."""
+    next_offset: _builtins.int
+    """The offset of the next event."""
+    def __init__(
+        self,
+        *,
+        topic_id: _builtins.str = ...,
+        partition: _builtins.int = ...,
+        next_offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_offset", b"next_offset", "partition", b"partition", "topic_id", b"topic_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Watermark: _TypeAlias = Watermark  # noqa: Y015
 
 @_typing.final
 class Timings(_message.Message):
@@ -310,22 +424,26 @@ class Timings(_message.Message):
     READ_US_FIELD_NUMBER: _builtins.int
     ASSEMBLE_US_FIELD_NUMBER: _builtins.int
     RUN_US_FIELD_NUMBER: _builtins.int
+    WAIT_US_FIELD_NUMBER: _builtins.int
     read_us: _builtins.int
     """Reading rows from Redis."""
     assemble_us: _builtins.int
     """From rows to the model's input."""
     run_us: _builtins.int
-    """Running the model."""
+    """Running the model, waiting for it included."""
+    wait_us: _builtins.int
+    """Waiting for the model."""
     def __init__(
         self,
         *,
         read_us: _builtins.int = ...,
         assemble_us: _builtins.int = ...,
         run_us: _builtins.int = ...,
+        wait_us: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assemble_us", b"assemble_us", "read_us", b"read_us", "run_us", b"run_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assemble_us", b"assemble_us", "read_us", b"read_us", "run_us", b"run_us", "wait_us", b"wait_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,104 @@
+package rpc
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/ingest"
+	"github.com/onehop/onehop/featurestore/online"
+	"github.com/onehop/onehop/inference"
+	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
+)
+
+// maxPatience is how long a prediction takes at most, whose caller has no deadline.
+const maxPatience = 30 * time.Second
+
+// errPatience is told to callers without a deadline of their own.
+var errPatience = featurestore.Errorf(featurestore.Unavailable, "there was no answer within %s, which is the most for a caller without a deadline", maxPatience)
+
+// withPatience gives a call a deadline where its caller has none.
+func withPatience(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeoutCause(ctx, maxPatience, errPatience)
+}
+
+// priorities are the queue's: the highest first.
+var priorities = map[onehopv1.Priority]int{onehopv1.Priority_PRIORITY_LOW: -1, onehopv1.Priority_PRIORITY_HIGH: 1}
+
+// shadowPriority comes after all callers'.
+const shadowPriority = -2
+
+// minRead is the least time that reading is given, however little the model would leave it: then the model's queue decides.
+const minRead = time.Millisecond
+
+// budget is how long reading the features of a call may take.
+type budget struct {
+	limit time.Duration
+	model time.Duration // what the deadline has to leave the model
+	own   bool          // the limit is the request's own
+}
+
+// budget asks whether the model can answer in time. The deadline leaves the read what the model does not need, and the request may
+// allow it less.
+func (c *hopCall) budget(ctx context.Context, hop *inference.Hop, req *onehopv1.GetFeaturesAndPredictRequest) (b budget, err error) {
+	deadline, _ := ctx.Deadline()
+	if b.model, err = hop.Model.Admit(deadline, c.request.Candidates, c.request.Priority); err != nil {
+		return b, err
+	}
+	b.limit = max(time.Until(deadline)-b.model, minRead)
+	if own := time.Duration(req.GetReadTimeoutMs()) * time.Millisecond; own > 0 && own < b.limit {
+		b.limit, b.own = own, true
+	}
+	return b, nil
+}
+
+// late is the error of a read that did not end within the budget.
+func (b *budget) late(cause error) error {
+	if b.own {
+		return featurestore.Errorf(featurestore.Unavailable, "the features were not read within %s, the request's read_timeout_ms", b.limit).Because(cause)
+	}
+	return featurestore.Errorf(featurestore.Unavailable, "the features were not read within %s, which is what the deadline leaves when the model has its %s",
+		b.limit.Round(10*time.Microsecond), b.model.Round(10*time.Microsecond)).Because(cause)
+}
+
+// provenance is up to which events the rows of a call are folded.
+func (c *hopCall) provenance(hop *inference.Hop, read *online.Read) ([]*onehopv1.Provenance, error) {
+	if !read.Marked() {
+		return nil, featurestore.Errorf(featurestore.Unavailable, "the watermarks of the rows could not be read; ask without provenance")
+	}
+	type place struct {
+		view   string
+		bucket int
+	}
+	var out []*onehopv1.Provenance
+	seen := map[place]bool{}
+	row := 0
+	for i := range hop.Plan.Views {
+		keys := &c.keys[hop.Plan.Views[i].Entity]
+		for k := range hop.RowCount(i, c.request.Candidates) {
+			at := place{hop.Plan.Views[i].Name, featurestore.Bucket(keys.At(k))}
+			if !seen[at] {
+				seen[at] = true
+				out = append(out, &onehopv1.Provenance{View: at.view, Bucket: uint32(at.bucket), Watermarks: watermarks(read.Marks(row))})
+			}
+			row++
+		}
+	}
+	return out, nil
+}
+
+func watermarks(marks map[ingest.PartitionID]int64) []*onehopv1.Watermark {
+	var out []*onehopv1.Watermark
+	for id, next := range marks {
+		out = append(out, &onehopv1.Watermark{TopicId: id.Topic.String(), Partition: id.Partition, NextOffset: next})
+	}
+	slices.SortFunc(out, func(a, b *onehopv1.Watermark) int {
+		return cmp.Or(cmp.Compare(a.GetTopicId(), b.GetTopicId()), cmp.Compare(a.GetPartition(), b.GetPartition()))
+	})
+	return out
+}

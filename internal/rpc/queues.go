@@ -1,0 +1,54 @@
+package rpc
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/onehop/onehop/inference"
+)
+
+// Queues tells Prometheus of the queue of every version that is loaded.
+type Queues struct{ Models *inference.Set }
+
+var queueLabels = []string{"model", "version"}
+
+var (
+	queueRuns     = prometheus.NewDesc("onehop_model_runs_total", "Runs of a model.", queueLabels, nil)
+	queueRows     = prometheus.NewDesc("onehop_model_rows_total", "Rows that were run; by runs, how many share one.", queueLabels, nil)
+	queueRequests = prometheus.NewDesc("onehop_model_run_requests_total", "Requests whose rows were run, or parts of requests longer than a run.", queueLabels, nil)
+	queueRefused  = prometheus.NewDesc("onehop_model_refused_total", "Requests refused on arrival because they could not have been answered in time.", queueLabels, nil)
+	queueShed     = prometheus.NewDesc("onehop_model_shed_total", "Requests that waited for the model and were given up.", queueLabels, nil)
+	queueWaiting  = prometheus.NewDesc("onehop_model_waiting_rows", "Rows that wait for the model now.", queueLabels, nil)
+	queuePerRow   = prometheus.NewDesc("onehop_model_row_seconds", "Fit of the time of a run: what each row takes.", queueLabels, nil)
+	queuePerRun   = prometheus.NewDesc("onehop_model_run_seconds", "Fit of the time of a run: what it takes whatever its rows.", queueLabels, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (q Queues) Describe(descs chan<- *prometheus.Desc) { prometheus.DescribeByCollect(q, descs) }
+
+// Collect implements prometheus.Collector.
+func (q Queues) Collect(metrics chan<- prometheus.Metric) {
+	for _, m := range q.Models.Models() {
+		if m.Hop == nil {
+			continue
+		}
+		s := m.Hop.Model.Stats()
+		for _, metric := range []struct {
+			desc  *prometheus.Desc
+			kind  prometheus.ValueType
+			value float64
+		}{
+			{queueRuns, prometheus.CounterValue, float64(s.Runs)},
+			{queueRows, prometheus.CounterValue, float64(s.Rows)},
+			{queueRequests, prometheus.CounterValue, float64(s.Requests)},
+			{queueRefused, prometheus.CounterValue, float64(s.Refused)},
+			{queueShed, prometheus.CounterValue, float64(s.Shed)},
+			{queueWaiting, prometheus.GaugeValue, float64(s.Waiting)},
+			{queuePerRow, prometheus.GaugeValue, s.PerRow.Seconds()},
+			{queuePerRun, prometheus.GaugeValue, s.PerRun.Seconds()},
+		} {
+			metrics <- prometheus.MustNewConstMetric(metric.desc, metric.kind, metric.value, m.Model, strconv.Itoa(m.Number))
+		}
+	}
+}
