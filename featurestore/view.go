@@ -20,6 +20,8 @@ type View struct {
 	// TTL is how old the newest event may be before the values are Expired; 0 means
 	// forever.
 	TTL time.Duration
+	// NearCache is how old a copy of a row may be that a service keeps in its memory; 0 means that none is kept.
+	NearCache time.Duration `json:",omitzero"`
 	// Dedupe says which events are the same; its zero value, that none are.
 	Dedupe Dedupe `json:",omitzero"`
 	// Features in declared order.

@@ -134,7 +134,7 @@ func TestNumbersOnDemandAllocateNothingForACandidate(t *testing.T) {
 			}
 		})
 	}
-	if few, many := measure(10), measure(250); many > few {
+	if few, many := measure(10), measure(250); many > few+1 { // a pool may be emptied meanwhile
 		t.Errorf("%v allocations for 10 candidates, %v for 250", few, many)
 	}
 }

@@ -14,6 +14,8 @@ import (
 type Rows interface {
 	// Row is the i-th row, nil when there is none.
 	Row(i int) []byte
+	// Stale says that the i-th row is an old copy, or not known at all, because the store did not answer.
+	Stale(i int) bool
 }
 
 // Request is what one call brings. Its fields may be used again for the next call.
@@ -187,10 +189,11 @@ func (h *Hop) Read(req *Request, candidate int, t int64, cells []featurestore.Ce
 func (h *Hop) read(req *Request, view, row int, t int64, cells []featurestore.Cell) error {
 	v := &h.Plan.Views[view]
 	own := cells[v.First : v.First+len(v.Columns)]
-	if err := v.Reader.Read(req.Rows.Row(req.first[view]+row), t, own); err != nil {
+	at := req.first[view] + row
+	if err := v.Reader.Read(req.Rows.Row(at), t, own); err != nil {
 		return err
 	}
-	if req.Filling {
+	if req.Filling || req.Rows.Stale(at) {
 		featurestore.MarkFilling(own)
 	}
 	return nil

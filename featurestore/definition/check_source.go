@@ -111,8 +111,8 @@ func (c *checker) fieldPlace(def *fieldDef, field *featurestore.Field) bool {
 	switch {
 	case len(given) > 1:
 		c.addf(def.Name.place, "field %q has %s; a value has one place", field.Name, joinAnd(given))
-	case field.Key && field.Type != 0 && !slices.Contains(choices["keys"].values, field.Type.String()):
-		c.addf(def.Type.place, "field %q is the record's key and %s; it can be %s", field.Name, field.Type, joinAnd(choices["keys"].values))
+	case field.Key && field.Type != 0 && !slices.Contains(choices["keys"], field.Type.String()):
+		c.addf(def.Type.place, "field %q is the record's key and %s; it can be %s", field.Name, field.Type, joinAnd(choices["keys"]))
 	case field.Header != "" && field.Type.IsList():
 		c.addf(def.Type.place, "field %q is in a header and %s; a header holds no list", field.Name, field.Type)
 	default:

@@ -17,7 +17,7 @@ func (c *checker) view(def *viewDef) {
 	ok = c.sourceNames.refer(c.report, "source", def.Source) && ok
 	entity, source := c.catalog.Entity(def.Entity.value), c.catalog.Source(def.Source.value)
 	view := featurestore.View{
-		Name: def.Name.value, Entity: def.Entity.value, Source: def.Source.value, TTL: def.TTL.value,
+		Name: def.Name.value, Entity: def.Entity.value, Source: def.Source.value, TTL: def.TTL.value, NearCache: def.NearCache.value,
 	}
 	if entity != nil && source != nil {
 		fields, joined := c.joinFields(def, entity, source)

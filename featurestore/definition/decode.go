@@ -117,8 +117,6 @@ func (d *decoder) mapping(target reflect.Value, n ast.Node) {
 		switch {
 		case i >= 0:
 			d.decode(target.Field(rules[i].index), pairs.Value(), &rules[i])
-		case slices.Contains(self.planned, name):
-			d.addf(at, "%q is not built yet: remove it", name)
 		case pairs.Value().Type() == ast.NullType && strings.Contains(name, " "):
 			d.addf(at, "unknown key %q; text with a comma needs quotes inside { }", name)
 		default:

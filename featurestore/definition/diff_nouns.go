@@ -125,6 +125,7 @@ func viewDetails(before, after *featurestore.View) []string {
 	d.value("source", before.Source, after.Source)
 	d.value("join_keys", joinAnd(before.JoinFields), joinAnd(after.JoinFields))
 	d.value("ttl", age(before.TTL), age(after.TTL))
+	d.value("near_cache", age(before.NearCache), age(after.NearCache))
 	d.value("dedupe", dedupeText(before.Dedupe), dedupeText(after.Dedupe))
 	d.list("feature", featureList(before), featureList(after))
 	for _, f := range after.Features {

@@ -16,11 +16,10 @@ type rule struct {
 	required      bool
 	doc, fallback string
 	form          *form
-	choice        *choice
+	choice        []string // nil for any text
 	min, max      string
 	examples      []string
-	planned       []string // of a mapping
-	shorthand     string   // of a mapping
+	shorthand     string // of a mapping
 	index         int
 }
 
@@ -54,21 +53,17 @@ var forms = map[string]*form{
 	"reference": newForm(`^[a-z][a-z0-9_]{0,62}\.([a-z][a-z0-9_]{0,126}|\*)$`, "a feature: view.column, or view.* for all of a view"),
 }
 
-// choice is a list of the texts that are allowed, and of those that will be.
-type choice struct {
-	values, planned []string
-}
-
-var choices = map[string]*choice{
-	"types":      {values: featurestore.TypeNames()},
-	"keys":       {values: []string{"int64", "string", "bytes"}},
-	"request":    {values: []string{"int64", "float64", "string", "bool"}},
-	"results":    {values: []string{"int64", "float64", "string", "bool", "list<int64>", "list<float64>", "list<string>", "list<bool>"}},
-	"formats":    {values: []string{featurestore.JSON, featurestore.Avro, featurestore.Protobuf}},
-	"tombstones": {values: []string{"delete"}},
-	"variances":  {values: []string{featurestore.Sample, featurestore.Population}},
-	"units":      {values: []string{"us", "ms", "s", "rfc3339"}},
-	"aggregates": {values: fold.Aggregates()},
+// choices are lists of the texts that are allowed.
+var choices = map[string][]string{
+	"types":      featurestore.TypeNames(),
+	"keys":       {"int64", "string", "bytes"},
+	"request":    {"int64", "float64", "string", "bool"},
+	"results":    {"int64", "float64", "string", "bool", "list<int64>", "list<float64>", "list<string>", "list<bool>"},
+	"formats":    {featurestore.JSON, featurestore.Avro, featurestore.Protobuf},
+	"tombstones": {"delete"},
+	"variances":  {featurestore.Sample, featurestore.Population},
+	"units":      {"us", "ms", "s", "rfc3339"},
+	"aggregates": fold.Aggregates(),
 }
 
 var mappingType = reflect.TypeFor[mapping]()
@@ -86,9 +81,6 @@ func rulesOf(t reflect.Type) (self rule, keys []rule) {
 		}
 		if f.Type == mappingType {
 			r.shorthand = tag.Get("short")
-			if planned := tag.Get("planned"); planned != "" {
-				r.planned = strings.Split(planned, ",")
-			}
 			self = r
 			continue
 		}

@@ -33,22 +33,18 @@ func (t *text) decode(d *decoder, n ast.Node, r *rule) {
 	case r.form != nil && !r.form.match.MatchString(value):
 		d.addf(d.at(n), "%q is not %s", shorten(value), r.form.want)
 		return
-	case r.choice != nil && slices.Contains(r.choice.planned, value):
-		d.addf(d.at(n), "%s %q is not built yet; there %s", r.key, value, available(r.choice.values))
-		return
-	case r.choice != nil && !slices.Contains(r.choice.values, value):
+	case r.choice != nil && !slices.Contains(r.choice, value):
 		d.addf(d.at(n), "unknown %s %q%s", r.key, shorten(value), choiceHint(value, r.choice))
 		return
 	}
 	t.place, t.value = d.at(n), value
 }
 
-// choiceHint also finds near-misses of what is planned; the next try then says so.
-func choiceHint(value string, c *choice) string {
-	if near := nearest(value, append(slices.Clone(c.values), c.planned...)); near != "" {
+func choiceHint(value string, choice []string) string {
+	if near := nearest(value, choice); near != "" {
 		return fmt.Sprintf("; did you mean %q?", near)
 	}
-	return "; there " + available(c.values)
+	return "; there " + available(choice)
 }
 
 func available(names []string) string {

@@ -115,7 +115,7 @@ func (t *text) schema(r *rule) *schema {
 		s.Pattern = r.form.pattern
 	}
 	if r.choice != nil {
-		s.Enum = r.choice.values
+		s.Enum = r.choice
 	}
 	return s
 }

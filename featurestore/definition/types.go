@@ -10,7 +10,6 @@ package definition
 //	min, max bounds of a number, a duration or the length of a list
 //	eg       examples, separated by |
 //	default  what holds when it is not given, for editors
-//	planned  on the embedded mapping: keys that are reserved and not built yet
 //	short    on the embedded mapping: the key that a bare value stands for
 
 type document struct {
@@ -85,13 +84,14 @@ type fieldDef struct {
 }
 
 type viewDef struct {
-	mapping     `doc:"A feature view: named features of one entity, folded from one source." planned:"near_cache,staleness"`
+	mapping     `doc:"A feature view: named features of one entity, folded from one source."`
 	Name        text         `yaml:"name,required" form:"short" eg:"user_ratings" doc:"The view's name."`
 	Description text         `yaml:"description" doc:"For people."`
 	Entity      text         `yaml:"entity,required" form:"name" eg:"user" doc:"The entity that the features describe."`
 	Source      text         `yaml:"source,required" form:"short" eg:"ratings" doc:"The source that they are folded from."`
 	JoinKeys    pairs        `yaml:"join_keys" doc:"The field that holds each join key; by default the field of the same name."`
 	TTL         duration     `yaml:"ttl" min:"1s" max:"36500d" eg:"90d" doc:"How old an entity's newest event may be before its values are EXPIRED; by default forever."`
+	NearCache   duration     `yaml:"near_cache" min:"10ms" max:"1h" eg:"2s" doc:"How old a copy of a row may be that services keep in their memory, to read it without Redis; by default none is kept."`
 	Dedupe      dedupeDef    `yaml:"dedupe" doc:"Which events are the same; by default none are."`
 	Features    []featureDef `yaml:"features,required" doc:"The features, in order."`
 }

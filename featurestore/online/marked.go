@@ -59,7 +59,7 @@ type look struct {
 // fetchMarked reads all keys, of which the first are rows, with the watermarks of the rows, in
 // one round trip.
 func (r *Read) fetchMarked(ctx context.Context, rows int) error {
-	all := append(r.rows[:0], make([][]byte, len(r.keys))...)
+	all := append(r.fetched[:0], make([][]byte, len(r.keys))...)
 	looks := r.looks(rows)
 	calls := make([]call, len(looks))
 	for i, l := range looks {
@@ -80,7 +80,7 @@ func (r *Read) fetchMarked(ctx context.Context, rows int) error {
 			return errTooLarge
 		}
 	}
-	r.rows = all
+	r.fetched = all
 	return nil
 }
 

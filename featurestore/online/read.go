@@ -19,11 +19,14 @@ import (
 )
 
 // View is a generation of a view as a reader sees it: where its keys are.
-type View struct{ prefix string }
+type View struct {
+	prefix string
+	near   time.Duration // how old a copy of a row may be, see Near
+}
 
 // NewView is the view of a namespace at its generation.
 func NewView(namespace string, view *featurestore.View) *View {
-	return &View{prefix: prefix(namespace, view)}
+	return &View{prefix: prefix(namespace, view), near: view.NearCache}
 }
 
 // Read collects row keys and fetches them, and the live markers of their buckets, in
@@ -32,17 +35,20 @@ func NewView(namespace string, view *featurestore.View) *View {
 // buffers have grown. It is not safe for concurrent use.
 type Read struct {
 	store   *Store
-	text    []byte // all keys, one after the other
+	text    []byte // all keys to fetch, one after the other
 	ends    []int  // where each key ends in text
+	slots   []int  // which row each key is of
 	buckets []int  // of each row
 	markers []marker
 	keys    []string // views into text
 	args    []any    // "MGET", then pointers to keys
 	reply   bytes.Buffer
-	rows    [][]byte // views into reply, or nil
+	fetched [][]byte // views into reply, or nil, markers among them
+	rows    [][]byte // in the order of Add
 	filling bool
 	marked  bool
 	marks   []map[ingest.PartitionID]int64 // of the bucket of each row, when marked
+	copies  copies
 }
 
 type marker struct {
@@ -65,7 +71,12 @@ func (r *Read) Release() {
 	if r == nil {
 		return
 	}
-	r.text, r.ends, r.buckets, r.markers = r.text[:0], r.ends[:0], r.buckets[:0], r.markers[:0]
+	r.text, r.ends, r.slots, r.buckets, r.markers = r.text[:0], r.ends[:0], r.slots[:0], r.buckets[:0], r.markers[:0]
+	clear(r.rows) // copies are others' memory
+	if r.copies.use {
+		r.copies.abandon(r, errReleased)
+	}
+	r.copies.reset()
 	r.rows, r.filling, r.store, r.marked, r.marks = r.rows[:0], false, nil, false, nil
 	if r.reply.Cap() > maxPooled {
 		r.reply = bytes.Buffer{}
@@ -77,9 +88,19 @@ func (r *Read) Release() {
 // Add asks for the row of an encoded entity key. The first key added has index 0 in
 // [Read.Row].
 func (r *Read) Add(view *View, entityKey []byte) {
+	if r.copies.use && view.near > 0 && !r.marked {
+		r.addNear(view, entityKey)
+		return
+	}
+	r.fetch(view, entityKey)
+}
+
+// fetch asks for a row from Redis.
+func (r *Read) fetch(view *View, entityKey []byte) {
 	bucket := featurestore.Bucket(entityKey)
 	r.text = appendRowKey(r.text, view.prefix, entityKey)
-	r.ends = append(r.ends, len(r.text))
+	r.ends, r.slots = append(r.ends, len(r.text)), append(r.slots, len(r.rows))
+	r.rows = append(r.rows, nil)
 	r.buckets = append(r.buckets, bucket)
 	m := marker{view: view}
 	if r.store.cluster {
@@ -110,8 +131,16 @@ const maxPooled = 8 << 20
 // Do fetches the rows. It fails with featurestore.Unavailable when the store does not
 // answer in time, and with featurestore.Exhausted when the rows are too large together.
 func (r *Read) Do(ctx context.Context) error {
+	if err := r.fetchAll(ctx); err != nil {
+		return r.copies.settle(r, err)
+	}
+	return r.copies.keep(ctx, r)
+}
+
+// fetchAll fetches what is to be fetched, if anything: what needs no row at all is answered too.
+func (r *Read) fetchAll(ctx context.Context) error {
 	if len(r.ends) == 0 {
-		return nil // what needs no row at all is answered too
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxRead)
 	defer cancel()
@@ -137,7 +166,7 @@ func (r *Read) Do(ctx context.Context) error {
 	case r.store.cluster:
 		err = r.fetchCluster(ctx)
 	default:
-		err = r.fetch(ctx)
+		err = r.fetchServer(ctx)
 	}
 	if errors.Is(err, errTooLarge) {
 		return featurestore.Errorf(featurestore.Exhausted, "the rows of this request are more than %d MiB; ask for fewer", maxReply>>20)
@@ -145,10 +174,12 @@ func (r *Read) Do(ctx context.Context) error {
 	if err != nil {
 		return featurestore.Errorf(featurestore.Unavailable, "the online store does not answer").Because(err)
 	}
-	for _, live := range r.rows[rows:] {
+	for _, live := range r.fetched[rows:] {
 		r.filling = r.filling || string(live) != "live"
 	}
-	r.rows = r.rows[:rows]
+	for i, at := range r.slots {
+		r.rows[at] = r.fetched[i]
+	}
 	return nil
 }
 
@@ -161,9 +192,9 @@ func (r *Read) appendMarker(dst []byte, m marker) []byte {
 	return append(dst, "#live"...)
 }
 
-// fetch reads all keys by one MGET. The reply is copied once, from the connection,
+// fetchServer reads all keys by one MGET. The reply is copied once, from the connection,
 // and the rows are views into it.
-func (r *Read) fetch(ctx context.Context) error {
+func (r *Read) fetchServer(ctx context.Context) error {
 	r.args = append(r.args[:0], "MGET")
 	for i := range r.keys {
 		r.args = append(r.args, &r.keys[i])
@@ -176,9 +207,9 @@ func (r *Read) fetch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.rows, err = appendBulks(r.rows[:0], r.reply.Bytes())
-	if err == nil && len(r.rows) != len(r.keys) {
-		err = fmt.Errorf("MGET of %d keys answered %d", len(r.keys), len(r.rows))
+	r.fetched, err = appendBulks(r.fetched[:0], r.reply.Bytes())
+	if err == nil && len(r.fetched) != len(r.keys) {
+		err = fmt.Errorf("MGET of %d keys answered %d", len(r.keys), len(r.fetched))
 	}
 	return err
 }
@@ -187,6 +218,8 @@ func (r *Read) command(ctx context.Context) redis.Cmder {
 	r.reply.Reset()
 	return redis.NewRawWriteToCmd(ctx, (*boundedReply)(r), r.args...)
 }
+
+var errReleased = errors.New("the read was given up")
 
 var errTooLarge = errors.New("the reply is too large")
 
@@ -231,11 +264,11 @@ func (r *Read) fetchCluster(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.rows = append(r.rows[:0], make([][]byte, len(r.keys))...)
+	r.fetched = append(r.fetched[:0], make([][]byte, len(r.keys))...)
 	for stem, indexes := range groups {
 		for i, v := range cmds[stem].Val() {
 			if text, ok := v.(string); ok {
-				r.rows[indexes[i]] = []byte(text)
+				r.fetched[indexes[i]] = []byte(text)
 			}
 		}
 	}

@@ -14,8 +14,10 @@ import (
 // Store reads and writes rows in Redis. It is safe for concurrent use and does not
 // own its client.
 type Store struct {
-	client  redis.UniversalClient
-	cluster bool
+	client   redis.UniversalClient
+	cluster  bool
+	near     *Near              // nil for none
+	stopNear context.CancelFunc // of near
 }
 
 // Open checks a server and returns a store over it. The server must answer, must not

@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -98,7 +99,7 @@ func hold(t *testing.T) (*shop, *atomic.Bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newShopOver(t, store), held
+	return newShopOver(t, store, strings.ReplaceAll(shopDefinitions, "source: s,", "source: s, near_cache: 50ms,")), held
 }
 
 func TestReadingLeavesTheModelItsTime(t *testing.T) {
@@ -119,6 +120,35 @@ func TestReadingLeavesTheModelItsTime(t *testing.T) {
 	}
 	held.Store(false)
 	s.ask(ask(1))
+}
+
+// TestOldCopiesWhileRedisIsAway: a caller who takes them is answered, and told.
+func TestOldCopiesWhileRedisIsAway(t *testing.T) {
+	s, held := hold(t)
+	near := s.service.Store.StartNear(t.Context(), 1<<20, s.metrics)
+	defer near.Close()
+	whole := s.ask(ask(1))
+	if res := s.ask(ask(1)); res.GetStalenessUs() == 0 || res.GetStalenessUs() > 50_000 {
+		t.Errorf("copies are %d µs old", res.GetStalenessUs())
+	}
+	req := ask(1)
+	req.NoCache = true
+	if res := s.ask(req); res.GetStalenessUs() != 0 {
+		t.Errorf("a caller who wants no copies got some, %d µs old", res.GetStalenessUs())
+	}
+	held.Store(true)
+	time.Sleep(60 * time.Millisecond) //nolint:forbidigo // the copies grow older than the view allows
+	req = ask(1)
+	req.ReadTimeoutMs, req.MaxStalenessMs = 30, 60_000
+	res := s.ask(req)
+	if res.GetStalenessUs() < 60_000 || res.GetStatusCounts()["STALE"] == 0 || res.GetStatusCounts()["PRESENT"] != 0 || !slices.Equal(res.GetScores(), whole.GetScores()) {
+		t.Errorf("copies %d µs old, statuses %v, scores %v, want %v", res.GetStalenessUs(), res.GetStatusCounts(), res.GetScores(), whole.GetScores())
+	}
+	req.MaxStalenessMs = 0
+	if _, err := s.client.GetFeaturesAndPredict(t.Context(), req); connect.CodeOf(err) != connect.CodeUnavailable {
+		t.Errorf("a caller who takes no old copies: %v", err)
+	}
+	held.Store(false)
 }
 
 // TestWhatCannotBeInTimeIsRefused: the deadline is shorter than a run is known to take, so nothing is read.

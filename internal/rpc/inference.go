@@ -63,6 +63,9 @@ type hopCall struct {
 	result  inference.Result
 	order   []uint32
 	read    time.Time // when the rows were there
+
+	noCache  bool
+	maxStale time.Duration
 }
 
 var hopCalls = sync.Pool{New: func() any { return &hopCall{} }}
@@ -124,6 +127,7 @@ func (s *Inference) answer(ctx context.Context, hop *inference.Hop, call *hopCal
 		ReadUs: call.read.Sub(start).Microseconds(), AssembleUs: call.result.Assemble.Microseconds(), RunUs: call.result.Run.Microseconds(),
 		WaitUs: call.result.Wait.Microseconds(),
 	}
+	res.StalenessUs = read.Age().Microseconds()
 	if req.GetProvenance() {
 		if res.Provenance, err = call.provenance(hop, read); err != nil {
 			return nil, err
@@ -144,8 +148,11 @@ func (s *Inference) answer(ctx context.Context, hop *inference.Hop, call *hopCal
 // read fetches the rows of a request and makes the call ready to run. The Read is to be released, also after an error.
 func (s *Inference) read(ctx context.Context, hop *inference.Hop, call *hopCall, marked bool) (*online.Read, error) {
 	read := s.Store.NewRead()
-	if marked {
+	switch {
+	case marked:
 		read.Mark()
+	case !call.noCache:
+		read.UseNear(call.maxStale)
 	}
 	for i := range hop.Plan.Views {
 		view := online.NewView(hop.Plan.Catalog.Namespace, hop.Plan.Views[i].View)
@@ -196,6 +203,7 @@ func (c *hopCall) take(hop *inference.Hop, req *onehopv1.GetFeaturesAndPredictRe
 	}
 	c.request.Candidates, c.request.FailOnMissing = n, req.GetFailOnMissing()
 	c.request.Priority = priorities[req.GetPriority()]
+	c.noCache, c.maxStale = req.GetNoCache(), time.Duration(req.GetMaxStalenessMs())*time.Millisecond
 	if len(c.keys) < len(hop.Plan.Entities) {
 		c.keys = make([]plan.Keys, len(hop.Plan.Entities))
 	}

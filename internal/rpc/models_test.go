@@ -73,10 +73,10 @@ type shop struct {
 
 func newShop(t *testing.T) *shop {
 	t.Helper()
-	return newShopOver(t, openOnline(t))
+	return newShopOver(t, openOnline(t), shopDefinitions)
 }
 
-func newShopOver(t *testing.T, store *online.Store) *shop {
+func newShopOver(t *testing.T, store *online.Store, definitions string) *shop {
 	t.Helper()
 	s := &shop{t: t, dir: t.TempDir(), metrics: prometheus.NewRegistry()}
 	repo, err := repository.Open(s.dir)
@@ -96,7 +96,7 @@ func newShopOver(t *testing.T, store *online.Store) *shop {
 	t.Cleanup(s.service.Shadow.Close)
 	models.Warm = func(h *inference.Hop) error { return s.service.Warm(t.Context(), h) }
 	s.ship(1, shopSpec, 4)
-	catalog, err := definition.Parse([]definition.File{{Name: "d.yaml", Text: []byte(shopDefinitions)}})
+	catalog, err := definition.Parse([]definition.File{{Name: "d.yaml", Text: []byte(definitions)}})
 	if err != nil {
 		t.Fatal(err)
 	}

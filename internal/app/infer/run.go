@@ -33,6 +33,7 @@ type Config struct {
 
 	Models      string        `env:"ONEHOP_MODELS" default:"models" placeholder:"DIR" help:"The model repository: NAME/VERSION/model.onnx and model.yaml."`
 	ONNXRuntime string        `name:"onnxruntime" env:"ONEHOP_ONNXRUNTIME" placeholder:"FILE" help:"ONNX Runtime's shared library; without it the system's, or the one that onehop setup fetched."`
+	NearCacheMB int           `name:"near-cache-mb" env:"ONEHOP_NEAR_CACHE_MB" default:"32" help:"Memory for copies of rows of feature views with a near_cache, in MiB; 0 keeps none."`
 	Refresh     time.Duration `env:"ONEHOP_MODELS_REFRESH" default:"2s" help:"How often to look for new model versions."`
 
 	// Log takes the log; Started is told the public and the admin address. Both are for
@@ -51,7 +52,11 @@ func (c *Config) Check() error {
 	if len(c.Kafka.Kafka) > 0 {
 		kafka = c.Kafka.Check()
 	}
-	return errors.Join(c.Common.Check(), kafka, config.CheckAddress("--listen", c.Listen.Listen), refresh)
+	var near error
+	if c.NearCacheMB < 0 || c.NearCacheMB > 1<<20 {
+		near = fmt.Errorf("--near-cache-mb: %d must be from 0 to %d", c.NearCacheMB, 1<<20)
+	}
+	return errors.Join(c.Common.Check(), kafka, near, config.CheckAddress("--listen", c.Listen.Listen), refresh)
 }
 
 // Run runs the service until the context ends; it then finishes the requests under
@@ -93,6 +98,10 @@ func run(ctx context.Context, c Config, base *app.Base, models *inference.Set) e
 	options, err := rpc.Options(base.Telemetry)
 	if err != nil {
 		return fmt.Errorf("the RPC options: %w", err)
+	}
+	if c.NearCacheMB > 0 {
+		near := base.Store.StartNear(ctx, int64(c.NearCacheMB)<<20, base.Metrics)
+		defer near.Close() // when the last request is answered
 	}
 	service := &rpc.Inference{Models: models, Store: base.Store, Now: time.Now, Answers: rpc.NewAnswers(base.Metrics)}
 	if base.Tracing {

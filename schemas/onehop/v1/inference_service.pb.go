@@ -167,7 +167,13 @@ type GetFeaturesAndPredictRequest struct {
 	ReadTimeoutMs uint32 `protobuf:"varint,12,opt,name=read_timeout_ms,json=readTimeoutMs,proto3" json:"read_timeout_ms,omitempty"`
 	// Say which events are behind the answer: the watermarks of what was read, and with
 	// return_features the event times of all values.
-	Provenance    bool `protobuf:"varint,13,opt,name=provenance,proto3" json:"provenance,omitempty"`
+	Provenance bool `protobuf:"varint,13,opt,name=provenance,proto3" json:"provenance,omitempty"`
+	// When Redis does not answer, take copies of rows from the near cache up to so many
+	// milliseconds old: their values have status STALE, and what is not there FILLING. 0 takes none,
+	// and the call fails with UNAVAILABLE.
+	MaxStalenessMs uint32 `protobuf:"varint,14,opt,name=max_staleness_ms,json=maxStalenessMs,proto3" json:"max_staleness_ms,omitempty"`
+	// Answer from what is read and computed now, and from no cache.
+	NoCache       bool `protobuf:"varint,15,opt,name=no_cache,json=noCache,proto3" json:"no_cache,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -293,6 +299,20 @@ func (x *GetFeaturesAndPredictRequest) GetProvenance() bool {
 	return false
 }
 
+func (x *GetFeaturesAndPredictRequest) GetMaxStalenessMs() uint32 {
+	if x != nil {
+		return x.MaxStalenessMs
+	}
+	return 0
+}
+
+func (x *GetFeaturesAndPredictRequest) GetNoCache() bool {
+	if x != nil {
+		return x.NoCache
+	}
+	return false
+}
+
 // GetFeaturesAndPredictResponse holds the scores, best first.
 type GetFeaturesAndPredictResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -323,7 +343,9 @@ type GetFeaturesAndPredictResponse struct {
 	// the variant of an A/B test.
 	Variant string `protobuf:"bytes,11,opt,name=variant,proto3" json:"variant,omitempty"`
 	// With provenance: up to which events the rows that were read are folded.
-	Provenance    []*Provenance `protobuf:"bytes,12,rep,name=provenance,proto3" json:"provenance,omitempty"`
+	Provenance []*Provenance `protobuf:"bytes,12,rep,name=provenance,proto3" json:"provenance,omitempty"`
+	// How old the oldest row is that came from the near cache, in microseconds; 0 when all are of now.
+	StalenessUs   int64 `protobuf:"varint,13,opt,name=staleness_us,json=stalenessUs,proto3" json:"staleness_us,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -440,6 +462,13 @@ func (x *GetFeaturesAndPredictResponse) GetProvenance() []*Provenance {
 		return x.Provenance
 	}
 	return nil
+}
+
+func (x *GetFeaturesAndPredictResponse) GetStalenessUs() int64 {
+	if x != nil {
+		return x.StalenessUs
+	}
+	return 0
 }
 
 // Provenance is up to which events the rows of a view in one bucket are folded.
@@ -1512,7 +1541,7 @@ var File_onehop_v1_inference_service_proto protoreflect.FileDescriptor
 
 const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"\n" +
-	"!onehop/v1/inference_service.proto\x12\tonehop.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16onehop/v1/values.proto\"\x9a\a\n" +
+	"!onehop/v1/inference_service.proto\x12\tonehop.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16onehop/v1/values.proto\"\xeb\a\n" +
 	"\x1cGetFeaturesAndPredictRequest\x12 \n" +
 	"\x05model\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x05model\x12!\n" +
@@ -1534,7 +1563,10 @@ const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"\x0fread_timeout_ms\x18\f \x01(\rR\rreadTimeoutMs\x12\x1e\n" +
 	"\n" +
 	"provenance\x18\r \x01(\bR\n" +
-	"provenance\x1aN\n" +
+	"provenance\x124\n" +
+	"\x10max_staleness_ms\x18\x0e \x01(\rB\n" +
+	"\xbaH\a*\x05\x18\x80\xdd\xdb\x01R\x0emaxStalenessMs\x12\x19\n" +
+	"\bno_cache\x18\x0f \x01(\bR\anoCache\x1aN\n" +
 	"\rEntitiesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
 	"\x05value\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x05value:\x028\x01\x1aP\n" +
@@ -1543,7 +1575,7 @@ const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x05value:\x028\x01\x1aM\n" +
 	"\fRequestEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
-	"\x05value\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x05value:\x028\x01\"\xcd\x05\n" +
+	"\x05value\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x05value:\x028\x01\"\xf0\x05\n" +
 	"\x1dGetFeaturesAndPredictResponse\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12#\n" +
 	"\rmodel_version\x18\x02 \x01(\x03R\fmodelVersion\x12\x18\n" +
@@ -1562,7 +1594,8 @@ const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"\avariant\x18\v \x01(\tR\avariant\x125\n" +
 	"\n" +
 	"provenance\x18\f \x03(\v2\x15.onehop.v1.ProvenanceR\n" +
-	"provenance\x1a?\n" +
+	"provenance\x12!\n" +
+	"\fstaleness_us\x18\r \x01(\x03R\vstalenessUs\x1a?\n" +
 	"\x11StatusCountsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1aP\n" +
