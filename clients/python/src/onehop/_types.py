@@ -66,7 +66,7 @@ class FeatureView:
 
 @dataclass(frozen=True)
 class Model:
-    """One version of a model. ``problem`` says why it cannot be served; empty when it can."""
+    """One version of a model. ``problem`` says why it cannot be served or, with columns, what is not as its files say."""
 
     name: str
     version: int
