@@ -11,7 +11,7 @@ import (
 )
 
 // ErrNoProvider is wrapped by errors about an execution provider that the shared library does not have, or that lacks its own
-// libraries on this machine.
+// libraries or its device on this machine.
 var ErrNoProvider = errors.New("the execution provider is not to be had")
 
 // lacking says what to do about it.
@@ -20,8 +20,8 @@ func lacking(library, name string, err error) error {
 	if name == provider.TensorRT {
 		needs = "CUDA, cuDNN and TensorRT"
 	}
-	return fmt.Errorf("provider %s: %w from %s (%w): install %s and the build of ONNX Runtime for GPUs, and configure its path; or write fallback: cpu",
-		name, ErrNoProvider, library, err, needs)
+	return fmt.Errorf("provider %s: %w from %s (%w): it needs the GPU that is named, %s, and the build of ONNX Runtime for GPUs: "+
+		"install what lacks and configure the library's path, or write fallback: cpu", name, ErrNoProvider, library, err, needs)
 }
 
 // setProvider makes the session compute by the provider. What it does not take of a model goes to the next: TensorRT, CUDA, CPU.
@@ -45,7 +45,7 @@ func setProvider(o *ort.SessionOptions, library string, p provider.Options) erro
 	return nil
 }
 
-// appendCUDA leaves CUDA graphs off: a graph is bound to the addresses of one number of rows by an I/O binding, and a run through a
+// appendCUDA leaves CUDA graphs off: they replay on fixed addresses of the device, bound by an I/O binding, and a run through a
 // binding cannot be told to end.
 func appendCUDA(o *ort.SessionOptions, p provider.Options) (err error) {
 	cuda, err := ort.NewCUDAProviderOptions()
