@@ -18,7 +18,11 @@ import (
 type Model struct {
 	repository.Version
 	// Name is the model's name.
-	Name   string
+	Name string
+	// Provider is the execution provider that computes it, and Fallback why that is the CPU where model.yaml says another.
+	Provider string
+	Fallback error
+
 	inputs []tensor.Info
 	queue  *batching.Queue
 	unload func() error
@@ -30,7 +34,9 @@ func Load(rt *onnx.Runtime, version repository.Version) (*Model, error) {
 	if version.Err != nil {
 		return nil, version.Err
 	}
-	session, err := rt.Load(version.ModelPath, onnx.Options{Outputs: []string{version.Spec.Output}})
+	session, err := rt.Load(version.ModelPath, onnx.Options{
+		Outputs: []string{version.Spec.Output}, IntraOpThreads: version.Spec.Threads, Provider: version.Spec.Provider,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -43,8 +49,12 @@ func Load(rt *onnx.Runtime, version repository.Version) (*Model, error) {
 		options.Sizes = []int{fixed} // what the rest of the memory holds is scored and not looked at
 	}
 	newBatch := func(rows int) (batching.Batch, error) { return session.NewBatch(rows) }
+	fallback := session.Fallback()
+	if fallback != nil {
+		fallback = fmt.Errorf("it is computed by the CPU, as its model.yaml allows: %w", fallback)
+	}
 	return &Model{
-		Version: version, Name: version.Model, inputs: session.Inputs(),
+		Version: version, Name: version.Model, Provider: session.Provider(), Fallback: fallback, inputs: session.Inputs(),
 		queue: batching.New(newBatch, options), unload: session.Close,
 	}, nil
 }

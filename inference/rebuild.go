@@ -36,7 +36,7 @@ func (s *Set) compile(e *entry) Served {
 	if err == nil {
 		s.retire(e.kept.model)
 		e.kept, e.served = copied{}, true
-		return Served{Version: e.version, Hop: hop}
+		return Served{Version: e.version, Hop: hop, Problem: e.model.Fallback}
 	}
 	if e.kept.model == nil || s.catalog == nil {
 		return Served{Version: e.version, Problem: err}

@@ -80,7 +80,8 @@ type Served struct {
 	// Hop is nil when the version cannot be served.
 	Hop *Hop
 	// Problem is what is wrong with the version: why it cannot be served or, with a Hop, why its
-	// files were not taken after they changed, so that what was loaded before is served on.
+	// files were not taken after they changed, so that what was loaded before is served on, or why
+	// the CPU computes it in place of its provider.
 	Problem error
 	// Default says that requests which name no version get this one, but for those of a
 	// canary or an A/B test.
@@ -199,7 +200,11 @@ func (s *Set) install(l loading) {
 		s.log.Error("a model version cannot be loaded", "model", v.Model, "version", v.Number, "error", l.err)
 		return
 	}
-	s.log.Info("model version loaded", "model", v.Model, "version", v.Number, "sha256", v.SHA256)
+	s.log.Info("model version loaded", "model", v.Model, "version", v.Number, "sha256", v.SHA256, "provider", l.model.Provider)
+	if l.model.Fallback != nil {
+		s.log.Warn("a model version is not computed by the provider of its model.yaml",
+			"model", v.Model, "version", v.Number, "reason", l.model.Fallback)
+	}
 }
 
 // retire leaves a model to the requests that have it.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs circle.py from the start to the end: a virtual environment, the events, an Onehop of its
-# own, and at the end says whether the model is the one of the repository. GENERATED=n takes
-# n invented ratings; SAVE=1 keeps the model as the example's.
+# own, and at the end says whether the models are those of the repository. GENERATED=n takes
+# n invented ratings; SAVE=1 keeps the models as the example's.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 say() { printf 'circle: %s\n' "$*"; }
@@ -41,13 +41,16 @@ timeout 600 "$python" examples/movielens/circle.py --serve "$(address serve)" --
   --past "$work/past" --models "$work/models" --onehop bin/onehop
 
 [ -z "${GENERATED:-}" ] || { say 'the ratings were invented, and so is the taste'; exit 0; }
-committed=examples/movielens/models/movie_ranker/1
-made=$work/models/movie_ranker/1
-if cmp -s "$made/model.onnx" "$committed/model.onnx" && cmp -s "$made/model.yaml" "$committed/model.yaml"; then
-  say "the model is the one in $committed, byte for byte"
-elif [ -n "${SAVE:-}" ]; then
-  cp "$made"/* "$committed/"
-  say "the model is kept in $committed"
-else
-  say "the model differs from the one in $committed: other events, or another processor; SAVE=1 keeps it"
-fi
+for model in movie_ranker movie_ranker_gbt; do
+  committed=examples/movielens/models/$model/1
+  made=$work/models/$model/1
+  if cmp -s "$made/model.onnx" "$committed/model.onnx" && cmp -s "$made/model.yaml" "$committed/model.yaml"; then
+    say "the model is the one in $committed, byte for byte"
+  elif [ -n "${SAVE:-}" ]; then
+    mkdir -p "$committed"
+    cp "$made"/* "$committed/"
+    say "the model is kept in $committed"
+  else
+    say "the model differs from the one in $committed: other events, or another processor; SAVE=1 keeps it"
+  fi
+done

@@ -1,9 +1,11 @@
-"""Write a trained network as ONNX and as the model repository's model.yaml."""
+"""Write a trained model as ONNX and as the model repository's model.yaml."""
 
 import numpy as np
 import onnx
+import onnxmltools
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
+from onnxmltools.convert.common.data_types import FloatTensorType
 
 import mlp
 
@@ -11,7 +13,7 @@ MAX_BYTES = 1 << 20
 INPUT, OUTPUT = "features", "scores"
 
 
-def to_onnx(network, scaling, columns):
+def network_to_onnx(network, scaling, columns):
     """Return the model's bytes: float32 [rows, columns] of raw features in, [rows, 1] scores out."""
     constants = {
         "mean": scaling.mean,
@@ -43,15 +45,39 @@ def to_onnx(network, scaling, columns):
     return model.SerializeToString()
 
 
+def trees_to_onnx(booster, columns):
+    """Return the bytes of a booster for binary labels, with the same input and output."""
+    model = onnxmltools.convert_lightgbm(
+        booster, name="ranker", initial_types=[(INPUT, FloatTensorType(["rows", columns]))], zipmap=False, target_opset=15
+    )
+    # The converter's outputs are the label, and the chances of both labels: the score is that of label 1.
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), "positive"))
+    model.graph.node.append(helper.make_node("Gather", ["probabilities", "positive"], [OUTPUT], axis=1))
+    opsets = sorted(model.opset_import, key=lambda opset: opset.domain)  # the converter has them in the order of a set
+    del model.opset_import[:], model.graph.output[:]
+    model.opset_import.extend(opsets)
+    model.graph.output.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["rows", 1]))
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def examples(features, predict, rows=20, seed=1):
+    """Return rows that nobody rated, each value between the least and the greatest of its column, and what their scores are."""
+    random = np.random.default_rng(seed)
+    low, high = features.min(axis=0), features.max(axis=0)
+    invented = (low + random.random((rows, features.shape[1])) * (high - low)).astype(np.float32)
+    return {"features": invented.tolist(), "scores": np.asarray(predict(invented), np.float64).tolist()}
+
+
 def check(model, features, scores):
-    """Run the model as it will be served; return the greatest difference from the trained network's scores."""
+    """Run the model as it will be served; return the greatest difference from the scores that its trainer's library computes."""
     if len(model) > MAX_BYTES:
-        raise ValueError(f"the model has {len(model)} bytes, more than {MAX_BYTES}; use narrower layers")
+        raise ValueError(f"the model has {len(model)} bytes, more than {MAX_BYTES}; train a smaller one")
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     served = session.run([OUTPUT], {INPUT: features})[0][:, 0]
     difference = float(np.abs(served - scores).max())
-    if not difference < 1e-4:
-        raise ValueError(f"the ONNX model differs from the trained network by {difference}")
+    if not difference < 1e-5:
+        raise ValueError(f"the ONNX model differs from the trained one by {difference}")
     return difference
 
 

@@ -6,6 +6,7 @@ import tempfile
 import unittest
 
 import numpy as np
+import onnx
 import onnxruntime
 import pyarrow as pa
 
@@ -42,12 +43,18 @@ class TrainTest(unittest.TestCase):
         self.addCleanup(directory.cleanup)
         self.directory = pathlib.Path(directory.name)
 
-    def write(self, name, rows):
-        out = self.directory / name / "movie_ranker" / "1"
-        return out, train.write_version(dataset.of(training_set(rows), REQUEST), out, epochs=20)
+    def write(self, name, model, rows, most=20):
+        out = self.directory / name / model / "1"
+        return out, train.write_version(dataset.of(training_set(rows), REQUEST), out, most)
 
     def test_whole_run(self):
-        out, metrics = self.write("models", 6000)
+        for name, most, size in [("movie_ranker", 20, "epochs"), ("movie_ranker_gbt", 100, "trees")]:
+            with self.subTest(name):
+                out, metrics = self.write("models", name, 6000, most)
+                self.assertTrue(0 < metrics[size] <= most)
+                self.check_version(name, out, metrics)
+
+    def check_version(self, name, out, metrics):
         model, baseline = metrics["test"]["model"], metrics["test"]["popularity"]
         self.assertGreater(model["auc"], 0.8)
         self.assertLess(abs(baseline["auc"] - 0.5), 0.1)
@@ -56,7 +63,7 @@ class TrainTest(unittest.TestCase):
         self.assertEqual(metrics["rows"], {"train": 4800, "validate": 600, "test": 600})
         self.assertEqual(json.loads((out / "metrics.json").read_text()), metrics)
         text = (out / "model.yaml").read_text()
-        self.assertIn("model: movie_ranker\n", text)
+        self.assertIn(f"model: {name}\n", text)
         self.assertIn("{from: user_ratings.count_7d, default: 0.0}", text)
         columns = [line.split("from: ")[1].split(",")[0] for line in text.splitlines() if "from:" in line]
         self.assertEqual(columns, [*FEATURES, "request.hour_of_day"])
@@ -64,10 +71,17 @@ class TrainTest(unittest.TestCase):
         low, high = session.run(["scores"], {"features": np.array([[2, 20, 2, 1], [5, 20, 5, 1]], np.float32)})[0][:, 0]
         self.assertLess(low, 0.2)
         self.assertGreater(high, 0.8)
+        examples = json.loads((out / "examples.json").read_text())
+        served = session.run(["scores"], {"features": np.array(examples["features"], np.float32)})[0][:, 0]
+        np.testing.assert_allclose(served, examples["scores"], rtol=0, atol=1e-5)
+        self.assertGreater(np.ptp(served), 0.1)
 
     def test_same_seed_same_model(self):
-        first, second = ((self.write(name, 600)[0] / "model.onnx").read_bytes() for name in "ab")
-        self.assertEqual(first, second)
+        for model in train.MODELS:
+            first, second = ((self.write(name, model, 600)[0] / "model.onnx").read_bytes() for name in "ab")
+            self.assertEqual(first, second)
+            opsets = [opset.domain for opset in onnx.load_model_from_string(first).opset_import]
+            self.assertEqual(opsets, sorted(opsets))  # nor does it depend on the order of a set
 
     def test_mistakes_are_named(self):
         table = training_set(60)

@@ -34,28 +34,51 @@ func TestLoadsGiveTheirMemoryBack(t *testing.T) {
 	defer goruntime.UnlockOSThread()
 	runtime := onnxtest.Open(t)
 	model := onnxtest.MLP([]int{256, 512, 256, 1}, 1)
-	cycle := func() {
+	testMemoryGivenBack(t, func(int) {
 		session, err := runtime.LoadBytes("m", model, onnx.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		batch, err := session.NewBatch(100)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := batch.Run(t.Context(), 100); err != nil {
-			t.Fatal(err)
-		}
-		if err := batch.Close(); err != nil {
-			t.Fatal(err)
-		}
+		runAndClose(t, session, 100)
 		if err := session.Close(); err != nil {
 			t.Fatal(err)
 		}
+	})
+}
+
+// TestBatchesGiveTheirMemoryBack makes five hundred batches of one session, none of the size of another, and runs each on twenty
+// numbers of rows.
+func TestBatchesGiveTheirMemoryBack(t *testing.T) {
+	goruntime.LockOSThread()
+	defer goruntime.UnlockOSThread()
+	session := onnxtest.Load(t, onnxtest.MLP([]int{256, 64, 1}, 1), onnx.Options{})
+	testMemoryGivenBack(t, func(cycle int) { runAndClose(t, session, 20+cycle*211%500) })
+}
+
+func runAndClose(t *testing.T, session *onnx.Session, rows int) {
+	t.Helper()
+	batch, err := session.NewBatch(rows)
+	if err != nil {
+		t.Fatal(err)
 	}
+	for fewer := range min(20, rows) {
+		if err := batch.Run(t.Context(), rows-fewer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := batch.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// testMemoryGivenBack compares the memory of the process before and after five hundred cycles, which are numbered.
+func testMemoryGivenBack(t *testing.T, cycle func(int)) {
+	t.Helper()
+	done := 0
 	cycles := func(n int) {
 		for range n {
-			cycle()
+			cycle(done)
+			done++
 		}
 	}
 	// Allocators keep some pages for a while: the least of a few looks is what is held.
@@ -67,11 +90,11 @@ func TestLoadsGiveTheirMemoryBack(t *testing.T) {
 		}
 		return least
 	}
-	cycles(300) // until the allocators have what they need
+	cycles(500) // until the allocators have what they need
 	before := held()
 	cycles(500)
 	after := held()
-	t.Logf("%.1f MiB before 500 loads of %.1f MiB, %.1f MiB after", before/(1<<20), float64(len(model))/(1<<20), after/(1<<20))
+	t.Logf("%.1f MiB before 500 cycles, %.1f MiB after", before/(1<<20), after/(1<<20))
 	if after > before*1.05 {
 		t.Errorf("the process grew from %.1f MiB to %.1f MiB", before/(1<<20), after/(1<<20))
 	}

@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 
 	ort "github.com/yalue/onnxruntime_go"
 
+	"github.com/onehop/onehop/inference/provider"
 	"github.com/onehop/onehop/inference/tensor"
 )
 
@@ -29,16 +31,20 @@ type Options struct {
 	// Outputs names the outputs that batches receive, in the order of [tensor.Memory.Scores]; empty means all that are numeric tensors
 	// with rows first.
 	Outputs []string
+	// Provider computes the model.
+	Provider provider.Options
 }
 
 const defaultMaxFileBytes = 512 << 20
 
 // Session is one loaded model. It is safe for concurrent use; each concurrent run needs a [Batch] of its own.
 type Session struct {
-	name    string
-	inputs  []tensor.Info
-	outputs []tensor.Info // those that batches receive, open dimensions but the first filled in
-	rows    int           // the fixed number of rows, or 0
+	name     string
+	inputs   []tensor.Info
+	outputs  []tensor.Info // those that batches receive, open dimensions but the first filled in
+	rows     int           // the fixed number of rows, or 0
+	provider string
+	fallback error // why the provider is the CPU where another was wanted
 
 	mu      sync.RWMutex // held for reading while a run is under way
 	session *ort.DynamicAdvancedSession
@@ -46,7 +52,8 @@ type Session struct {
 }
 
 // Load reads the ONNX file at path, compiles it and tries it on one row of zeros. The model must keep its weights in that
-// one file. Errors about the model itself wrap [ErrBadModel]; they never end the process, whatever the file holds.
+// one file. Errors about the model itself wrap [ErrBadModel]; they never end the process, whatever the file holds. A provider
+// that is not to be had is an [ErrNoProvider], unless the options say to fall back: then [Session.Fallback] tells.
 func (r *Runtime) Load(path string, options Options) (*Session, error) {
 	if options.MaxFileBytes == 0 {
 		options.MaxFileBytes = defaultMaxFileBytes
@@ -63,7 +70,14 @@ func (r *Runtime) LoadBytes(name string, model []byte, options Options) (*Sessio
 	if err := r.acquire(); err != nil {
 		return nil, fmt.Errorf("load model %s: %w", name, err)
 	}
-	session, err := load(name, model, options)
+	session, err := load(r.library, name, model, options)
+	if err != nil && options.Provider.Fallback {
+		wanted := err
+		options.Provider = provider.Options{}
+		if session, err = load(r.library, name, model, options); err == nil {
+			session.fallback = wanted
+		}
+	}
 	if err != nil {
 		release()
 		return nil, fmt.Errorf("load model %s: %w", name, err)
@@ -87,19 +101,22 @@ func readBounded(path string, limit int64) (model []byte, err error) {
 	return model, nil
 }
 
-func load(name string, model []byte, options Options) (*Session, error) {
+func load(library, name string, model []byte, options Options) (*Session, error) {
 	inputs, outputs, err := ort.GetInputOutputInfoWithONNXData(model)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadModel, err)
 	}
-	s := &Session{name: name, inputs: tensorInfos(inputs), batches: map[*Batch]struct{}{}}
+	s := &Session{
+		name: name, inputs: tensorInfos(inputs), batches: map[*Batch]struct{}{},
+		provider: cmp.Or(options.Provider.Name, provider.CPU),
+	}
 	if s.rows, err = checkInputs(s.inputs); err != nil {
 		return nil, err
 	}
 	if s.outputs, err = chooseOutputs(tensorInfos(outputs), options.Outputs); err != nil {
 		return nil, err
 	}
-	sessionOptions, err := newSessionOptions(options)
+	sessionOptions, err := newSessionOptions(library, options)
 	if err != nil {
 		return nil, err
 	}
@@ -165,12 +182,12 @@ func chooseOutputs(all []tensor.Info, wanted []string) ([]tensor.Info, error) {
 	return chosen, nil
 }
 
-func newSessionOptions(options Options) (*ort.SessionOptions, error) {
+func newSessionOptions(library string, options Options) (*ort.SessionOptions, error) {
 	o, err := ort.NewSessionOptions()
 	if err != nil {
 		return nil, err
 	}
-	return o, errors.Join(
+	err = errors.Join(
 		o.SetIntraOpNumThreads(max(1, options.IntraOpThreads)),
 		o.SetInterOpNumThreads(max(1, options.InterOpThreads)),
 		// Waiting threads that spin take the processor from other requests: halved throughput, 5-20 ms tails on two cores.
@@ -180,7 +197,12 @@ func newSessionOptions(options Options) (*ort.SessionOptions, error) {
 		o.SetMemPattern(false),
 		o.SetGraphOptimizationLevel(ort.GraphOptimizationLevelEnableAll),
 		o.SetLogSeverityLevel(ort.LoggingLevelFatal), // errors are returned,
+		setProvider(o, library, options.Provider),
 	)
+	if err != nil {
+		return nil, errors.Join(err, o.Destroy())
+	}
+	return o, nil
 }
 
 // Name is the path that the model was loaded from, or the name given to LoadBytes.
@@ -191,6 +213,12 @@ func (s *Session) Inputs() []tensor.Info { return s.inputs }
 
 // Outputs describes the outputs that batches receive: the index is that of [tensor.Memory.Scores]. The caller must not change it.
 func (s *Session) Outputs() []tensor.Info { return s.outputs }
+
+// Provider is the execution provider that computes the model: [provider.CPU], [provider.CUDA] or [provider.TensorRT].
+func (s *Session) Provider() string { return s.provider }
+
+// Fallback says why the model is computed by the CPU although another provider was asked for; nil if it is not so.
+func (s *Session) Fallback() error { return s.fallback }
 
 // FixedRows is the number of rows that the model insists on in every run, or 0 if it takes any number.
 func (s *Session) FixedRows() int { return s.rows }

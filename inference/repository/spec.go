@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/onehop/onehop/inference/batching"
+	"github.com/onehop/onehop/inference/provider"
 	"github.com/onehop/onehop/inference/tensor"
 )
 
@@ -21,6 +22,10 @@ type Spec struct {
 	Inputs []Input
 	// Batching says how requests share runs.
 	Batching batching.Options
+	// Provider is what computes the model.
+	Provider provider.Options
+	// Threads is how many threads share one operator of the model; 0 means 1.
+	Threads int
 	// Output names the tensor whose values are the scores: shape [rows] or [rows, 1].
 	Output string
 }

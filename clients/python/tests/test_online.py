@@ -150,8 +150,9 @@ def test_predictions(client: onehop.Client) -> None:
 
 
 def test_what_the_services_say_of_themselves(client: onehop.Client) -> None:
-    (model,) = client.models()
+    model, trees = client.models()
     assert (model.name, model.version, model.default, model.problem) == ("movie_ranker", 1, True, "")
+    assert (trees.name, trees.columns) == ("movie_ranker_gbt", model.columns)
     assert "user_ratings.count_1h" in model.columns
     views = client.feature_views()
     assert "user_ratings" in [v.name for v in views]

@@ -912,7 +912,8 @@ type Model struct {
 	// Whether it is the version served by default.
 	Default bool `protobuf:"varint,3,opt,name=default,proto3" json:"default,omitempty"`
 	// Why it cannot be served; with columns, why its changed files were not taken, so that what
-	// was loaded before is served on. Empty when all is well.
+	// was loaded before is served on, or why the CPU computes it in place of its provider. Empty
+	// when all is well.
 	Problem string `protobuf:"bytes,4,opt,name=problem,proto3" json:"problem,omitempty"`
 	// The SHA-256 of its artifact, in hexadecimal.
 	Sha256 string `protobuf:"bytes,5,opt,name=sha256,proto3" json:"sha256,omitempty"`

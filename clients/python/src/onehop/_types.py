@@ -66,7 +66,11 @@ class FeatureView:
 
 @dataclass(frozen=True)
 class Model:
-    """One version of a model. ``problem`` says why it cannot be served; empty when it can."""
+    """One version of a model.
+
+    ``problem`` says why it cannot be served or, with columns, what is not as its files say; empty
+    when all is well.
+    """
 
     name: str
     version: int

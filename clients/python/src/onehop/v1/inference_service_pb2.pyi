@@ -608,7 +608,8 @@ class Model(_message.Message):
     """Whether it is the version served by default."""
     problem: _builtins.str
     """Why it cannot be served; with columns, why its changed files were not taken, so that what
-    was loaded before is served on. Empty when all is well.
+    was loaded before is served on, or why the CPU computes it in place of its provider. Empty
+    when all is well.
     """
     sha256: _builtins.str
     """The SHA-256 of its artifact, in hexadecimal."""
