@@ -253,18 +253,6 @@ func (c *caller) ask(ctx context.Context, b *batchBench, arrived time.Time) erro
 	return nil
 }
 
-// sleep waits, and is false when the context ended before.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // Write prints the result for a person.
 func (r *BatchResult) Write(w io.Writer) {
 	rows := func(v float64) string { return fmt.Sprintf("%.0f rows/s", v) }

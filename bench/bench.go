@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync/atomic"
 	"text/tabwriter"
 	"time"
 
@@ -78,6 +79,48 @@ func throughput(ctx context.Context, thing timed, concurrency int, d time.Durati
 		total += n
 	}
 	return float64(total) / time.Since(start).Seconds(), nil
+}
+
+// paced does a thing at a fixed rate, whether the calls before have ended or not, as long as callers are left, and returns the time of
+// each.
+func paced(ctx context.Context, thing timed, rate float64, d time.Duration) ([]time.Duration, error) {
+	const callers = 64
+	group, ctx := errgroup.WithContext(ctx)
+	times := make([][]time.Duration, callers)
+	var tickets atomic.Int64
+	start := time.Now()
+	for i := range callers {
+		group.Go(func() error {
+			for {
+				due := start.Add(time.Duration(float64(tickets.Add(1)) / rate * float64(time.Second)))
+				if due.Sub(start) > d {
+					return nil
+				}
+				if left := time.Until(due); left > 0 && !sleep(ctx, left) {
+					return context.Cause(ctx)
+				}
+				before := time.Now()
+				if err := thing.do(ctx); err != nil {
+					return fmt.Errorf("%s: %w", thing.name, err)
+				}
+				times[i] = append(times[i], time.Since(before))
+			}
+		})
+	}
+	err := group.Wait()
+	return slices.Concat(times...), err
+}
+
+// sleep waits, and is false when the context ended before.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // table prints rows of cells, the first one a heading.

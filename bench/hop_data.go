@@ -40,12 +40,12 @@ sources:
 	b.WriteString("views:\n")
 	for _, side := range []string{"user", "item"} {
 		windows := "[{length: 20m, hop: 1m}, {length: 100m, hop: 5m}, {length: 300m, hop: 15m}]"
-		fmt.Fprintf(&b, "  - name: %s_stats\n    entity: %s\n    source: %s_events\n    features:\n", side, side, side)
+		fmt.Fprintf(&b, "  - name: %s_stats\n    entity: %s\n    source: %s_events\n    near_cache: 10s\n    features:\n", side, side, side)
 		fmt.Fprintf(&b, "      - {name: count, aggregate: count, windows: %s}\n", windows)
 		for _, agg := range []string{"mean", "min", "max"} {
 			fmt.Fprintf(&b, "      - {name: %s, aggregate: %s, field: rating, windows: %s}\n", agg, agg, windows)
 		}
-		fmt.Fprintf(&b, "  - name: %s_profile\n    entity: %s\n    source: %s_events\n    features:\n", side, side, side)
+		fmt.Fprintf(&b, "  - name: %s_profile\n    entity: %s\n    source: %s_events\n    near_cache: 10s\n    features:\n", side, side, side)
 		for i := range profileColumns(side) {
 			fmt.Fprintf(&b, "      - {name: p%d, aggregate: latest, field: p%d}\n", i, i)
 		}

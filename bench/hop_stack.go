@@ -192,7 +192,7 @@ func (h *hopStack) service(ctx context.Context, redisURL, postgresURL, models, l
 				Namespace: "bench", Redis: redisURL, Postgres: postgresURL, AdminListen: "127.0.0.1:0",
 				StartupTimeout: 30 * time.Second, DrainTimeout: 5 * time.Second, LogLevel: "warn",
 			},
-			Listen: config.Listen{Listen: "127.0.0.1:0"}, Models: models, ONNXRuntime: library, Refresh: time.Minute,
+			Listen: config.Listen{Listen: "127.0.0.1:0"}, Models: models, ONNXRuntime: library, Refresh: time.Minute, NearCacheMB: 64,
 			Log: io.Discard, Started: func(public, _ string) { started <- public },
 		})
 	}()
