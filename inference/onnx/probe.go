@@ -9,10 +9,13 @@ import (
 	"github.com/onehop/onehop/inference/tensor"
 )
 
-// probe runs the model on zeros once, so that a model that can't run fails at load and not at the first request, and fills in
+// probe runs the model on rows of zeros once, so that a model that can't run fails at load and not at the first request, and fills in
 // the sizes of output dimensions that the file leaves open.
 func (s *Session) probe() (err error) {
-	rows := max(1, s.rows)
+	rows := s.rows
+	if rows == 0 {
+		rows = 2 // an output that has one row whatever the input has is told from one that has as many
+	}
 	memory, err := tensor.NewMemory(s.inputs, nil, rows)
 	if err != nil {
 		return err

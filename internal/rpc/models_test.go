@@ -29,6 +29,7 @@ import (
 	"github.com/onehop/onehop/inference/repository"
 	"github.com/onehop/onehop/inference/switches"
 	"github.com/onehop/onehop/internal/shadow"
+	"github.com/onehop/onehop/internal/telemetry"
 	"github.com/onehop/onehop/internal/testenv"
 	"github.com/onehop/onehop/migrations"
 	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
@@ -67,6 +68,7 @@ type shop struct {
 	t       testing.TB
 	dir     string
 	service *Inference
+	url     string
 	client  onehopv1connect.InferenceServiceClient
 	metrics *prometheus.Registry
 }
@@ -107,8 +109,13 @@ func newShopOver(t *testing.T, store *online.Store, definitions string) *shop {
 	}
 	models.Define(catalog, programs)
 	s.look()
-	_, handler := onehopv1connect.NewInferenceServiceHandler(s.service, connect.WithInterceptors(errorInterceptor{log: log}))
+	options, err := Options(&telemetry.Telemetry{Log: log, Metrics: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, handler := onehopv1connect.NewInferenceServiceHandler(s.service, options...)
 	server := httptest.NewServer(handler)
+	s.url = server.URL
 	transport := &http.Transport{MaxIdleConnsPerHost: 8}
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
