@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -24,8 +23,11 @@ type Set struct {
 	repo    *repository.Repository
 	log     *slog.Logger
 
+	refreshing sync.Mutex // held while models are loaded, which may take long
+
 	mu       sync.Mutex // guards what follows, for rebuilding
 	loaded   map[string]*entry
+	retired  []retired
 	catalog  *featurestore.Catalog
 	programs map[string]*fold.Program
 	now      atomic.Pointer[[]Served]
@@ -91,52 +93,14 @@ func (s *Set) Define(catalog *featurestore.Catalog, programs map[string]*fold.Pr
 	s.rebuild()
 }
 
-// Refresh looks for new and changed versions in the repository and loads them. A bad
-// version does not hide a good one.
-func (s *Set) Refresh() error {
-	versions, err := s.repo.Scan()
-	if err != nil {
-		return fmt.Errorf("the model repository: %w", err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	changed, found := false, map[string]bool{}
-	for _, v := range versions {
-		key := v.Dir
-		found[key] = true
-		if old := s.loaded[key]; old != nil && old.version.SHA256 == v.SHA256 && old.version.SpecSHA256 == v.SpecSHA256 && (v.Err == nil) == (old.version.Err == nil) {
-			continue
-		}
-		changed = true
-		e := &entry{version: v}
-		e.model, e.err = Load(s.runtime, v)
-		if e.err != nil {
-			s.log.Error("a model version cannot be loaded", "model", v.Model, "version", v.Number, "error", e.err)
-		} else {
-			s.log.Info("model version loaded", "model", v.Model, "version", v.Number, "sha256", v.SHA256)
-		}
-		s.loaded[key] = e
-	}
-	// A version that was replaced in place or removed is left to the requests under way;
-	// its memory goes with the process.
-	for key := range s.loaded {
-		if !found[key] {
-			delete(s.loaded, key)
-			changed = true
-			s.log.Info("model version removed", "version", key)
-		}
-	}
-	if changed {
-		s.rebuild()
-	}
-	return nil
-}
-
 // rebuild compiles what is loaded and makes it what is served.
 func (s *Set) rebuild() {
 	var list []Served
 	for _, e := range s.loaded {
 		m := Served{Version: e.version, Problem: e.err}
+		if e.model != nil {
+			m.Version = e.model.Version // with the digest of what lives elsewhere
+		}
 		switch {
 		case e.err != nil:
 		case s.catalog == nil:
@@ -174,23 +138,41 @@ func (s *Set) Run(ctx context.Context, every time.Duration) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			if err := s.Refresh(); err != nil {
+			if err := s.Refresh(ctx); err != nil {
 				s.log.Warn("cannot look for new models", "error", err)
 			}
 		}
 	}
 }
 
+// Loaded lists the models that are loaded, in no order.
+func (s *Set) Loaded() []*Model {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []*Model
+	for _, e := range s.loaded {
+		if e.model != nil {
+			all = append(all, e.model)
+		}
+	}
+	return all
+}
+
 // Close frees all models.
 func (s *Set) Close() error {
+	s.refreshing.Lock()
+	defer s.refreshing.Unlock()
+	all := s.Loaded()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var err error
-	for _, e := range s.loaded {
-		if e.model != nil {
-			err = errors.Join(err, e.model.Close())
-		}
+	for _, old := range s.retired {
+		all = append(all, old.model)
 	}
+	for _, m := range all {
+		err = errors.Join(err, m.Close())
+	}
+	s.loaded, s.retired = map[string]*entry{}, nil
 	s.now.Store(&[]Served{})
 	return err
 }

@@ -29,6 +29,7 @@ func Parse(file string, text []byte) (*Spec, error) {
 		"inputs":      func(n ast.Node) { spec.Inputs = d.inputs(n) },
 		"output":      func(n ast.Node) { spec.Output = d.text(n) },
 		"batching":    func(n ast.Node) { spec.Batching = d.batching(n) },
+		"remote":      func(n ast.Node) { spec.Remote = d.remote(n) },
 	})
 	d.require(root, seen, "model", "inputs", "output")
 	return spec, errors.Join(d.mistakes...)
