@@ -25,8 +25,6 @@ import (
 	"github.com/onehop/onehop/schemas/inference"
 )
 
-const remoteColumns = "[{from: u.age, default: 30}, {from: i.price, default: -1}, {from: i.n_lifetime, default: 0}, {from: request.hour, default: 12}]"
-
 // remoteSet serves a ranker of this process as version 1, and one on servers as version 2.
 func remoteSet(t *testing.T, servers ...*oiptest.Server) *Set {
 	t.Helper()
@@ -34,7 +32,7 @@ func remoteSet(t *testing.T, servers ...*oiptest.Server) *Set {
 	for path, content := range map[string]string{
 		"ranker/1/model.onnx": string(onnxtest.MLP(widths, seed)),
 		"ranker/1/model.yaml": spec,
-		"ranker/2/model.yaml": oiptest.Spec("ranker", remoteColumns, servers...) + "batching: {instances: 1}\n",
+		"ranker/2/model.yaml": strings.Replace(spec, "i.price,", "{from: i.price, default: -1},", 1) + oiptest.Remote(servers...) + "batching: {instances: 1}\n",
 	} {
 		path = filepath.Join(dir, path)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o750), os.WriteFile(path, []byte(content), 0o600)); err != nil {
@@ -122,6 +120,9 @@ func TestServerAwayAtStart(t *testing.T) {
 		if !ok || known.Code != featurestore.Unavailable || !strings.Contains(err.Error(), server.Address()) {
 			t.Errorf("error %v, want Unavailable with the server", err)
 		}
+		if _, ok := errors.AsType[*connect.Error](err); ok {
+			t.Errorf("error %v still has the code of the other server, which would be taken for ours", err)
+		}
 	}
 	server.Restart(t)
 	refresh(t, s)
@@ -178,6 +179,9 @@ func TestRemoteErrorsHaveCodes(t *testing.T) {
 		}
 		if err == nil || known.Code != want || strings.Contains(known.Message, server.Address()) || !strings.Contains(err.Error(), server.Address()) {
 			t.Errorf("%s: %v, code %d, want %d", code, err, known.Code, want)
+		}
+		if _, ok := errors.AsType[*connect.Error](err); ok {
+			t.Errorf("%s: %v still has the code of the other server, which would be taken for ours", code, err)
 		}
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"connectrpc.com/connect"
+
 	"github.com/onehop/onehop/schemas/inference"
 )
 
@@ -29,9 +31,9 @@ func (m *Model) infer(ctx context.Context, req *inference.ModelInferRequest, acc
 		if err == nil {
 			return nil
 		}
-		failed := &Error{Model: m.options.String(), Endpoint: e.address, Outcome: outcome, Err: err}
+		failed := m.failure(e, outcome, err)
 		if first != nil {
-			failed.Err = errors.Join(err, fmt.Errorf("tried after %w", first))
+			failed.Err = fmt.Errorf("%w; tried after %w", failed.Err, first)
 		}
 		if !failed.Unavailable() || ctx.Err() != nil {
 			return failed
@@ -42,6 +44,14 @@ func (m *Model) infer(ctx context.Context, req *inference.ModelInferRequest, acc
 		return first
 	}
 	return &Error{Model: m.options.String(), Outcome: Unreachable, Err: m.openError()}
+}
+
+// failure is an error without the code that it came with from the server: that is not the code of whatever calls this.
+func (m *Model) failure(e *endpoint, outcome Outcome, err error) *Error {
+	if sent, ok := errors.AsType[*connect.Error](err); ok {
+		err = errors.New(sent.Error())
+	}
+	return &Error{Model: m.options.String(), Endpoint: e.address, Outcome: outcome, Err: err}
 }
 
 // pick takes a permit of the least busy replica, in turn where several are, but of none that was tried. It is nil when there is none.

@@ -66,7 +66,7 @@ func (m *Model) ask(ctx context.Context) (*metadata, error) {
 		if err == nil {
 			return described, nil
 		}
-		errs = append(errs, &Error{Model: m.options.String(), Endpoint: e.address, Outcome: outcomeOf(ctx, err), Err: err})
+		errs = append(errs, m.failure(e, outcomeOf(ctx, err), err))
 	}
 	return nil, errors.Join(errs...)
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -168,14 +169,14 @@ func Sum(_ context.Context, req *inference.ModelInferRequest) (*inference.ModelI
 	if len(req.GetInputs()) != 1 || len(req.GetRawInputContents()) != 1 {
 		return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("want one input with raw contents"))
 	}
-	rows, raw := int(req.GetInputs()[0].GetShape()[0]), req.GetRawInputContents()[0]
-	if len(raw) != rows*Width*4 {
+	rows, width, raw := int(req.GetInputs()[0].GetShape()[0]), int(req.GetInputs()[0].GetShape()[1]), req.GetRawInputContents()[0]
+	if len(raw) != rows*width*4 {
 		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("%d bytes for %d rows", len(raw), rows))
 	}
 	scores := make([]byte, 0, rows*4)
-	for ; len(raw) > 0; raw = raw[Width*4:] {
+	for ; len(raw) > 0; raw = raw[width*4:] {
 		sum := float32(0)
-		for i := range Width {
+		for i := range width {
 			sum += math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
 		}
 		scores = binary.LittleEndian.AppendUint32(scores, math.Float32bits(sum))
@@ -191,14 +192,11 @@ func Answer(rows int, datatype string, raw []byte) *inference.ModelInferResponse
 	}
 }
 
-// Spec is a model.yaml of a model that lives on the servers; columns are its [Width] columns, in YAML.
-func Spec(model, columns string, servers ...*Server) string {
-	endpoints := ""
+// Remote is the line of a model.yaml that says that the model lives on the servers.
+func Remote(servers ...*Server) string {
+	endpoints := make([]string, len(servers))
 	for i, s := range servers {
-		if i > 0 {
-			endpoints += ", "
-		}
-		endpoints += strconv.Quote(s.Address())
+		endpoints[i] = strconv.Quote(s.Address())
 	}
-	return fmt.Sprintf("model: %s\nremote: {endpoints: [%s], model: there}\ninputs:\n  - tensor: %s\n    columns: %s\noutput: %s\n", model, endpoints, Input, columns, Output)
+	return fmt.Sprintf("remote: {endpoints: [%s], model: there}\n", strings.Join(endpoints, ", "))
 }

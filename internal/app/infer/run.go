@@ -80,6 +80,7 @@ func run(ctx context.Context, c Config, base *app.Base, models *inference.Set) e
 	if err := models.Refresh(ctx); err != nil {
 		return err
 	}
+	base.Metrics.MustRegister(newRemotes(models))
 	current := serving.NewCurrent(base.Store, base.Log, func(d *serving.Definitions) {
 		models.Define(d.Catalog, d.Programs())
 		if d.Catalog.Source(featurestore.ServedSource) != nil && len(c.Kafka.Kafka) == 0 {
