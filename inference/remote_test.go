@@ -19,6 +19,7 @@ import (
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/definition"
 	"github.com/onehop/onehop/featurestore/plan"
+	"github.com/onehop/onehop/inference/batching"
 	"github.com/onehop/onehop/inference/oip/oiptest"
 	"github.com/onehop/onehop/inference/onnx/onnxtest"
 	"github.com/onehop/onehop/inference/repository"
@@ -156,9 +157,13 @@ func TestAnotherModelOnTheServer(t *testing.T) {
 	if _, err := s.Find("ranker", 2); err == nil || !strings.Contains(err.Error(), "has 7 elements a row, but the columns that are listed have 4") {
 		t.Errorf("a model that does not fit: %v", err)
 	}
+	server.Behave(oiptest.Behaviour{})
+	if err := first.Run(t.Context(), request(t, first, 3), &Result{}); err != nil {
+		t.Errorf("a request under way: %v", err)
+	}
 	s.closeRetired(time.Now().Add(2 * keepRetired))
-	if err := first.Run(t.Context(), request(t, first, 3), &Result{}); err == nil {
-		t.Error("a version that was replaced long ago was never closed")
+	if err := first.Run(t.Context(), request(t, first, 3), &Result{}); !errors.Is(err, batching.ErrClosed) {
+		t.Errorf("a version that was replaced long ago: %v, want that it was closed", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package oip
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 
@@ -70,7 +71,7 @@ func readTyped(into []byte, t tensor.Type, contents *inference.InferTensorConten
 	case tensor.Int64:
 		return put(into, contents.GetInt64Contents(), 8, func(at []byte, v int64) { binary.LittleEndian.PutUint64(at, uint64(v)) })
 	default: // FP16 has no other form
-		return fmt.Errorf("it has no raw contents")
+		return errors.New("it has no raw contents")
 	}
 }
 

@@ -52,7 +52,7 @@ func TestBadAnswers(t *testing.T) {
 		t.Run(message, func(t *testing.T) {
 			server.Behave(behaviour)
 			before := server.Calls()
-			failed := failure(t, t.Context(), m)
+			failed := failure(t.Context(), t, m)
 			text := failed.Error()
 			if failed.Outcome != oip.BadAnswer || !strings.Contains(text, message) || !strings.Contains(text, "ranker") || !strings.Contains(text, server.Address()) {
 				t.Errorf("outcome %s of %q, want bad_answer with %q", failed.Outcome, text, message)

@@ -178,7 +178,7 @@ func TestMLServer(t *testing.T) {
 	}
 	server.kill()
 	for range 6 {
-		if failed := failure(t, t.Context(), m); !failed.Unavailable() {
+		if failed := failure(t.Context(), t, m); !failed.Unavailable() {
 			t.Errorf("without a server: outcome %s of %v", failed.Outcome, failed)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,7 +40,7 @@ func hang(ctx context.Context, _ *inference.ModelInferRequest) (*inference.Model
 }
 
 // failure is the error of a run.
-func failure(t *testing.T, ctx context.Context, m *oip.Model) *oip.Error {
+func failure(ctx context.Context, t *testing.T, m *oip.Model) *oip.Error {
 	t.Helper()
 	b := newBatch(t, m, 2)
 	err := b.Run(ctx, 2)
@@ -109,7 +110,7 @@ func TestRefusalsAreNotRetried(t *testing.T) {
 		b.Behave(fail(code))
 		before := a.Calls() + b.Calls()
 		for range 2 * 5 {
-			failed := failure(t, t.Context(), m)
+			failed := failure(t.Context(), t, m)
 			if failed.Outcome != want || failed.Unavailable() || failed.Endpoint == "" {
 				t.Errorf("%s: outcome %s at %q, want %s", code, failed.Outcome, failed.Endpoint, want)
 			}
@@ -126,12 +127,12 @@ func TestAllReplicasDead(t *testing.T) {
 	m := load(t, options(a, b))
 	a.Kill(t)
 	b.Kill(t)
-	failed := failure(t, t.Context(), m)
+	failed := failure(t.Context(), t, m)
 	if !failed.Unavailable() || !strings.Contains(failed.Error(), a.Address()) || !strings.Contains(failed.Error(), b.Address()) {
 		t.Errorf("error %v, want one of both replicas", failed)
 	}
 	for range 10 {
-		failed = failure(t, t.Context(), m)
+		failed = failure(t.Context(), t, m)
 	}
 	if failed.Endpoint != "" || !strings.Contains(failed.Error(), "all of its 2 replicas") {
 		t.Errorf("with open breakers: %v", failed)
@@ -167,7 +168,9 @@ func TestBreaker(t *testing.T) {
 	bad.Behave(fail(connect.CodeUnavailable))
 	before := bad.Calls()
 	for range 20 {
-		failure(t, t.Context(), m)
+		if failed := failure(t.Context(), t, m); failed.Outcome != oip.Unreachable {
+			t.Errorf("outcome %s, want unreachable", failed.Outcome)
+		}
 	}
 	if calls := bad.Calls() - before; calls != 5 {
 		t.Errorf("%d calls reached it, want 5", calls)
@@ -198,7 +201,7 @@ func TestDeadlines(t *testing.T) {
 	m := load(t, options(server))
 	for range 10 {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
-		if failed := failure(t, ctx, m); failed.Outcome != oip.TimedOut {
+		if failed := failure(ctx, t, m); failed.Outcome != oip.TimedOut {
 			t.Errorf("outcome %s, want timeout: %v", failed.Outcome, failed)
 		}
 		cancel()
@@ -206,18 +209,83 @@ func TestDeadlines(t *testing.T) {
 	checkRun(t, m)
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(20*time.Millisecond, cancel)
-	if failed := failure(t, ctx, m); failed.Outcome != oip.Canceled {
+	if failed := failure(ctx, t, m); failed.Outcome != oip.Canceled {
 		t.Errorf("outcome %s of a caller that went away", failed.Outcome)
 	}
 	server.Behave(oiptest.Behaviour{Infer: hang})
 	for range 5 {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-		failure(t, ctx, m)
+		if failed := failure(ctx, t, m); failed.Outcome != oip.TimedOut {
+			t.Errorf("outcome %s, want timeout", failed.Outcome)
+		}
 		cancel()
 	}
-	if failed := failure(t, t.Context(), m); failed.Endpoint != "" {
+	if failed := failure(t.Context(), t, m); failed.Endpoint != "" {
 		t.Errorf("the breaker is closed for a server that hangs: %v", failed)
 	}
+}
+
+// TestTrialLeavesTimeForAnotherReplica: when a replica that hung is tried again, and hangs still, the request has its scores all the same.
+func TestTrialLeavesTimeForAnotherReplica(t *testing.T) {
+	bad := oiptest.Start(t)
+	m := load(t, options(bad, oiptest.Start(t)))
+	bad.Behave(oiptest.Behaviour{Infer: hang})
+	b := newBatch(t, m, 1)
+	run := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
+		defer cancel()
+		return b.Run(ctx, 1)
+	}
+	open := func() bool { return m.Endpoints()[0].Open == 1 }
+	for i := 0; !open(); i++ {
+		if err := run(); err != nil && i > 100 {
+			t.Fatalf("the breaker of a replica that hangs never opens: %v", err)
+		}
+	}
+	before := bad.Calls()
+	for began := time.Now(); bad.Calls() < before+2 && time.Since(began) < 20*time.Second; {
+		if err := run(); err != nil {
+			t.Fatalf("after %s: %v", time.Since(began), err)
+		}
+	}
+	if bad.Calls() < before+2 {
+		t.Error("it was never tried again")
+	}
+}
+
+// TestBusyReplicas: runs go to whoever is less busy, and a second attempt goes to the other one even when that is busier.
+func TestBusyReplicas(t *testing.T) {
+	busy, idle := oiptest.Start(t), oiptest.Start(t)
+	m := load(t, options(busy, idle))
+	idle.Behave(fail(connect.CodeUnavailable))
+	entered, release := make(chan struct{}), make(chan struct{})
+	var first atomic.Bool
+	busy.Behave(oiptest.Behaviour{Infer: func(ctx context.Context, req *inference.ModelInferRequest) (*inference.ModelInferResponse, error) {
+		if first.CompareAndSwap(false, true) {
+			close(entered)
+			<-release
+		}
+		return oiptest.Sum(ctx, req)
+	}})
+	held := newBatch(t, m, 1)
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := held.Run(t.Context(), 1); err != nil {
+			t.Error(err)
+		}
+	})
+	<-entered
+	checkRun(t, m) // fails at the idle one, and is tried again at the busy one
+	idle.Behave(oiptest.Behaviour{})
+	before := busy.Calls()
+	for range 10 {
+		checkRun(t, m)
+	}
+	if calls := busy.Calls() - before; calls != 0 {
+		t.Errorf("%d runs went to the busy replica", calls)
+	}
+	close(release)
+	running.Wait()
 }
 
 // TestReplicasShareTheLoad: calls at once go to whoever is least busy.
@@ -246,9 +314,21 @@ func TestReplicasShareTheLoad(t *testing.T) {
 	}
 }
 
+// TestClosedModel: its connections are closed whether the servers live on or not, and it runs no more.
 func TestClosedModel(t *testing.T) {
-	m := load(t, options(oiptest.Start(t)))
+	server := oiptest.Start(t)
+	o := options(server)
+	o.Connections = 3
+	m := load(t, o)
 	b := newBatch(t, m, 1)
+	for range 3 {
+		if err := b.Run(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := server.Connections(); n != 3 {
+		t.Errorf("%d connections, want 3", n)
+	}
 	for range 2 {
 		if err := m.Close(); err != nil {
 			t.Error(err)
@@ -256,5 +336,12 @@ func TestClosedModel(t *testing.T) {
 	}
 	if err := b.Run(t.Context(), 1); !errors.Is(err, oip.ErrClosed) {
 		t.Errorf("a run after Close: %v", err)
+	}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for began := time.Now(); server.Connections() > 0; <-tick.C {
+		if time.Since(began) > 10*time.Second {
+			t.Fatalf("%d connections are open after Close", server.Connections())
+		}
 	}
 }

@@ -3,6 +3,7 @@ package oip
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -35,7 +36,7 @@ type metadata struct {
 func describe(from *inference.ModelMetadataResponse, output string) (*metadata, error) {
 	m := &metadata{digest: digest(from)}
 	if len(from.GetInputs()) == 0 {
-		return nil, fmt.Errorf("its metadata names no inputs: have the server declare them (MLServer: inputs and outputs in model-settings.json)")
+		return nil, errors.New("its metadata names no inputs: have the server declare them (MLServer: inputs and outputs in model-settings.json)")
 	}
 	for _, in := range from.GetInputs() {
 		info, err := describeTensor("input", in)
@@ -100,13 +101,13 @@ const maxFixedRows = 1 << 14
 
 // digest tells one description from another.
 func digest(m *inference.ModelMetadataResponse) string {
-	h := sha256.New()
-	fmt.Fprintf(h, "%q %q %q\n", m.GetName(), m.GetVersions(), m.GetPlatform())
+	text := fmt.Appendf(nil, "%q %q %q\n", m.GetName(), m.GetVersions(), m.GetPlatform())
 	for _, list := range [][]*inference.ModelMetadataResponse_TensorMetadata{m.GetInputs(), m.GetOutputs()} {
 		for _, t := range list {
-			fmt.Fprintf(h, "%q %q %v\n", t.GetName(), t.GetDatatype(), t.GetShape())
+			text = fmt.Appendf(text, "%q %q %v\n", t.GetName(), t.GetDatatype(), t.GetShape())
 		}
-		fmt.Fprintln(h)
+		text = append(text, '\n')
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
 }

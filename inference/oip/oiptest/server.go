@@ -48,6 +48,7 @@ type Server struct {
 
 	behaviour atomic.Pointer[Behaviour]
 	calls     atomic.Int64
+	open      atomic.Int64 // connections
 	address   string
 	handler   http.Handler
 	running   *http.Server
@@ -84,6 +85,9 @@ func (s *Server) Behave(b Behaviour) { s.behaviour.Store(&b) }
 // Calls counts runs that were asked for.
 func (s *Server) Calls() int { return int(s.calls.Load()) }
 
+// Connections is how many connections are open.
+func (s *Server) Connections() int { return int(s.open.Load()) }
+
 // Kill cuts all connections and closes the port. It is idempotent.
 func (s *Server) Kill(tb testing.TB) {
 	tb.Helper()
@@ -107,7 +111,7 @@ func (s *Server) Restart(tb testing.TB) {
 	s.address = listener.Addr().String()
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
-	s.running = &http.Server{Handler: s.handler, Protocols: protocols, ReadHeaderTimeout: time.Minute}
+	s.running = &http.Server{Handler: s.handler, Protocols: protocols, ReadHeaderTimeout: time.Minute, ConnState: s.count}
 	s.done = make(chan struct{})
 	go func(server *http.Server, done chan struct{}) {
 		defer close(done)
@@ -115,6 +119,15 @@ func (s *Server) Restart(tb testing.TB) {
 			tb.Error(err)
 		}
 	}(s.running, s.done)
+}
+
+func (s *Server) count(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		s.open.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		s.open.Add(-1)
+	}
 }
 
 // authorize demands the token, if there is one.
