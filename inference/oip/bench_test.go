@@ -71,7 +71,7 @@ func BenchmarkFloor(b *testing.B) {
 	transport := &http.Transport{Protocols: new(http.Protocols)}
 	transport.Protocols.SetUnencryptedHTTP2(true)
 	defer transport.CloseIdleConnections()
-	client := inferenceconnect.NewGRPCInferenceServiceClient(&http.Client{Transport: transport}, "http://"+server.Address(), connect.WithGRPC())
+	client := inferenceconnect.NewGRPCInferenceServiceClient(&http.Client{Transport: transport}, "http://"+server.Address(), connect.WithGRPC(), connect.WithAcceptCompression("gzip", nil, nil))
 	for _, rows := range benchRows {
 		b.Run(fmt.Sprintf("rows=%d", rows), func(b *testing.B) {
 			req := &inference.ModelInferRequest{

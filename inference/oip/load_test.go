@@ -139,7 +139,11 @@ func TestTextsAndTypes(t *testing.T) {
 			if scores := b.Memory().Scores(0); len(scores) != 2 || scores[0] != -2 || scores[1] != 3 {
 				t.Errorf("scores %v", scores)
 			}
-			want := []string{strings.Repeat("\x00", 8), strings.Repeat("\x00", 16), strings.Repeat("\x00", 32), strings.Repeat("\x00", 16), strings.Repeat("\x00", 24) + strings.Repeat("\xff", 8), "\x02\x00\x00\x00é\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00b"}
+			zeros := func(n int) string { return strings.Repeat("\x00", n) }
+			want := []string{
+				zeros(2 * 4), zeros(4 * 4), zeros(8 * 4), zeros(4 * 4), zeros(8*3) + strings.Repeat("\xff", 8),
+				"\x02\x00\x00\x00é" + zeros(4) + zeros(4) + "\x01\x00\x00\x00b",
+			}
 			for i, raw := range got.GetRawInputContents() {
 				if string(raw) != want[i] {
 					t.Errorf("input %s was sent as %q, want %q", got.GetInputs()[i].GetDatatype(), raw, want[i])
