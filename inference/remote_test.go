@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -129,6 +131,44 @@ func TestServerAwayAtStart(t *testing.T) {
 	refresh(t, s)
 	if h := find(t, s, 0); h.Model.Number != 2 {
 		t.Errorf("version %d is served when the server is there", h.Model.Number)
+	}
+}
+
+// TestServerThatHangsAtStart: versions of this process do not wait for it, and what is waited for it is bounded.
+func TestServerThatHangsAtStart(t *testing.T) {
+	silent, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = silent.Close() }()
+	s := remoteSet(t)
+	text := spec + fmt.Sprintf("remote: {endpoints: [%q], model: there, timeout: 1s}\n", silent.Addr())
+	if err := os.WriteFile(filepath.Join(s.repo.Dir(), "ranker", "2", "model.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Refresh(t.Context()) }()
+	tick, deadline := time.NewTicker(5*time.Millisecond), time.After(10*time.Second)
+	defer tick.Stop()
+	for loaded := false; !loaded; {
+		select {
+		case err := <-done:
+			t.Fatalf("the refresh ended before version 1 was served: %v", err)
+		case <-tick.C:
+			_, err := s.Find("ranker", 1)
+			loaded = err == nil
+		}
+	}
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-deadline:
+		t.Fatal("the refresh waits for the server for 10 s")
+	}
+	if _, err := s.Find("ranker", 2); err == nil || !strings.Contains(err.Error(), silent.Addr().String()) {
+		t.Errorf("error %v, want one with the server", err)
 	}
 }
 

@@ -76,3 +76,25 @@ func TestMoreThanAskedFor(t *testing.T) {
 	}))
 	checkRun(t, load(t, options(server)))
 }
+
+// TestOpenOutputWidth: where the description leaves the output's width open, a score is one number all the same.
+func TestOpenOutputWidth(t *testing.T) {
+	server := oiptest.Start(t)
+	described := oiptest.Describe("ranker", "FP32", "FP32")
+	described.Outputs[0].Shape = []int64{-1, -1}
+	server.Behave(oiptest.Behaviour{Metadata: described})
+	m := load(t, options(server))
+	if width := m.Outputs()[0].Width(); width != 1 {
+		t.Errorf("the output's width is %d, want 1", width)
+	}
+	checkRun(t, m)
+	behaviour := answer(func(r *inference.ModelInferResponse) {
+		r.Outputs[0].Shape[1] = 2
+		r.RawOutputContents[0] = append(r.RawOutputContents[0], r.RawOutputContents[0]...)
+	})
+	behaviour.Metadata = described
+	server.Behave(behaviour)
+	if _, err := oip.Load(t.Context(), options(server), oiptest.Output); err == nil || !strings.Contains(err.Error(), "a row must have 1 elements") {
+		t.Errorf("an output of two numbers a row: %v", err)
+	}
+}

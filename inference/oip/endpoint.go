@@ -2,6 +2,7 @@ package oip
 
 import (
 	"context"
+	"crypto/tls"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -56,7 +57,8 @@ func newEndpoint(index int, address string, o *Options, token string) *endpoint 
 	}
 	for range max(1, o.Connections) {
 		client := &http.Client{Transport: &http.Transport{
-			Protocols: protocols, DialContext: e.dialer.dial, TLSHandshakeTimeout: o.timeout(), IdleConnTimeout: 5 * time.Minute,
+			Protocols: protocols, DialContext: e.dialer.dial, IdleConnTimeout: 5 * time.Minute,
+			TLSHandshakeTimeout: o.timeout(), TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.roots},
 			// A host that vanishes sends no reset: the connection to it must be found out.
 			HTTP2: &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 5 * time.Second},
 		}}

@@ -2,6 +2,7 @@ package oip
 
 import (
 	"cmp"
+	"crypto/x509"
 	"fmt"
 	"os"
 	"time"
@@ -37,6 +38,8 @@ type Options struct {
 	TLS bool
 	// TokenFrom names the environment variable with a bearer token; empty sends none.
 	TokenFrom string
+
+	roots *x509.CertPool // in place of the system's, for tests
 }
 
 // String says where the model lives, for messages.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/onehop/onehop/inference/oip"
 	"github.com/onehop/onehop/inference/repository"
@@ -35,7 +36,7 @@ func TestParseRemote(t *testing.T) {
 		Endpoints: []string{"triton-1:8001", "[::1]:8001"}, Model: "Ranker/x", Version: "3",
 		Timeout: 250 * time.Millisecond, Connections: 2, TLS: true, TokenFrom: "ONEHOP_MODEL_TOKEN_GPU",
 	}
-	if diff := cmp.Diff(want, spec.Remote); diff != "" {
+	if diff := cmp.Diff(want, spec.Remote, cmpopts.IgnoreUnexported(oip.Options{})); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -82,6 +82,9 @@ func (s *Server) Address() string { return s.address }
 // Behave sets how calls from now on are answered.
 func (s *Server) Behave(b Behaviour) { s.behaviour.Store(&b) }
 
+// Handler answers as the server does.
+func (s *Server) Handler() http.Handler { return s.handler }
+
 // Calls counts runs that were asked for.
 func (s *Server) Calls() int { return int(s.calls.Load()) }
 
