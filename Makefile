@@ -20,7 +20,7 @@ demo: ## real events to recommendations; KEEP=1 leaves it running, JSON=1 prints
 
 test: setup ## unit, property and integration tests, with the race detector
 	$(WITH) bash -c '$(TOOL) gotestsum --format pkgname -- -race -timeout 9m -p 2 ./... && \
-	  go test -count 1 -run Allocates ./featurestore/online ./featurestore/fold ./inference'
+	  go test -count 1 -run Allocates ./featurestore/online ./featurestore/fold ./inference ./inference/oip'
 
 test-faults: setup ## every fault at its short size, with a checker of every row; see docs/exactly-once.md
 	ONEHOP_TEST_FAULTS=1 timeout 900 go test -count 1 -race -timeout 14m -v ./internal/chaos

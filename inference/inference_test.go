@@ -95,7 +95,7 @@ func newSetOf(t testing.TB, definitions string, model []byte, spec string) *Set 
 			t.Error(err)
 		}
 	})
-	if err := s.Refresh(); err != nil {
+	if err := s.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	catalog, err := definition.Parse([]definition.File{{Name: "d.yaml", Text: []byte(definitions)}})

@@ -1,6 +1,7 @@
 package inference
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/inference/batching"
+	"github.com/onehop/onehop/inference/oip"
 	"github.com/onehop/onehop/inference/onnx"
 	"github.com/onehop/onehop/inference/repository"
 	"github.com/onehop/onehop/inference/tensor"
@@ -27,12 +29,26 @@ type Model struct {
 	queue  *batching.Queue
 	unload func() error
 	uses   atomic.Int64 // requests that have it, −1 once it is shut
+	remote *oip.Model   // nil when the model runs in this process
 }
 
-// Load loads a version, checks it against its model.yaml and runs it once on zeros.
-func Load(rt *onnx.Runtime, version repository.Version) (*Model, error) {
+// runtime is what runs a version.
+type runtime interface {
+	Inputs() []tensor.Info
+	Outputs() []tensor.Info
+	FixedRows() int
+	Close() error
+}
+
+// Load loads a version, in this process or by asking the servers where it lives, checks it against its model.yaml and runs it once
+// on zeros.
+func Load(ctx context.Context, rt *onnx.Runtime, version repository.Version) (*Model, error) {
 	if version.Err != nil {
 		return nil, version.Err
+	}
+	m := &Model{Version: version, Name: version.Model}
+	if version.Spec.Remote != nil {
+		return m.loadRemote(ctx)
 	}
 	session, err := rt.Load(version.ModelPath, onnx.Options{
 		Outputs: []string{version.Spec.Output}, IntraOpThreads: version.Spec.Threads, Provider: version.Spec.Provider,
@@ -40,23 +56,43 @@ func Load(rt *onnx.Runtime, version repository.Version) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := version.Spec.Check(session.Inputs(), session.Outputs()); err != nil {
-		_ = session.Close()
+	m.Provider = session.Provider()
+	if fallback := session.Fallback(); fallback != nil {
+		m.Fallback = fmt.Errorf("it is computed by the CPU, as its model.yaml allows: %w", fallback)
+	}
+	return m.serve(session, m.Spec.Batching, func(rows int) (batching.Batch, error) { return session.NewBatch(rows) })
+}
+
+// loadRemote asks the servers where the model lives.
+func (m *Model) loadRemote(ctx context.Context) (*Model, error) {
+	remote, err := oip.Load(ctx, *m.Spec.Remote, m.Spec.Output)
+	if err != nil {
 		return nil, err
 	}
-	options := version.Spec.Batching
-	if fixed := session.FixedRows(); fixed > 0 {
+	m.remote, m.SHA256 = remote, remote.Digest()
+	options := m.Spec.Batching
+	options.Instances = cmp.Or(options.Instances, oip.RunsPerEndpoint*len(m.Spec.Remote.Endpoints))
+	return m.serve(remote, options, func(rows int) (batching.Batch, error) { return remote.NewBatch(rows) })
+}
+
+// serve checks what was loaded and makes its queue.
+func (m *Model) serve(rt runtime, options batching.Options, newBatch func(rows int) (batching.Batch, error)) (*Model, error) {
+	if err := m.Spec.Check(rt.Inputs(), rt.Outputs()); err != nil {
+		return nil, errors.Join(err, rt.Close())
+	}
+	if fixed := rt.FixedRows(); fixed > 0 {
 		options.Sizes = []int{fixed} // what the rest of the memory holds is scored and not looked at
 	}
-	newBatch := func(rows int) (batching.Batch, error) { return session.NewBatch(rows) }
-	fallback := session.Fallback()
-	if fallback != nil {
-		fallback = fmt.Errorf("it is computed by the CPU, as its model.yaml allows: %w", fallback)
+	m.inputs, m.queue, m.unload = rt.Inputs(), batching.New(newBatch, options), rt.Close
+	return m, nil
+}
+
+// Endpoints says what was asked of each server of a model that lives elsewhere; nil for one of this process.
+func (m *Model) Endpoints() []oip.EndpointStats {
+	if m.remote == nil {
+		return nil
 	}
-	return &Model{
-		Version: version, Name: version.Model, Provider: session.Provider(), Fallback: fallback, inputs: session.Inputs(),
-		queue: batching.New(newBatch, options), unload: session.Close,
-	}, nil
+	return m.remote.Endpoints()
 }
 
 // Stats says what the model has run.
@@ -91,5 +127,21 @@ func (m *Model) known(err error) error {
 	if refused, ok := errors.AsType[*batching.RefusedError](err); ok {
 		return featurestore.Errorf(featurestore.Exhausted, "model %q cannot answer in time: %s", m.Name, refused.Reason).After(refused.Retry)
 	}
-	return fmt.Errorf("model %s version %d: %w", m.Name, m.Number, err)
+	err = fmt.Errorf("model %s version %d: %w", m.Name, m.Number, err)
+	if failed, ok := errors.AsType[*oip.Error](err); ok {
+		return remoteError(m.Name, failed, err)
+	}
+	return err
+}
+
+// remoteError is what a caller is told of a failure on another server; the log has the rest.
+func remoteError(model string, failed *oip.Error, err error) error {
+	switch {
+	case failed.Unavailable():
+		return featurestore.Errorf(featurestore.Unavailable, "model %q cannot be reached on its servers now", model).Because(err)
+	case failed.Outcome == oip.Refused:
+		return featurestore.Errorf(featurestore.Invalid, "model %q refuses the values of this request", model).Because(err)
+	default:
+		return err
+	}
 }

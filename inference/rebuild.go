@@ -36,7 +36,7 @@ func (s *Set) compile(e *entry) Served {
 	if err == nil {
 		s.retire(e.kept.model)
 		e.kept, e.served = copied{}, true
-		return Served{Version: e.version, Hop: hop, Problem: e.model.Fallback}
+		return Served{Version: e.model.Version, Hop: hop, Problem: e.model.Fallback} // with the digest of what lives elsewhere
 	}
 	if e.kept.model == nil || s.catalog == nil {
 		return Served{Version: e.version, Problem: err}
@@ -46,7 +46,7 @@ func (s *Set) compile(e *entry) Served {
 		return Served{Version: e.version, Problem: err}
 	}
 	return Served{
-		Version: e.kept.version, Hop: hop,
+		Version: e.kept.model.Version, Hop: hop,
 		Problem: fmt.Errorf("its files changed and were not taken, so that the model of before is served on: %w", err),
 	}
 }

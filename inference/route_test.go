@@ -74,7 +74,7 @@ func (s *ships) ship(version int, seed uint64) {
 
 func (s *ships) look() *Route {
 	s.t.Helper()
-	if err := s.Refresh(); err != nil {
+	if err := s.Refresh(s.t.Context()); err != nil {
 		s.t.Fatal(err)
 	}
 	return s.Routes()[0]

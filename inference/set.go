@@ -3,9 +3,7 @@ package inference
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -115,121 +113,6 @@ func (s *Set) Steer(live map[string]traffic.Live) {
 	s.rebuild()
 }
 
-// Refresh looks for new and changed versions in the repository and loads them, and closes those that were replaced or
-// removed when no request has them any more. A bad version does not hide a good one.
-func (s *Set) Refresh() error {
-	s.refreshing.Lock()
-	defer s.refreshing.Unlock()
-	versions, err := s.repo.Scan()
-	if err != nil {
-		return fmt.Errorf("the model repository: %w", err)
-	}
-	files, found := s.readServing(versions), map[string]bool{}
-	var loads []loading
-	for _, v := range versions {
-		found[v.Dir] = true
-		if s.changed(v) {
-			model, err := Load(s.runtime, v)
-			loads = append(loads, loading{copied{v, model}, err})
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	changed := len(loads) > 0 || !maps.EqualFunc(files, s.files, wanted.equal)
-	s.files = files
-	for _, l := range loads {
-		s.install(l)
-	}
-	for dir, e := range s.loaded {
-		if !found[dir] {
-			delete(s.loaded, dir)
-			s.retire(e.model)
-			s.retire(e.kept.model)
-			changed = true
-			s.log.Info("model version removed", "version", dir)
-		}
-	}
-	if changed {
-		s.rebuild()
-	}
-	return s.sweep()
-}
-
-// changed says whether a version is to be loaded.
-func (s *Set) changed(v repository.Version) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	old := s.loaded[v.Dir]
-	return old == nil || !same(old.version, v)
-}
-
-func same(a, b repository.Version) bool {
-	return a.SHA256 == b.SHA256 && a.SpecSHA256 == b.SpecSHA256 && (a.Err == nil) == (b.Err == nil)
-}
-
-// readServing reads the serving.yaml of each model.
-func (s *Set) readServing(versions []repository.Version) map[string]wanted {
-	files := map[string]wanted{}
-	for _, v := range versions {
-		if _, read := files[v.Model]; !read {
-			var w wanted
-			w.traffic, w.err = s.repo.Serving(v.Model)
-			files[v.Model] = w
-		}
-	}
-	return files
-}
-
-func (w wanted) equal(other wanted) bool {
-	return fmt.Sprint(w.err) == fmt.Sprint(other.err) && w.traffic.Equal(other.traffic)
-}
-
-// install puts what was loaded beside what was there, which is kept until the new one is served.
-func (s *Set) install(l loading) {
-	v := l.version
-	old := s.loaded[v.Dir]
-	e := &entry{copied: l.copied, err: l.err}
-	s.loaded[v.Dir] = e
-	if old != nil && old.served {
-		e.kept = old.copied
-	} else if old != nil {
-		s.retire(old.model)
-		e.kept = old.kept
-	}
-	if l.err != nil {
-		s.log.Error("a model version cannot be loaded", "model", v.Model, "version", v.Number, "error", l.err)
-		return
-	}
-	s.log.Info("model version loaded", "model", v.Model, "version", v.Number, "sha256", v.SHA256, "provider", l.model.Provider)
-	if l.model.Fallback != nil {
-		s.log.Warn("a model version is not computed by the provider of its model.yaml",
-			"model", v.Model, "version", v.Number, "reason", l.model.Fallback)
-	}
-}
-
-// retire leaves a model to the requests that have it.
-func (s *Set) retire(m *Model) {
-	if m != nil {
-		s.retired = append(s.retired, m)
-	}
-}
-
-// sweep closes the retired models that no request has.
-func (s *Set) sweep() error {
-	var problems []error
-	busy := s.retired[:0]
-	for _, m := range s.retired {
-		if !m.shut() {
-			busy = append(busy, m)
-			continue
-		}
-		problems = append(problems, m.Close())
-	}
-	clear(s.retired[len(busy):])
-	s.retired = busy
-	return errors.Join(problems...)
-}
-
 // Run refreshes every few seconds until the context ends.
 func (s *Set) Run(ctx context.Context, every time.Duration) error {
 	ticker := time.NewTicker(every)
@@ -239,11 +122,26 @@ func (s *Set) Run(ctx context.Context, every time.Duration) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			if err := s.Refresh(); err != nil {
+			if err := s.Refresh(ctx); err != nil {
 				s.log.Warn("cannot look for new models", "error", err)
 			}
 		}
 	}
+}
+
+// Loaded lists the models that are loaded, in no order.
+func (s *Set) Loaded() []*Model {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []*Model
+	for _, e := range s.loaded {
+		for _, m := range []*Model{e.model, e.kept.model} {
+			if m != nil {
+				all = append(all, m)
+			}
+		}
+	}
+	return all
 }
 
 // Close frees all models. No request may have one any more.

@@ -13,15 +13,18 @@ image=.cache/image.binpb
 go run ./schemas/image schemas/proto >"$image"
 buf lint "$image#format=binpb" --config schemas/buf.yaml
 if [ "${1:-}" != --check ]; then
-  buf generate "$image#format=binpb" --template schemas/buf.gen.yaml --path onehop
+  buf generate "$image#format=binpb" --template schemas/buf.gen.yaml --path onehop --path inference
   exit
 fi
 
 made=$(mktemp -d)
 trap 'rm -rf "$made"' EXIT
 mkdir -p "$made/schemas"
-buf generate "$image#format=binpb" --template schemas/buf.gen.yaml --path onehop --output "$made"
-diff -r "$made/schemas/onehop" schemas/onehop || { echo 'generated code is stale: run make generate' >&2; exit 1; }
+buf generate "$image#format=binpb" --template schemas/buf.gen.yaml --path onehop --path inference --output "$made"
+for package in onehop inference; do
+  diff -r "$made/schemas/$package" "schemas/$package" || stale=yes
+done
+[ -z "${stale:-}" ] || { echo 'generated code is stale: run make generate' >&2; exit 1; }
 if git cat-file -e HEAD~1:schemas/proto 2>/dev/null; then
   mkdir -p "$made/before"
   git archive HEAD~1 schemas/proto | tar -x -C "$made/before"

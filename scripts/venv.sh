@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Makes the virtual environment of Python that this repository's programs use, in
-# .cache/python, where it is not there, and prints its python.
+# .cache/python, where it is not there, and prints its python. With a name it makes
+# another one, .cache/NAME.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-venv=$PWD/.cache/python
+venv=$PWD/.cache/${1:-python}
 
 # A virtual environment does not survive that its directory moves.
 if ! "$venv/bin/python" -c '' 2>/dev/null || [ "$(cat "$venv/made-in" 2>/dev/null)" != "$PWD" ]; then

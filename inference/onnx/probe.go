@@ -9,13 +9,17 @@ import (
 	"github.com/onehop/onehop/inference/tensor"
 )
 
-// probe runs the model on rows of zeros once, so that a model that can't run fails at load and not at the first request, and fills in
-// the sizes of output dimensions that the file leaves open.
-func (s *Session) probe() (err error) {
-	rows := s.rows
-	if rows == 0 {
-		rows = 2 // an output that has one row whatever the input has is told from one that has as many
+// probe runs the model on rows of zeros, so that a model that can't run fails at load and not at the first request, and fills in
+// the sizes of output dimensions that the file leaves open. One row tells whether rows come first, and two whether the output has as many as
+// the input.
+func (s *Session) probe() error {
+	if s.rows > 0 {
+		return s.try(s.rows)
 	}
+	return errors.Join(s.try(1), s.try(2))
+}
+
+func (s *Session) try(rows int) (err error) {
 	memory, err := tensor.NewMemory(s.inputs, nil, rows)
 	if err != nil {
 		return err

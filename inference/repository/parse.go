@@ -30,8 +30,12 @@ func Parse(file string, text []byte) (*Spec, error) {
 		"output":      func(n ast.Node) { spec.Output = d.text(n) },
 		"batching":    func(n ast.Node) { spec.Batching = d.batching(n) },
 		"runtime":     func(n ast.Node) { spec.Threads, spec.Provider = d.runtime(n) },
+		"remote":      func(n ast.Node) { spec.Remote = d.remote(n) },
 	})
 	d.require(root, seen, "model", "inputs", "output")
+	if seen["runtime"] && seen["remote"] {
+		d.reportf(root, "\"runtime\" is of models that run here, and \"remote\" of those that do not: give one of them")
+	}
 	return spec, errors.Join(d.mistakes...)
 }
 

@@ -1,5 +1,6 @@
 // Package repository reads a directory of models: <name>/<version>/model.onnx with a model.yaml beside it that says what the
-// model's columns are. It touches files only: it loads no model, keeps no goroutine and sees no feature.
+// model's columns are, or a model.yaml alone that says where else the model lives. It touches files only: it loads no model, asks no
+// server, keeps no goroutine and sees no feature.
 package repository
 
 import (
@@ -41,10 +42,10 @@ type Version struct {
 	Model     string // the directory's name
 	Number    int    // from 1; 0 when the directory's name is no version
 	Dir       string // where it lies
-	ModelPath string // Dir/model.onnx
+	ModelPath string // Dir/model.onnx, which a version that lives elsewhere does not have
 	SpecPath  string // Dir/model.yaml
-	// SHA256 is the hex digest of model.onnx, as sha256sum prints it; SpecSHA256 that of model.yaml. A version whose digests
-	// changed is another model under the same number.
+	// SHA256 is the hex digest of model.onnx, as sha256sum prints it, empty for a version that lives elsewhere until it is loaded;
+	// SpecSHA256 that of model.yaml. A version whose digests changed is another model under the same number.
 	SHA256, SpecSHA256 string
 	Spec               *Spec
 	Err                error
@@ -120,13 +121,14 @@ func (r *Repository) read(model, number string, before map[string]digested) Vers
 	}
 	sum, err := r.digest(v.ModelPath, before[v.ModelPath])
 	v.SHA256 = sum
-	if err := errors.Join(v.read(number), err); err != nil {
+	if err := v.read(number, err); err != nil {
 		v.Err = fmt.Errorf("model %s version %s: %w", model, number, err)
 	}
 	return v
 }
 
-func (v *Version) read(number string) error {
+// read reads what is beside the model; unread is why the model itself cannot be read.
+func (v *Version) read(number string, unread error) error {
 	var errs []error
 	if !namePattern.MatchString(v.Model) {
 		errs = append(errs, fmt.Errorf("directory %q is no model name: want lower-case letters, digits and underscores", v.Model))
@@ -137,28 +139,35 @@ func (v *Version) read(number string) error {
 	} else {
 		v.Number = n
 	}
-	if err := v.readSpec(); err != nil {
-		errs = append(errs, err)
+	remote, specErr := v.readSpec()
+	switch {
+	case remote && unread == nil:
+		errs = append(errs, fmt.Errorf("%s: it says that the model lives elsewhere, but there is a %s too: remove one of them", v.SpecPath, ModelFile))
+	case remote && errors.Is(unread, fs.ErrNotExist):
+	case unread != nil:
+		errs = append(errs, unread)
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, specErr)...)
 }
 
-func (v *Version) readSpec() error {
+// readSpec reads model.yaml and says whether the model lives elsewhere.
+func (v *Version) readSpec() (remote bool, err error) {
 	text, err := readBounded(v.SpecPath)
 	if err != nil {
-		return err
+		return false, err
 	}
 	sum := sha256.Sum256(text)
 	v.SpecSHA256 = hex.EncodeToString(sum[:])
 	spec, err := Parse(v.SpecPath, text)
+	remote = spec != nil && spec.Remote != nil
 	if err != nil {
-		return err
+		return remote, err
 	}
 	v.Spec = spec
 	if spec.Model != v.Model {
-		return fmt.Errorf("%s: it says model %q, but lies in the directory of %q", v.SpecPath, spec.Model, v.Model)
+		return remote, fmt.Errorf("%s: it says model %q, but lies in the directory of %q", v.SpecPath, spec.Model, v.Model)
 	}
-	return nil
+	return remote, nil
 }
 
 func readBounded(path string) (text []byte, err error) {

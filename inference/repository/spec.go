@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/onehop/onehop/inference/batching"
+	"github.com/onehop/onehop/inference/oip"
 	"github.com/onehop/onehop/inference/provider"
 	"github.com/onehop/onehop/inference/tensor"
 )
@@ -26,13 +27,15 @@ type Spec struct {
 	Provider provider.Options
 	// Threads is how many threads share one operator of the model; 0 means 1.
 	Threads int
+	// Remote says where the model lives, if elsewhere; nil means that it is in model.onnx.
+	Remote *oip.Options
 	// Output names the tensor whose values are the scores: shape [rows] or [rows, 1].
 	Output string
 }
 
 // Input says what one tensor [rows, width] holds: its columns' widths add up to the tensor's.
 type Input struct {
-	Tensor  string // the name in the ONNX file
+	Tensor  string // the name in the model
 	Columns []Column
 	at      position
 }
@@ -94,7 +97,7 @@ var (
 	columnPattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}\.[a-z][a-z0-9_]{0,126}$`)
 )
 
-// Check compares the spec with what the ONNX file declares and returns all differences, joined; each is a [MistakeError] with the
+// Check compares the spec with what the model declares and returns all differences, joined; each is a [MistakeError] with the
 // place in the spec.
 func (s *Spec) Check(inputs, outputs []tensor.Info) error {
 	var mistakes []error

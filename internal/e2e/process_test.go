@@ -56,6 +56,7 @@ type stack struct {
 	startup         string // timeout
 	schemas         string // URL of the schema registry; empty for none
 	onehop          *onehoptest.Onehop
+	infer           *process
 }
 
 // process is a running service.
@@ -213,7 +214,8 @@ func (s *stack) start(t *testing.T, definitions string) (ingest *process) {
 	ingest = s.startIngest(t)
 	s.waitReady(t, s.run(t, "serve", serveAt, "127.0.0.1:0"), s.features)
 	if s.models != "" {
-		s.waitReady(t, s.run(t, "infer", inferAt, "127.0.0.1:0"), s.inference)
+		s.infer = s.run(t, "infer", inferAt, "127.0.0.1:0")
+		s.waitReady(t, s.infer, s.inference)
 	}
 	return ingest
 }

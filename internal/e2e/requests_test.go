@@ -202,7 +202,7 @@ func TestNewAndBadModelVersions(t *testing.T) {
 		}
 		return err
 	})
-	for i, want := range []string{"", "", "model", "columns are listed", "nonsense"} {
+	for i, want := range []string{"", "", "model", "columns that are listed", "nonsense"} {
 		m := list.GetModels()[i]
 		if (want == "") != (m.GetProblem() == "") || !strings.Contains(m.GetProblem(), want) || m.GetDefault() != (i == 1) {
 			t.Errorf("version %d: default %v, problem %q, want one with %q", m.GetVersion(), m.GetDefault(), m.GetProblem(), want)

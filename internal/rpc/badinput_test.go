@@ -152,11 +152,11 @@ func TestBadBytes(t *testing.T) {
 		}
 	}
 	// A caller who promises more than it sends, and goes.
-	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(s.url, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/proto\r\nContent-Length: 1000\r\n\r\n\x0a", procedure)
+	_, _ = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/proto\r\nContent-Length: 1000\r\n\r\n\x0a", procedure)
 	_ = conn.Close()
 	if again := s.ask(ask(3)).GetScores(); !slices.Equal(again, good) {
 		t.Errorf("a good request scores %v, not %v", again, good)

@@ -108,7 +108,7 @@ func (s *Inference) answer(ctx context.Context, hop *inference.Hop, call *hopCal
 	logged := s.Log.Sampled(hop.Definition.Log)
 	readCtx, stop := context.WithTimeout(ctx, b.limit)
 	read, err := s.read(readCtx, hop, call, logged || req.GetProvenance())
-	if err != nil && readCtx.Err() != nil && ctx.Err() == nil {
+	if limit, _ := readCtx.Deadline(); err != nil && !time.Now().Before(limit) && ctx.Err() == nil {
 		err = b.late(err)
 	}
 	stop()

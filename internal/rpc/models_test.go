@@ -167,7 +167,7 @@ func (s *shop) ship(version int, spec string, columns int) {
 
 func (s *shop) look() {
 	s.t.Helper()
-	if err := s.service.Models.Refresh(); err != nil {
+	if err := s.service.Models.Refresh(s.t.Context()); err != nil {
 		s.t.Fatal(err)
 	}
 }

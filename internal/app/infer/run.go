@@ -31,7 +31,7 @@ type Config struct {
 	config.Kafka  `embed:""` // for the serving log; without it nothing is logged
 	config.Listen `embed:""`
 
-	Models      string        `env:"ONEHOP_MODELS" default:"models" placeholder:"DIR" help:"The model repository: NAME/VERSION/model.onnx and model.yaml."`
+	Models      string        `env:"ONEHOP_MODELS" default:"models" placeholder:"DIR" help:"The model repository: NAME/VERSION/model.onnx and model.yaml, or model.yaml alone for models on other servers."`
 	ONNXRuntime string        `name:"onnxruntime" env:"ONEHOP_ONNXRUNTIME" placeholder:"FILE" help:"ONNX Runtime's shared library; without it the system's, or the one that onehop setup fetched."`
 	NearCacheMB int           `name:"near-cache-mb" env:"ONEHOP_NEAR_CACHE_MB" default:"32" help:"Memory for copies of rows of feature views with a near_cache, in MiB; 0 keeps none."`
 	Refresh     time.Duration `env:"ONEHOP_MODELS_REFRESH" default:"2s" help:"How often to look for new model versions."`
@@ -85,9 +85,10 @@ func Run(ctx context.Context, c Config) error {
 
 func run(ctx context.Context, c Config, base *app.Base, models *inference.Set) error {
 	base.Health.NotReady("no definitions are applied to namespace " + c.Namespace + ": run onehop apply")
-	if err := models.Refresh(); err != nil {
+	if err := models.Refresh(ctx); err != nil {
 		return err
 	}
+	base.Metrics.MustRegister(newRemotes(models))
 	current := serving.NewCurrent(base.Store, base.Log, func(d *serving.Definitions) {
 		models.Define(d.Catalog, d.Programs())
 		if d.Catalog.Source(featurestore.ServedSource) != nil && len(c.Kafka.Kafka) == 0 {

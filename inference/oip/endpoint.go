@@ -1,0 +1,152 @@
+package oip
+
+import (
+	"context"
+	"crypto/tls"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/failsafe-go/failsafe-go/circuitbreaker"
+
+	"github.com/onehop/onehop/schemas/inference"
+	"github.com/onehop/onehop/schemas/inference/inferenceconnect"
+)
+
+const (
+	// breakerFailures in a row open the breaker of a replica.
+	breakerFailures = 5
+	// breakerDelay is how long a replica is then left alone, before one call tries it.
+	breakerDelay = time.Second
+	// maxAnswerBytes bounds an answer: one score for each of 16,384 rows, and as much again for outputs that nobody asked for.
+	maxAnswerBytes = 4 << 20
+)
+
+// endpoint is one replica of a model. It is safe for concurrent use.
+type endpoint struct {
+	address  string
+	index    int // in the model's list
+	dialer   *dialer
+	clients  []inferenceconnect.GRPCInferenceServiceClient // one for each connection
+	next     atomic.Uint32                                 // of clients
+	breaker  circuitbreaker.CircuitBreaker[any]
+	busy     atomic.Int32 // calls under way
+	usual    atomic.Int64 // mean time of calls that were answered, in nanoseconds
+	outcomes [Outcomes]atomic.Uint64
+}
+
+func newEndpoint(index int, address string, o *Options, token string) *endpoint {
+	e := &endpoint{
+		address: address, index: index, dialer: newDialer(o.timeout()),
+		breaker: circuitbreaker.NewBuilder[any]().WithFailureThreshold(breakerFailures).WithSuccessThreshold(1).
+			WithDelay(breakerDelay).WithJitterFactor(0.1).Build(),
+	}
+	url, protocols := "http://"+address, new(http.Protocols)
+	if o.TLS {
+		url = "https://" + address
+	}
+	protocols.SetHTTP2(o.TLS)
+	protocols.SetUnencryptedHTTP2(!o.TLS)
+	options := []connect.ClientOption{
+		connect.WithGRPC(), connect.WithReadMaxBytes(maxAnswerBytes),
+		connect.WithAcceptCompression("gzip", nil, nil), // numbers hardly get shorter
+	}
+	if token != "" {
+		options = append(options, connect.WithInterceptors(bearer(token)))
+	}
+	for range max(1, o.Connections) {
+		client := &http.Client{Transport: &http.Transport{
+			Protocols: protocols, DialContext: e.dialer.dial, IdleConnTimeout: 5 * time.Minute,
+			TLSHandshakeTimeout: o.timeout(), TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.roots},
+			// A host that vanishes sends no reset: the connection to it must be found out.
+			HTTP2: &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 5 * time.Second},
+		}}
+		e.clients = append(e.clients, inferenceconnect.NewGRPCInferenceServiceClient(client, url, options...))
+	}
+	return e
+}
+
+func bearer(token string) connect.UnaryInterceptorFunc {
+	return func(next connect.UnaryFunc) connect.UnaryFunc {
+		return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+			req.Header().Set("Authorization", "Bearer "+token)
+			return next(ctx, req)
+		}
+	}
+}
+
+func (e *endpoint) client() inferenceconnect.GRPCInferenceServiceClient {
+	return e.clients[e.next.Add(1)%uint32(len(e.clients))]
+}
+
+// infer makes one attempt, for which the breaker gave its permit, and checks the answer.
+func (e *endpoint) infer(ctx context.Context, req *inference.ModelInferRequest, timeout time.Duration, accept func(*inference.ModelInferResponse) error) (Outcome, error) {
+	e.busy.Add(1)
+	defer e.busy.Add(-1)
+	deadline, limited := ctx.Deadline()
+	if limited && e.breaker.IsHalfOpen() {
+		timeout = min(timeout, time.Until(deadline)/2) // the rest is for another replica, if this one is still bad
+	}
+	try, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	began := time.Now()
+	short := limited && deadline.Before(began.Add(timeout)) // the server may tell that it passed before our own clock does
+	res, err := e.client().ModelInfer(try, req)
+	took := time.Since(began)
+	if err == nil {
+		err = accept(res)
+	}
+	outcome := outcomeOf(ctx, err)
+	e.record(outcome, took, short)
+	return outcome, err
+}
+
+// record tells the breaker and the counters; short says that the caller gave less time than a call may take.
+func (e *endpoint) record(outcome Outcome, took time.Duration, short bool) {
+	e.outcomes[outcome].Add(1)
+	usual := time.Duration(e.usual.Load())
+	switch {
+	case outcome == Unreachable:
+		e.breaker.RecordFailure()
+	case outcome == Canceled || outcome == TimedOut && short && took < 2*usual:
+		// That was too little time to tell. A permit of a half-open breaker must be given back all the same.
+		if e.breaker.IsHalfOpen() {
+			e.breaker.RecordFailure()
+		}
+	case outcome == TimedOut:
+		e.breaker.RecordFailure()
+	default: // it answered
+		if usual == 0 {
+			usual = took
+		}
+		e.usual.Store(int64(usual + (took-usual)/8)) // of updates at once one may be lost
+		e.breaker.RecordSuccess()
+	}
+}
+
+// EndpointStats is what was asked of one replica.
+type EndpointStats struct {
+	// Address is host:port.
+	Address string
+	// Busy is how many calls are under way.
+	Busy int
+	// Outcomes counts calls by how they ended.
+	Outcomes [Outcomes]uint64
+	// Open says how far the circuit breaker is open: 0 takes calls, 0.5 lets one try, 1 takes none.
+	Open float64
+}
+
+func (e *endpoint) stats() EndpointStats {
+	s := EndpointStats{Address: e.address, Busy: int(e.busy.Load())}
+	for i := range s.Outcomes {
+		s.Outcomes[i] = e.outcomes[i].Load()
+	}
+	switch e.breaker.State() {
+	case circuitbreaker.OpenState:
+		s.Open = 1
+	case circuitbreaker.HalfOpenState:
+		s.Open = 0.5
+	}
+	return s
+}
