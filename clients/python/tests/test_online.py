@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -139,6 +139,28 @@ def test_predictions(client: onehop.Client) -> None:
     best = client.get_features_and_predict("movie_ranker", candidates={"movie_id": [5, 1, 3]}, top_k=1, **ask)
     assert best.table["score"].to_pylist() == scores[:1]
     assert best.table.column_names == ["movie_id", "index", "score"]
+    told = client.get_features_and_predict(
+        "movie_ranker",
+        candidates={"movie_id": [5, 1, 3]},
+        priority="high",
+        read_timeout=2,
+        no_cache=True,
+        provenance=True,
+        **ask,
+    )
+    assert told.table["score"].to_pylist() == pytest.approx(scores, abs=1e-2)
+    assert told.staleness == timedelta()
+    assert told.wait <= told.run
+    assert {p.view for p in told.provenance} > {"user_ratings", "movie_ratings"}
+    assert all(next_offset >= 0 for p in told.provenance for next_offset in p.watermarks.values())
+    with pytest.raises(onehop.InvalidArgument, match="priority is 'urgent'"):
+        client.get_features_and_predict(
+            "movie_ranker", candidates={"movie_id": [5]}, priority="urgent", **ask
+        )
+    with pytest.raises(onehop.InvalidArgument, match="the request wants no default"):
+        client.get_features_and_predict(
+            "movie_ranker", candidates={"movie_id": [987654321]}, fail_on_missing=True, **ask
+        )
     # The columns that went into the model give the same scores again.
     columns = {
         n: [0 if v is None else v for v in ranking.table[n].to_pylist()]

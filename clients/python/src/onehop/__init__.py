@@ -21,7 +21,17 @@ from onehop._errors import (
 )
 from onehop._spine import Query
 from onehop._training import Resume
-from onehop._types import Feature, FeatureView, JoinKey, Model, Position, Ranking, RequestField, Scores
+from onehop._types import (
+    Feature,
+    FeatureView,
+    JoinKey,
+    Model,
+    Position,
+    Provenance,
+    Ranking,
+    RequestField,
+    Scores,
+)
 
 __all__ = [
     "TLS",
@@ -39,6 +49,7 @@ __all__ = [
     "NotFound",
     "PermissionDenied",
     "Position",
+    "Provenance",
     "Query",
     "Ranking",
     "RequestField",

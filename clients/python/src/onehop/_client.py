@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -309,6 +310,12 @@ class Client:
         top_k: int = 0,
         return_features: bool = False,
         allow_stale: bool = False,
+        priority: str = "normal",
+        fail_on_missing: bool = False,
+        read_timeout: Optional[float] = None,
+        max_staleness: float = 0,
+        no_cache: bool = False,
+        provenance: bool = False,
         timeout: Optional[float] = None,
     ) -> _types.Ranking:
         """Read the features of entities and candidates, and score the candidates, in one hop.
@@ -321,7 +328,15 @@ class Client:
         :param top_k: return only the best so many; 0 for all.
         :param return_features: add the columns that went into the model.
         :param allow_stale: as in :meth:`online_features`.
+        :param priority: ``"low"``, ``"normal"`` or ``"high"``: who goes first where requests wait.
+        :param fail_on_missing: fail where a value is missing, though the model has a default.
+        :param read_timeout: the most seconds that reading features may take.
+        :param max_staleness: when Redis does not answer, take copies of rows up to so many seconds old.
+        :param no_cache: answer from what is read and computed now, and from no cache.
+        :param provenance: say up to which events the rows are folded.
         """
+        if priority not in _PRIORITIES:
+            raise _errors.InvalidArgument(f"priority is {priority!r}: give one of {', '.join(_PRIORITIES)}")
         message = inference_pb.GetFeaturesAndPredictRequest(
             model=model,
             version=version,
@@ -332,6 +347,12 @@ class Client:
             top_k=top_k,
             return_features=return_features,
             allow_stale=allow_stale,
+            priority=_PRIORITIES[priority],
+            fail_on_missing=fail_on_missing,
+            read_timeout_ms=_milliseconds("read_timeout", read_timeout or 0),
+            max_staleness_ms=_milliseconds("max_staleness", max_staleness),
+            no_cache=no_cache,
+            provenance=provenance,
         )
         answer = call(self._models().GetFeaturesAndPredict, message, self._seconds(timeout), self._metadata)
         columns = _values.from_messages(answer.candidates)
@@ -349,7 +370,15 @@ class Client:
             read=timedelta(microseconds=answer.timings.read_us),
             assemble=timedelta(microseconds=answer.timings.assemble_us),
             run=timedelta(microseconds=answer.timings.run_us),
+            wait=timedelta(microseconds=answer.timings.wait_us),
+            staleness=timedelta(microseconds=answer.staleness_us),
             variant=answer.variant,
+            provenance=tuple(
+                _types.Provenance(
+                    p.view, p.bucket, {(w.topic_id, w.partition): w.next_offset for w in p.watermarks}
+                )
+                for p in answer.provenance
+            ),
         )
 
     def predict(
@@ -387,6 +416,19 @@ class Client:
 
     def _seconds(self, timeout: float | None) -> float:
         return self._timeout if timeout is None else timeout
+
+
+_PRIORITIES = {
+    "low": inference_pb.PRIORITY_LOW,
+    "normal": inference_pb.PRIORITY_UNSPECIFIED,
+    "high": inference_pb.PRIORITY_HIGH,
+}
+
+
+def _milliseconds(name: str, seconds: float) -> int:
+    if not 0 <= seconds < 1e6:
+        raise _errors.InvalidArgument(f"{name} is {seconds}: give seconds, from 0 on")
+    return math.ceil(seconds * 1000)
 
 
 def _names(features: Sequence[str] | None) -> list[str]:

@@ -89,6 +89,18 @@ class Position(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Provenance:
+    """Up to which events the rows of a view in one of its 64 buckets are folded.
+
+    ``watermarks`` has, by topic id and partition, the offset of the first event that does not count.
+    """
+
+    view: str
+    bucket: int
+    watermarks: Mapping[tuple[str, int], int]
+
+
+@dataclass(frozen=True)
 class Ranking:
     """Candidates with their scores, best first.
 
@@ -107,6 +119,12 @@ class Ranking:
     run: datetime.timedelta
     #: As what the version answered: ``default``, ``canary``, ``pinned`` or a variant of an A/B test.
     variant: str = ""
+    #: How much of ``run`` was waiting for the model.
+    wait: datetime.timedelta = datetime.timedelta()
+    #: How old the oldest row is that came from the service's memory.
+    staleness: datetime.timedelta = datetime.timedelta()
+    #: Where asked for.
+    provenance: Sequence[Provenance] = ()
 
 
 @dataclass(frozen=True)

@@ -154,6 +154,8 @@ class GetFeaturesAndPredictRequest(_message.Message):
     FAIL_ON_MISSING_FIELD_NUMBER: _builtins.int
     READ_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
+    MAX_STALENESS_MS_FIELD_NUMBER: _builtins.int
+    NO_CACHE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model."""
     version: _builtins.int
@@ -185,6 +187,13 @@ class GetFeaturesAndPredictRequest(_message.Message):
     """Say which events are behind the answer: the watermarks of what was read, and with
     return_features the event times of all values.
     """
+    max_staleness_ms: _builtins.int
+    """When Redis does not answer, take copies of rows from the near cache up to so many
+    milliseconds old: their values have status STALE, and what is not there FILLING. 0 takes none,
+    and the call fails with UNAVAILABLE.
+    """
+    no_cache: _builtins.bool
+    """Answer from what is read and computed now, and from no cache."""
     @_builtins.property
     def entities(self) -> _containers.MessageMap[_builtins.str, _values_pb2.Values]:
         """The join keys of the shared entities: one value each."""
@@ -215,10 +224,12 @@ class GetFeaturesAndPredictRequest(_message.Message):
         fail_on_missing: _builtins.bool = ...,
         read_timeout_ms: _builtins.int = ...,
         provenance: _builtins.bool = ...,
+        max_staleness_ms: _builtins.int = ...,
+        no_cache: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "allow_stale", b"allow_stale", "candidates", b"candidates", "entities", b"entities", "fail_on_missing", b"fail_on_missing", "model", b"model", "priority", b"priority", "provenance", b"provenance", "read_timeout_ms", b"read_timeout_ms", "request", b"request", "return_features", b"return_features", "top_k", b"top_k", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "allow_stale", b"allow_stale", "candidates", b"candidates", "entities", b"entities", "fail_on_missing", b"fail_on_missing", "max_staleness_ms", b"max_staleness_ms", "model", b"model", "no_cache", b"no_cache", "priority", b"priority", "provenance", b"provenance", "read_timeout_ms", b"read_timeout_ms", "request", b"request", "return_features", b"return_features", "top_k", b"top_k", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -283,6 +294,7 @@ class GetFeaturesAndPredictResponse(_message.Message):
     TIMINGS_FIELD_NUMBER: _builtins.int
     VARIANT_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
+    STALENESS_US_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model that answered."""
     model_version: _builtins.int
@@ -299,6 +311,8 @@ class GetFeaturesAndPredictResponse(_message.Message):
     """As what the version answered: "default", "canary", "pinned" when the request named it, or
     the variant of an A/B test.
     """
+    staleness_us: _builtins.int
+    """How old the oldest row is that came from the near cache, in microseconds; 0 when all are of now."""
     @_builtins.property
     def indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """For each returned candidate, best first, its position in the request, from 0, as in
@@ -344,10 +358,11 @@ class GetFeaturesAndPredictResponse(_message.Message):
         timings: Global___Timings | None = ...,
         variant: _builtins.str = ...,
         provenance: _abc.Iterable[Global___Provenance] | None = ...,
+        staleness_us: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "features", b"features", "freshness_us", b"freshness_us", "indexes", b"indexes", "model", b"model", "model_version", b"model_version", "provenance", b"provenance", "read_time_us", b"read_time_us", "scores", b"scores", "status_counts", b"status_counts", "timings", b"timings", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "features", b"features", "freshness_us", b"freshness_us", "indexes", b"indexes", "model", b"model", "model_version", b"model_version", "provenance", b"provenance", "read_time_us", b"read_time_us", "scores", b"scores", "staleness_us", b"staleness_us", "status_counts", b"status_counts", "timings", b"timings", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
