@@ -11,17 +11,15 @@ import (
 // Queues tells Prometheus of the queue of every version that is loaded.
 type Queues struct{ Models *inference.Set }
 
-var queueLabels = []string{"model", "version"}
-
 var (
-	queueRuns     = prometheus.NewDesc("onehop_model_runs_total", "Runs of a model.", queueLabels, nil)
-	queueRows     = prometheus.NewDesc("onehop_model_rows_total", "Rows that were run; by runs, how many share one.", queueLabels, nil)
-	queueRequests = prometheus.NewDesc("onehop_model_run_requests_total", "Requests whose rows were run, or parts of requests longer than a run.", queueLabels, nil)
-	queueRefused  = prometheus.NewDesc("onehop_model_refused_total", "Requests refused on arrival because they could not have been answered in time.", queueLabels, nil)
-	queueShed     = prometheus.NewDesc("onehop_model_shed_total", "Requests that waited for the model and were given up.", queueLabels, nil)
-	queueWaiting  = prometheus.NewDesc("onehop_model_waiting_rows", "Rows that wait for the model now.", queueLabels, nil)
-	queuePerRow   = prometheus.NewDesc("onehop_model_row_seconds", "Fit of the time of a run: what each row takes.", queueLabels, nil)
-	queuePerRun   = prometheus.NewDesc("onehop_model_run_seconds", "Fit of the time of a run: what it takes whatever its rows.", queueLabels, nil)
+	queueRuns     = prometheus.NewDesc("onehop_model_runs_total", "Runs of a model.", []string{"model", "version"}, nil)
+	queueRows     = prometheus.NewDesc("onehop_model_rows_total", "Rows that were run; by runs, how many share one.", []string{"model", "version"}, nil)
+	queueRequests = prometheus.NewDesc("onehop_model_run_requests_total", "Requests whose rows were run, or parts of requests longer than a run.", []string{"model", "version"}, nil)
+	queueRefused  = prometheus.NewDesc("onehop_model_refused_total", "Requests refused on arrival because they could not have been answered in time.", []string{"model", "version"}, nil)
+	queueShed     = prometheus.NewDesc("onehop_model_shed_total", "Requests that waited for the model and were given up.", []string{"model", "version"}, nil)
+	queueWaiting  = prometheus.NewDesc("onehop_model_waiting_rows", "Rows that wait for the model now.", []string{"model", "version"}, nil)
+	queuePerRow   = prometheus.NewDesc("onehop_model_row_seconds", "Fit of the time of a run: what each row takes.", []string{"model", "version"}, nil)
+	queuePerRun   = prometheus.NewDesc("onehop_model_run_seconds", "Fit of the time of a run: what it takes whatever its rows.", []string{"model", "version"}, nil)
 )
 
 // Describe implements prometheus.Collector.

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -53,6 +54,7 @@ type Server struct {
 	handler   http.Handler
 	running   *http.Server
 	done      chan struct{}
+	mu        sync.Mutex // guards running and done
 }
 
 // Start starts a server on a free port of 127.0.0.1 and kills it at the end of the test.
@@ -94,6 +96,8 @@ func (s *Server) Connections() int { return int(s.open.Load()) }
 // Kill cuts all connections and closes the port. It is idempotent.
 func (s *Server) Kill(tb testing.TB) {
 	tb.Helper()
+	s.mu.Lock() // a handler may kill its own server
+	defer s.mu.Unlock()
 	if s.running == nil {
 		return
 	}
@@ -111,6 +115,8 @@ func (s *Server) Restart(tb testing.TB) {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.address = listener.Addr().String()
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
