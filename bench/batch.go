@@ -148,7 +148,9 @@ func (b *batchBench) runDirect(ctx context.Context) error {
 	return batch.Run(ctx, 1)
 }
 
-func (b *batchBench) runQueued(ctx context.Context) error {
+func (b *batchBench) runQueued(ctx context.Context) error { return b.run(ctx, nil) }
+
+func (b *batchBench) run(ctx context.Context, admission *batching.Admission) error {
 	batch, err := b.queue.Take()
 	if err != nil {
 		return err
@@ -156,7 +158,7 @@ func (b *batchBench) runQueued(ctx context.Context) error {
 	defer b.queue.Release(batch)
 	batch.Memory().Float32(0)[0] = .5
 	var room [1]float32
-	_, _, err = b.queue.Run(ctx, batch, batching.Request{Rows: 1, Scores: room[:0]})
+	_, _, err = b.queue.Run(ctx, batch, batching.Request{Rows: 1, Admission: admission, Scores: room[:0]})
 	return err
 }
 
@@ -169,7 +171,7 @@ func (b *batchBench) overload(ctx context.Context, r *BatchResult, d time.Durati
 		return err
 	}
 	callers := make([]caller, int(2*r.Peak*overloadDeadline.Seconds())) // twice those who can be waiting
-	arrivals := make(chan time.Time, len(callers))
+	arrivals := make(chan arrival, len(callers))
 	group, ctx := errgroup.WithContext(ctx)
 	for i := range callers {
 		group.Go(func() error {
@@ -206,13 +208,19 @@ type caller struct {
 	late              int
 }
 
+// arrival is a request that was let in.
+type arrival struct {
+	at        time.Time
+	admission batching.Admission
+}
+
 // arrive stands at the door: requests come at a fixed rate, and those that are let in are asked by others.
-func (c *caller) arrive(ctx context.Context, b *batchBench, rate float64, d time.Duration, arrivals chan<- time.Time) error {
+func (c *caller) arrive(ctx context.Context, b *batchBench, rate float64, d time.Duration, arrivals chan<- arrival) error {
 	start, came := time.Now(), 0
 	for elapsed := time.Duration(0); elapsed < d; elapsed = time.Since(start) {
 		for due := int(rate * elapsed.Seconds()); came < due; came++ {
 			arrived := time.Now()
-			_, err := b.queue.Admit(arrived.Add(overloadDeadline), 1, 0)
+			admission, err := b.queue.Admit(arrived.Add(overloadDeadline), 1, 0)
 			if _, refused := errors.AsType[*batching.RefusedError](err); refused {
 				c.refusals = append(c.refusals, time.Since(arrived))
 				continue
@@ -221,8 +229,9 @@ func (c *caller) arrive(ctx context.Context, b *batchBench, rate float64, d time
 				return err
 			}
 			select {
-			case arrivals <- arrived:
+			case arrivals <- arrival{arrived, admission}:
 			default:
+				admission.Withdraw()
 				c.late++ // all callers wait
 			}
 		}
@@ -234,11 +243,11 @@ func (c *caller) arrive(ctx context.Context, b *batchBench, rate float64, d time
 }
 
 // ask asks for a run for a request that was let in.
-func (c *caller) ask(ctx context.Context, b *batchBench, arrived time.Time) error {
-	ctx, cancel := context.WithDeadline(ctx, arrived.Add(overloadDeadline))
+func (c *caller) ask(ctx context.Context, b *batchBench, a arrival) error {
+	ctx, cancel := context.WithDeadline(ctx, a.at.Add(overloadDeadline))
 	defer cancel()
-	err := b.runQueued(ctx)
-	took := time.Since(arrived)
+	err := b.run(ctx, &a.admission)
+	took := time.Since(a.at)
 	_, refused := errors.AsType[*batching.RefusedError](err)
 	switch {
 	case err == nil && took <= overloadDeadline:

@@ -107,10 +107,10 @@ func (m *Model) Close() error {
 }
 
 // Admit says whether a request that came now could be answered by its deadline, and how long its run takes. It is asked before
-// features are read.
-func (m *Model) Admit(deadline time.Time, candidates, priority int) (run time.Duration, err error) {
-	run, err = m.queue.Admit(deadline, candidates, priority)
-	return run, m.known(err)
+// features are read, and its answer is given to the run or withdrawn.
+func (m *Model) Admit(deadline time.Time, candidates, priority int) (batching.Admission, error) {
+	admission, err := m.queue.Admit(deadline, candidates, priority)
+	return admission, m.known(err)
 }
 
 // run runs the model on the first rows of a batch, with those of other requests, and appends their scores.

@@ -33,6 +33,8 @@ type Request struct {
 	Now int64
 	// Priority goes before deadlines where requests wait for the model: the highest first.
 	Priority int
+	// Admission is what the model admitted; a run takes it.
+	Admission batching.Admission
 	// FailOnMissing says that the model's defaults are not wanted.
 	FailOnMissing bool
 	// Filling says that the rows were read while the store was being filled.
@@ -102,7 +104,9 @@ func (h *Hop) Run(ctx context.Context, req *Request, res *Result) error {
 		assembled := time.Now()
 		res.Assemble += assembled.Sub(start)
 		var waited time.Duration
-		if res.Scores, waited, err = h.Model.run(ctx, batch, batching.Request{Rows: n, Priority: req.Priority, Scores: res.Scores}); err != nil {
+		if res.Scores, waited, err = h.Model.run(ctx, batch, batching.Request{
+			Rows: n, Priority: req.Priority, Admission: &req.Admission, Scores: res.Scores,
+		}); err != nil {
 			return err
 		}
 		start = time.Now()

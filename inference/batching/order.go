@@ -46,7 +46,7 @@ func (q *Queue) admit(it *item, at int, now time.Time) error {
 	if q.closed {
 		return ErrClosed
 	}
-	ahead := q.rows
+	ahead := q.rows + q.coming
 	if at < len(q.waiting) {
 		ahead = 0
 		for _, other := range q.waiting[:at] {

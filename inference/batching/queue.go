@@ -62,6 +62,7 @@ type Queue struct {
 	idle    sync.Cond // told when running falls to 0
 	waiting []*item   // most urgent first
 	rows    int       // of waiting
+	coming  int       // rows that were admitted and are not here yet
 	since   time.Time // from when on MaxDelay counts
 	turns   []turn    // under way
 	running int
@@ -131,17 +132,38 @@ func (q *Queue) Release(b Batch) {
 	_ = b.Close()
 }
 
+// Admission is the promise of a request that was admitted to ask for a run soon; who comes later is told to wait for it. Its zero
+// value is none.
+type Admission struct {
+	queue *Queue
+	rows  int
+	// Takes is how long the run itself takes, by what is known.
+	Takes time.Duration
+}
+
 // Admit says whether a request that came now would have a chance by its deadline, if it has one; its error is what [Queue.Run] would
-// return. A caller asks before it reads what the request needs. run is how long the run itself takes, by what is known.
-func (q *Queue) Admit(deadline time.Time, rows, priority int) (run time.Duration, err error) {
+// return. A caller asks before it reads what the request needs, then gives the admission to Run or, if it does not come to that, withdraws it.
+func (q *Queue) Admit(deadline time.Time, rows, priority int) (Admission, error) {
 	it := item{Request: Request{Rows: min(rows, q.options.MaxRows), Priority: priority}, deadline: deadline}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err := q.admit(&it, q.place(&it), time.Now()); err != nil {
 		q.stats.Refused++
-		return 0, err
+		return Admission{}, err
 	}
-	return q.cost.time(q.padded(it.Rows)) + q.margin(), nil
+	q.coming += it.Rows
+	return Admission{queue: q, rows: it.Rows, Takes: q.cost.time(q.padded(it.Rows)) + q.margin()}, nil
+}
+
+// Withdraw takes the promise back, once.
+func (a *Admission) Withdraw() {
+	if a == nil || a.queue == nil {
+		return
+	}
+	a.queue.mu.Lock()
+	a.queue.coming -= a.rows
+	a.queue.mu.Unlock()
+	a.queue = nil
 }
 
 // Request says how urgent a run is and takes its scores.
@@ -152,6 +174,8 @@ type Request struct {
 	Shape int
 	// Priority goes before deadlines: the highest first.
 	Priority int
+	// Admission is what was admitted, if anything was.
+	Admission *Admission
 	// Scores takes the scores, appended.
 	Scores []float32
 }
@@ -160,6 +184,7 @@ type Request struct {
 // the context says how urgent it is. It fails with a [RefusedError] when the deadline cannot be met, at once where that can be
 // foreseen. waited is how long the request waited for its run to begin.
 func (q *Queue) Run(ctx context.Context, b Batch, r Request) (scores []float32, waited time.Duration, err error) {
+	r.Admission.Withdraw() // it is here
 	if err := context.Cause(ctx); err != nil {
 		return r.Scores, 0, err
 	}

@@ -503,3 +503,33 @@ func TestManyAtOnce(t *testing.T) {
 		t.Error("nothing was answered")
 	}
 }
+
+// TestWhoIsAdmittedIsWaitedFor: a promise to come takes room, until it is kept or withdrawn.
+func TestWhoIsAdmittedIsWaitedFor(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := &model{perRun: 10 * time.Millisecond}
+		q := overloaded(t, m, batching.Options{Instances: 1, MaxRows: 2})
+		in := func(d time.Duration) time.Time { return time.Now().Add(d) }
+		first, err := q.Admit(in(25*time.Millisecond), 2, 0)
+		if err != nil || first.Takes < 10*time.Millisecond || first.Takes > 11*time.Millisecond {
+			t.Errorf("admitted, %s: %v", first.Takes, err)
+		}
+		if _, err := q.Admit(in(25*time.Millisecond), 2, 0); err == nil {
+			t.Error("two were let in where there is time for one")
+		}
+		first.Withdraw()
+		first.Withdraw()
+		second, err := q.Admit(in(25*time.Millisecond), 2, 0)
+		if err != nil {
+			t.Errorf("after the first went: %v", err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 25*time.Millisecond)
+		defer cancel()
+		if err := ask(ctx, q, 1, batching.Request{Rows: 2, Admission: &second}); err != nil {
+			t.Errorf("who was let in: %v", err)
+		}
+		if _, err := q.Admit(in(15*time.Millisecond), 2, 0); err != nil {
+			t.Errorf("when all are done: %v", err)
+		}
+	})
+}

@@ -47,9 +47,10 @@ type budget struct {
 // allow it less.
 func (c *hopCall) budget(ctx context.Context, hop *inference.Hop, req *onehopv1.GetFeaturesAndPredictRequest) (b budget, err error) {
 	deadline, _ := ctx.Deadline()
-	if b.model, err = hop.Model.Admit(deadline, c.request.Candidates, c.request.Priority); err != nil {
+	if c.request.Admission, err = hop.Model.Admit(deadline, c.request.Candidates, c.request.Priority); err != nil {
 		return b, err
 	}
+	b.model = c.request.Admission.Takes
 	b.limit = max(time.Until(deadline)-b.model, minRead)
 	if own := time.Duration(req.GetReadTimeoutMs()) * time.Millisecond; own > 0 && own < b.limit {
 		b.limit, b.own = own, true

@@ -104,6 +104,7 @@ func (s *Inference) answer(ctx context.Context, hop *inference.Hop, call *hopCal
 	if err != nil {
 		return nil, err
 	}
+	defer call.request.Admission.Withdraw() // where it does not come to a run
 	start := s.Now()
 	logged := s.Log.Sampled(hop.Definition.Log)
 	readCtx, stop := context.WithTimeout(ctx, b.limit)
