@@ -21,7 +21,7 @@ func (e *RefusedError) Error() string { return e.Reason }
 // enqueue lets an item wait, or refuses it.
 func (q *Queue) enqueue(it *item, now time.Time) error {
 	at := q.place(it)
-	if err := q.admit(it, at, now); err != nil {
+	if err := q.admit(it, at, now, 0); err != nil {
 		q.stats.Refused++
 		return err
 	}
@@ -41,8 +41,8 @@ func (q *Queue) place(it *item) int {
 	return sort.Search(len(q.waiting), func(i int) bool { return before(it, q.waiting[i]) < 0 })
 }
 
-// admit finds out whether an item at some place in the queue has a chance.
-func (q *Queue) admit(it *item, at int, now time.Time) error {
+// admit finds out whether an item has a chance that comes to some place in the queue within that time.
+func (q *Queue) admit(it *item, at int, now time.Time, comes time.Duration) error {
 	if q.closed {
 		return ErrClosed
 	}
@@ -65,7 +65,7 @@ func (q *Queue) admit(it *item, at int, now time.Time) error {
 	if it.deadline.IsZero() || q.running == 0 && len(q.waiting) == 0 { // an idle model is tried, whatever it took so far
 		return nil
 	}
-	wait := q.waitOf(ahead, now)
+	wait := max(q.waitOf(ahead, now), comes)
 	own := min(ahead%q.options.MaxRows+it.Rows, q.options.MaxRows)
 	if late := now.Add(wait + q.cost.time(own) + q.margin()).Sub(it.deadline); late > 0 {
 		return &RefusedError{

@@ -63,6 +63,7 @@ type Queue struct {
 	waiting []*item   // most urgent first
 	rows    int       // of waiting
 	coming  int       // rows that were admitted and are not here yet
+	arrival float64   // mean time from admission to arrival, in nanoseconds
 	since   time.Time // from when on MaxDelay counts
 	turns   []turn    // under way
 	running int
@@ -137,6 +138,7 @@ func (q *Queue) Release(b Batch) {
 type Admission struct {
 	queue *Queue
 	rows  int
+	at    time.Time
 	// Takes is how long the run itself takes, by what is known.
 	Takes time.Duration
 }
@@ -147,12 +149,13 @@ func (q *Queue) Admit(deadline time.Time, rows, priority int) (Admission, error)
 	it := item{Request: Request{Rows: min(rows, q.options.MaxRows), Priority: priority}, deadline: deadline}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if err := q.admit(&it, q.place(&it), time.Now()); err != nil {
+	now := time.Now()
+	if err := q.admit(&it, q.place(&it), now, time.Duration(2*q.arrival)); err != nil {
 		q.stats.Refused++
 		return Admission{}, err
 	}
 	q.coming += it.Rows
-	return Admission{queue: q, rows: it.Rows, Takes: q.cost.time(q.padded(it.Rows)) + q.margin()}, nil
+	return Admission{queue: q, rows: it.Rows, at: now, Takes: q.cost.time(q.padded(it.Rows)) + q.margin()}, nil
 }
 
 // Withdraw takes the promise back, once.
@@ -163,6 +166,17 @@ func (a *Admission) Withdraw() {
 	a.queue.mu.Lock()
 	a.queue.coming -= a.rows
 	a.queue.mu.Unlock()
+	a.queue = nil
+}
+
+// keep is Withdraw for a request that has come: how long that took tells when the next ones come.
+func (a *Admission) keep(now time.Time) {
+	if a == nil || a.queue == nil {
+		return
+	}
+	q := a.queue
+	q.coming -= a.rows
+	q.arrival += (float64(now.Sub(a.at)) - q.arrival) / costMemory
 	a.queue = nil
 }
 
@@ -184,7 +198,7 @@ type Request struct {
 // the context says how urgent it is. It fails with a [RefusedError] when the deadline cannot be met, at once where that can be
 // foreseen. waited is how long the request waited for its run to begin.
 func (q *Queue) Run(ctx context.Context, b Batch, r Request) (scores []float32, waited time.Duration, err error) {
-	r.Admission.Withdraw() // it is here
+	defer r.Admission.Withdraw() // where it comes to nothing
 	if err := context.Cause(ctx); err != nil {
 		return r.Scores, 0, err
 	}
@@ -194,6 +208,7 @@ func (q *Queue) Run(ctx context.Context, b Batch, r Request) (scores []float32, 
 	it := q.newItem(ctx, b, r)
 	now := time.Now()
 	q.mu.Lock()
+	r.Admission.keep(now)
 	if err := q.enqueue(it, now); err != nil {
 		q.mu.Unlock()
 		return r.Scores, 0, err
