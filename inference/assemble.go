@@ -53,7 +53,7 @@ func (h *Hop) candidate(ctx context.Context, req *Request, res *Result, slabs []
 // put writes what was read for a candidate to its row of the input memory, and counts its statuses.
 func (b *bench) put(res *Result, slabs []slab, places []placement, candidate, row int) error {
 	present := uint32(0) // most are, and a counter in memory would be waited for
-	for p := range places {
+	for p := 0; p < len(places); p++ {
 		at := &places[p]
 		cell, s := &b.cells[at.cell], &slabs[at.input]
 		if cell.Status != featurestore.Present {
@@ -63,15 +63,21 @@ func (b *bench) put(res *Result, slabs []slab, places []placement, candidate, ro
 			s.put(row, at, &cell.Value)
 			continue
 		}
-		present++
 		switch i := row*s.width + int(at.column); {
-		case s.floats == nil || !at.isNumber():
+		case !at.isNumber():
 			s.put(row, at, &cell.Value)
-		case cell.Value.Type == featurestore.Float64:
-			s.floats[i] = float32(cell.Value.Float())
-		default:
+		case s.floats != nil && cell.Value.Type != featurestore.Float64:
 			s.floats[i] = float32(cell.Value.Int())
+		default:
+			v := number(&cell.Value, 0)
+			if !s.holds(v) {
+				cell.Value, cell.Status = null, featurestore.Overflow
+				p--
+				continue // as a value that is missing
+			}
+			s.set(row, int(at.column), v)
 		}
+		present++
 	}
 	res.Statuses[featurestore.Present] += present
 	return nil

@@ -63,6 +63,9 @@ func (g *Given) place(s *slab, at *placement, from, n int) error {
 		case !at.isText && i < 0:
 			s.set(row, int(at.column), at.def)
 		case !at.isText:
+			if err := s.check(g.Numbers[i]); err != nil {
+				return err
+			}
 			s.set(row, int(at.column), g.Numbers[i])
 		case i < 0:
 			s.texts[row*s.width+int(at.column)] = at.text
@@ -93,6 +96,9 @@ func (g *Given) placeLists(s *slab, at *placement, from, n int) error {
 			case !at.isText && j >= length:
 				s.set(row, column, at.def)
 			case !at.isText:
+				if err := s.check(g.Numbers[first+j]); err != nil {
+					return err
+				}
 				s.set(row, column, g.Numbers[first+j])
 			case j >= length:
 				s.texts[row*s.width+column] = at.text
@@ -103,6 +109,14 @@ func (g *Given) placeLists(s *slab, at *placement, from, n int) error {
 				s.texts[row*s.width+column] = g.Texts[first+j]
 			}
 		}
+	}
+	return nil
+}
+
+// check refuses what the tensor has no room for.
+func (s *slab) check(v float64) error {
+	if !s.holds(v) {
+		return featurestore.Errorf(featurestore.Invalid, "the model's tensor cannot hold %v", v)
 	}
 	return nil
 }

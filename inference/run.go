@@ -168,12 +168,16 @@ func (h *Hop) assembleShared(req *Request, res *Result, slabs []slab, view, from
 	}
 	for p := range h.features[view] {
 		at := &h.features[view][p]
+		cell := &req.own.cells[at.cell]
+		if cell.Status == featurestore.Present && at.isNumber() && !slabs[at.input].holds(number(&cell.Value, 0)) {
+			cell.Value, cell.Status = null, featurestore.Overflow
+		}
 		if from == 0 {
-			if err := res.count(at, &req.own.cells[at.cell], 0, true); err != nil {
+			if err := res.count(at, cell, 0, true); err != nil {
 				return err
 			}
 		}
-		slabs[at.input].fill(n, at, &req.own.cells[at.cell].Value)
+		slabs[at.input].fill(n, at, &cell.Value)
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package inference
 
 import (
+	"math"
+
 	"github.com/x448/float16"
 
 	"github.com/onehop/onehop/featurestore"
@@ -43,6 +45,22 @@ func (s *slab) set(row, column int, v float64) {
 		s.shorts[at] = int32(v)
 	default:
 		s.halves[at] = float16.Fromfloat32(float32(v)).Bits()
+	}
+}
+
+// holds says whether the tensor's type has room for a number.
+func (s *slab) holds(v float64) bool {
+	switch {
+	case s.floats != nil:
+		return math.Abs(v) <= math.MaxFloat32
+	case s.doubles != nil:
+		return true
+	case s.ints != nil:
+		return v >= math.MinInt64 && v < math.MaxInt64
+	case s.shorts != nil:
+		return v >= math.MinInt32 && v <= math.MaxInt32
+	default:
+		return math.Abs(v) <= 65504 // the greatest of float16, IEEE 754
 	}
 }
 

@@ -123,6 +123,11 @@ func TestTensorsOfEveryType(t *testing.T) {
 			t.Errorf("candidate %d scores %v, and by Predict %v, want %v", i, res.Scores[i], scores[i], want[i])
 		}
 	}
+	huge := typesRequest(t, h, 3)
+	huge.Fields[0] = []float64{3e9}
+	if err := h.Run(t.Context(), huge, &res); err == nil || !strings.Contains(err.Error(), `"hour": the model's tensor cannot hold 3e+09`) {
+		t.Errorf("a number that int32 does not hold: %v", err)
+	}
 	req := typesRequest(t, h, 3)
 	req.Texts[1] = []string{"a\x00b"}
 	if err := h.Run(t.Context(), req, &res); err == nil || !strings.Contains(err.Error(), "NUL") {
@@ -143,6 +148,53 @@ func TestColumnsThatDoNotFitTheirTensor(t *testing.T) {
 		s := newSetOf(t, typesDefinitions, typesModel(), strings.Replace(typesSpec, c.old, c.new, 1))
 		if i := slices.IndexFunc(s.Models(), func(m Served) bool { return m.Problem != nil }); i < 0 || !strings.Contains(s.Models()[i].Problem.Error(), c.want) {
 			t.Errorf("%s: %+v, want %q", c.new, s.Models(), c.want)
+		}
+	}
+}
+
+// TestNumbersThatATensorDoesNotHold: a feature beyond the range of its tensor is OVERFLOW, and the model has its default.
+func TestNumbersThatATensorDoesNotHold(t *testing.T) {
+	s := newSetOf(t, typesDefinitions, typesModel(), strings.Replace(typesSpec, "{tensor: short, columns: [{from: request.hour, default: 12}]}", "{tensor: short, columns: [{from: u.age, default: 32}]}", 1))
+	h, err := s.Find("ranker", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(age int64, price float64) [featurestore.Statuses]uint32 {
+		t.Helper()
+		req := typesRequest(t, h, 2)
+		programs, err := plan.Programs(h.Plan.Catalog)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, _ := req.Rows.(rows)
+		at := 0
+		for _, v := range h.Plan.Views {
+			state := programs[v.Name].NewState()
+			if v.Name == "u" {
+				state.Fold(&featurestore.Event{Position: featurestore.Position{Time: now - 5}, Values: []featurestore.Value{featurestore.IntValue(1), featurestore.IntValue(age), {}}})
+				list[at] = state.AppendRow(nil)
+				at++
+				continue
+			}
+			state.Fold(&featurestore.Event{Position: featurestore.Position{Time: now - 5}, Values: []featurestore.Value{featurestore.IntValue(1), featurestore.FloatValue(price)}})
+			list[at+1] = state.AppendRow(nil)
+			at += 2
+		}
+		var res Result
+		if err := h.Run(t.Context(), req, &res); err != nil {
+			t.Fatal(err)
+		}
+		return res.Statuses
+	}
+	if statuses := run(7, 2); statuses[featurestore.Overflow] != 0 {
+		t.Errorf("statuses %v of numbers that fit", statuses)
+	}
+	for name, c := range map[string]struct {
+		age   int64
+		price float64
+	}{"shared": {3e9, 2}, "of a candidate": {7, 1e6}} { // into int32 and float16
+		if statuses := run(c.age, c.price); statuses[featurestore.Overflow] != 1 || statuses[featurestore.Defaulted] == 0 {
+			t.Errorf("%s: statuses %v", name, statuses)
 		}
 	}
 }

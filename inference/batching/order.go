@@ -66,12 +66,12 @@ func (q *Queue) admit(it *item, at int, now time.Time, comes time.Duration) erro
 		return nil
 	}
 	wait := max(q.waitOf(ahead, now), comes)
-	own := min(ahead%q.options.MaxRows+it.Rows, q.options.MaxRows)
-	if late := now.Add(wait + q.cost.time(own) + q.margin()).Sub(it.deadline); late > 0 {
+	own := q.cost.time(min(ahead%q.options.MaxRows+it.Rows, q.options.MaxRows)) + q.margin()
+	if late := now.Add(wait + own).Sub(it.deadline); late > 0 {
 		return &RefusedError{
-			Reason: fmt.Sprintf("the model has %d rows to run before, which take %s, and the deadline is in %s", ahead, wait.Round(10*time.Microsecond),
-				it.deadline.Sub(now).Round(10*time.Microsecond)),
-			Retry: late,
+			Reason: fmt.Sprintf("%d rows are to be run before, which takes %s, the run itself takes %s, and the deadline is in %s", ahead,
+				wait.Round(10*time.Microsecond), own.Round(10*time.Microsecond), it.deadline.Sub(now).Round(10*time.Microsecond)),
+			Retry: min(late, wait), // 0, and so no hint, where nothing is to be waited for
 		}
 	}
 	return nil

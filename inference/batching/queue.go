@@ -100,6 +100,7 @@ func New(newBatch func(rows int) (Batch, error), o Options) *Queue {
 	if o.QueueRows == 0 {
 		o.QueueRows = DefaultQueueRows
 	}
+	o.QueueRows = max(o.QueueRows, o.MaxRows) // a whole run may wait
 	q := &Queue{options: o, make: newBatch}
 	q.idle.L = &q.mu
 	return q

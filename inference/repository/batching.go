@@ -1,6 +1,8 @@
 package repository
 
 import (
+	"cmp"
+	"slices"
 	"strconv"
 	"time"
 
@@ -37,6 +39,9 @@ func (d *decoder) batching(n ast.Node) batching.Options {
 	})
 	if len(o.Sizes) > 0 && o.MaxRows > 0 {
 		d.reportf(n, "give sizes, whose last is the most rows of a run, or max_rows")
+	}
+	if most := max(o.MaxRows, slices.Max(append(o.Sizes, 0))); o.QueueRows > 0 && o.QueueRows < cmp.Or(most, batching.DefaultMaxRows) {
+		d.reportf(n, "queue_rows must be at least the rows of a run, %d", cmp.Or(most, batching.DefaultMaxRows))
 	}
 	return o
 }

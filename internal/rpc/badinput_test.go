@@ -102,6 +102,30 @@ func TestBadPredictRequests(t *testing.T) {
 	}
 }
 
+// TestPredictWithLists: the elements of all rows stand one behind the other.
+func TestPredictWithLists(t *testing.T) {
+	s := newShop(t)
+	s.put("2/model.onnx", onnxtest.Graph{
+		Inputs:  []onnxtest.Value{{Name: "x", Type: onnxtest.Float32, Shape: []int64{-1, 3}}},
+		Outputs: []onnxtest.Value{{Name: "scores", Type: onnxtest.Float32, Shape: []int64{-1, 1}}},
+		Nodes:   []onnxtest.Node{{Op: "ReduceMax", Inputs: []string{"x"}, Outputs: []string{"scores"}, Attributes: [][]byte{onnxtest.Ints("axes", 1)}}},
+	}.Bytes())
+	s.put("2/model.yaml", []byte("model: ranker\ninputs: [{tensor: x, columns: [{from: i.prices, length: 3, default: -1}]}]\noutput: scores\n"))
+	s.look()
+	ask := func(lengths ...uint32) ([]float32, error) {
+		res, err := s.client.Predict(t.Context(), &onehopv1.PredictRequest{Model: "ranker", Version: 2, Columns: map[string]*onehopv1.Values{
+			"i.prices": {Double: []float64{1, 5, 2, 7}, ListLengths: lengths},
+		}})
+		return res.GetScores(), err
+	}
+	if scores, err := ask(3, 0, 1); err != nil || !slices.Equal(scores, []float32{5, -1, 7}) {
+		t.Errorf("scores %v, %v", scores, err)
+	}
+	if _, err := ask(3, 2); connect.CodeOf(err) != connect.CodeInvalidArgument || !strings.Contains(err.Error(), "list_lengths must say") {
+		t.Errorf("lengths that lie: %v", err)
+	}
+}
+
 // TestBadBytes sends what is no message at all.
 func TestBadBytes(t *testing.T) {
 	s := newShop(t)

@@ -98,6 +98,10 @@ func (s *Inference) Predict(ctx context.Context, req *onehopv1.PredictRequest) (
 // givenColumn takes the values of a column as its place in the model's input wants them.
 func givenColumn(hop *inference.Hop, name string, v *onehopv1.Values) (given inference.Given, err error) {
 	isText, length := hop.Kind(name)
+	lengths := v.GetListLengths()
+	if length > 0 { // the elements of all lists, one behind the other
+		v = &onehopv1.Values{Int64: v.GetInt64(), Double: v.GetDouble(), String_: v.GetString_(), Bool: v.GetBool(), Bytes: v.GetBytes()}
+	}
 	if isText {
 		given.Texts, err = texts("columns", name, v)
 	} else {
@@ -106,7 +110,7 @@ func givenColumn(hop *inference.Hop, name string, v *onehopv1.Values) (given inf
 	if err != nil || length == 0 {
 		return given, err
 	}
-	given.Lengths = v.GetListLengths()
+	given.Lengths = lengths
 	total := 0
 	for _, n := range given.Lengths {
 		total += int(n)

@@ -46,7 +46,7 @@ sources:
     fields: [{name: user_id, type: int64, required: true}, {name: item_id, type: int64, required: true}, {name: price, type: float64}]
 views:
   - {name: u, entity: user, source: s, features: [{name: n, aggregate: count, windows: [lifetime]}]}
-  - {name: i, entity: item, source: s, features: [{name: n, aggregate: count, windows: [lifetime]}, {name: price, aggregate: latest, field: price}]}
+  - {name: i, entity: item, source: s, features: [{name: n, aggregate: count, windows: [lifetime]}, {name: price, aggregate: latest, field: price}, {name: prices, aggregate: last_n, n: 3, field: price}]}
 services: [{name: all, features: [u.*, i.*]}]
 models: [{name: ranker, service: all, candidates: item, request: [{name: hour, type: float64}]}]
 `

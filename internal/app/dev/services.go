@@ -68,7 +68,7 @@ func (e *environment) infer(ctx context.Context, library string) runFunc {
 	c := infer.Config{
 		Common: e.common(listen(ctx, "", "127.0.0.1:9082")), Kafka: config.Kafka{Kafka: e.stack.KafkaBrokers},
 		Listen: config.Listen{Listen: listen(ctx, e.config.InferListen, "127.0.0.1:8082")},
-		Models: e.config.Models, ONNXRuntime: library, Refresh: time.Second, Log: e.config.Log,
+		Models: e.config.Models, ONNXRuntime: library, Refresh: time.Second, NearCacheMB: 32, Log: e.config.Log,
 	}
 	return func(ctx context.Context, started func(public, admin string)) error {
 		c.Started = started

@@ -148,7 +148,8 @@ type GetFeaturesAndPredictRequest struct {
 	Request map[string]*Values `protobuf:"bytes,5,rep,name=request,proto3" json:"request,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Return only the best so many candidates; 0 for all of them.
 	TopK uint32 `protobuf:"varint,6,opt,name=top_k,json=topK,proto3" json:"top_k,omitempty"`
-	// Return the columns that went into the model, for the returned candidates.
+	// Return the model's columns as they were read, for the returned candidates: what is missing
+	// is null, with its status, and the model had its default for it.
 	ReturnFeatures bool `protobuf:"varint,7,opt,name=return_features,json=returnFeatures,proto3" json:"return_features,omitempty"`
 	// Answer from a store that is being refilled too. Values then have status STALE, and
 	// what has none yet FILLING; the model gets its default for it, or the call fails with
@@ -331,7 +332,8 @@ type GetFeaturesAndPredictResponse struct {
 	// How old the newest event behind any of the values is, in microseconds; 0 when
 	// no row was found. With return_features each value has its own event time.
 	FreshnessUs int64 `protobuf:"varint,6,opt,name=freshness_us,json=freshnessUs,proto3" json:"freshness_us,omitempty"`
-	// How many of the values read had each status; by status name.
+	// How many of the values read had each status, by status name; DEFAULTED counts those of the
+	// others that the model had a default for.
 	StatusCounts map[string]uint32 `protobuf:"bytes,7,rep,name=status_counts,json=statusCounts,proto3" json:"status_counts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// With return_features: the model's columns, a row for each returned candidate.
 	Features []*Column `protobuf:"bytes,8,rep,name=features,proto3" json:"features,omitempty"`
