@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/inference/batching"
 	"github.com/onehop/onehop/inference/onnx"
+	"github.com/onehop/onehop/inference/predictions"
 	"github.com/onehop/onehop/inference/repository"
 	"github.com/onehop/onehop/inference/tensor"
 )
@@ -25,12 +27,13 @@ type Model struct {
 
 	inputs []tensor.Info
 	queue  *batching.Queue
+	rows   *predictions.Rows // nil when its scores are not kept
 	unload func() error
 	uses   atomic.Int64 // requests that have it, −1 once it is shut
 }
 
-// Load loads a version, checks it against its model.yaml and runs it once on zeros.
-func Load(rt *onnx.Runtime, version repository.Version) (*Model, error) {
+// Load loads a version, checks it against its model.yaml and runs it once on zeros. Its caches say in the log when they turn off or on.
+func Load(rt *onnx.Runtime, version repository.Version, log *slog.Logger) (*Model, error) {
 	if version.Err != nil {
 		return nil, version.Err
 	}
@@ -53,10 +56,29 @@ func Load(rt *onnx.Runtime, version repository.Version) (*Model, error) {
 	if fallback != nil {
 		fallback = fmt.Errorf("it is computed by the CPU, as its model.yaml allows: %w", fallback)
 	}
-	return &Model{
+	m := &Model{
 		Version: version, Name: version.Model, Provider: session.Provider(), Fallback: fallback, inputs: session.Inputs(),
 		queue: batching.New(newBatch, options), unload: session.Close,
-	}, nil
+	}
+	m.keep(log)
+	return m, nil
+}
+
+// keep makes the caches that the version asks for.
+func (m *Model) keep(log *slog.Logger) {
+	of := predictions.Of{Model: m.Name, Version: m.Number, Digest: m.SHA256 + m.SpecSHA256}
+	if k := m.Spec.Cache.Exact; k.TTL > 0 {
+		m.rows = predictions.NewRows(k, of, m.queue, log)
+	}
+}
+
+// Kept says what the caches of the model have done, by kind; there are none but those that its model.yaml asks for.
+func (m *Model) Kept() map[string]predictions.Stats {
+	kept := map[string]predictions.Stats{}
+	if m.rows != nil {
+		kept["exact"] = m.rows.Stats()
+	}
+	return kept
 }
 
 // Stats says what the model has run.
@@ -64,6 +86,9 @@ func (m *Model) Stats() batching.Stats { return m.queue.Stats() }
 
 // Close frees the model's memory; runs under way finish first.
 func (m *Model) Close() error {
+	if m.rows != nil {
+		m.rows.Close()
+	}
 	if err := errors.Join(m.queue.Close(), m.unload()); err != nil {
 		return fmt.Errorf("model %s version %d: %w", m.Name, m.Number, err)
 	}
@@ -77,9 +102,17 @@ func (m *Model) Admit(deadline time.Time, candidates, priority int) (run time.Du
 	return run, m.known(err)
 }
 
-// run runs the model on the first rows of a batch, with those of other requests, and appends their scores.
-func (m *Model) run(ctx context.Context, b batching.Batch, r batching.Request) (scores []float32, waited time.Duration, err error) {
-	scores, waited, err = m.queue.Run(ctx, b, r)
+// run runs the model on the first rows of a batch, with those of other requests, and appends their scores. Rows whose scores are kept are
+// not run, but with noCache all are.
+func (m *Model) run(ctx context.Context, b batching.Batch, r batching.Request, noCache bool) (scores []float32, waited time.Duration, err error) {
+	switch {
+	case m.rows == nil:
+		scores, waited, err = m.queue.Run(ctx, b, r)
+	case noCache:
+		scores, waited, err = m.rows.RunAll(ctx, b, r)
+	default:
+		scores, waited, err = m.rows.Run(ctx, b, r)
+	}
 	return scores, waited, m.known(err)
 }
 

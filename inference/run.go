@@ -35,6 +35,8 @@ type Request struct {
 	Priority int
 	// FailOnMissing says that the model's defaults are not wanted.
 	FailOnMissing bool
+	// NoCache says that no score is taken from a cache.
+	NoCache bool
 	// Filling says that the rows were read while the store was being filled.
 	Filling bool
 
@@ -102,7 +104,7 @@ func (h *Hop) Run(ctx context.Context, req *Request, res *Result) error {
 		assembled := time.Now()
 		res.Assemble += assembled.Sub(start)
 		var waited time.Duration
-		if res.Scores, waited, err = h.Model.run(ctx, batch, batching.Request{Rows: n, Priority: req.Priority, Scores: res.Scores}); err != nil {
+		if res.Scores, waited, err = h.Model.run(ctx, batch, batching.Request{Rows: n, Priority: req.Priority, Scores: res.Scores}, req.NoCache); err != nil {
 			return err
 		}
 		start = time.Now()

@@ -129,7 +129,7 @@ func (s *Set) Refresh() error {
 	for _, v := range versions {
 		found[v.Dir] = true
 		if s.changed(v) {
-			model, err := Load(s.runtime, v)
+			model, err := Load(s.runtime, v, s.log)
 			loads = append(loads, loading{copied{v, model}, err})
 		}
 	}

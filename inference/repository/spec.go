@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/onehop/onehop/inference/batching"
+	"github.com/onehop/onehop/inference/predictions"
 	"github.com/onehop/onehop/inference/provider"
 	"github.com/onehop/onehop/inference/tensor"
 )
@@ -24,6 +25,8 @@ type Spec struct {
 	Batching batching.Options
 	// Provider is what computes the model.
 	Provider provider.Options
+	// Cache says what is kept of its answers.
+	Cache predictions.Options
 	// Threads is how many threads share one operator of the model; 0 means 1.
 	Threads int
 	// Output names the tensor whose values are the scores: shape [rows] or [rows, 1].

@@ -64,7 +64,6 @@ type hopCall struct {
 	order   []uint32
 	read    time.Time // when the rows were there
 
-	noCache  bool
 	maxStale time.Duration
 }
 
@@ -151,7 +150,7 @@ func (s *Inference) read(ctx context.Context, hop *inference.Hop, call *hopCall,
 	switch {
 	case marked:
 		read.Mark()
-	case !call.noCache:
+	case !call.request.NoCache:
 		read.UseNear(call.maxStale)
 	}
 	for i := range hop.Plan.Views {
@@ -203,7 +202,8 @@ func (c *hopCall) take(hop *inference.Hop, req *onehopv1.GetFeaturesAndPredictRe
 	}
 	c.request.Candidates, c.request.FailOnMissing = n, req.GetFailOnMissing()
 	c.request.Priority = priorities[req.GetPriority()]
-	c.noCache, c.maxStale = req.GetNoCache(), time.Duration(req.GetMaxStalenessMs())*time.Millisecond
+	c.request.NoCache = req.GetNoCache()
+	c.maxStale = time.Duration(req.GetMaxStalenessMs()) * time.Millisecond
 	if len(c.keys) < len(hop.Plan.Entities) {
 		c.keys = make([]plan.Keys, len(hop.Plan.Entities))
 	}
