@@ -28,12 +28,14 @@ type Model struct {
 	inputs []tensor.Info
 	queue  *batching.Queue
 	rows   *predictions.Rows // nil when its scores are not kept
+	kept   *predictions.Answers
 	unload func() error
 	uses   atomic.Int64 // requests that have it, −1 once it is shut
 }
 
-// Load loads a version, checks it against its model.yaml and runs it once on zeros. Its caches say in the log when they turn off or on.
-func Load(rt *onnx.Runtime, version repository.Version, log *slog.Logger) (*Model, error) {
+// Load loads a version, checks it against its model.yaml and runs it once on zeros. Its caches share answers when shared is not nil, and
+// say in the log when they turn off or on.
+func Load(rt *onnx.Runtime, version repository.Version, shared *predictions.Shared, log *slog.Logger) (*Model, error) {
 	if version.Err != nil {
 		return nil, version.Err
 	}
@@ -60,23 +62,35 @@ func Load(rt *onnx.Runtime, version repository.Version, log *slog.Logger) (*Mode
 		Version: version, Name: version.Model, Provider: session.Provider(), Fallback: fallback, inputs: session.Inputs(),
 		queue: batching.New(newBatch, options), unload: session.Close,
 	}
-	m.keep(log)
+	m.keep(shared, log)
 	return m, nil
 }
 
 // keep makes the caches that the version asks for.
-func (m *Model) keep(log *slog.Logger) {
+func (m *Model) keep(shared *predictions.Shared, log *slog.Logger) {
 	of := predictions.Of{Model: m.Name, Version: m.Number, Digest: m.SHA256 + m.SpecSHA256}
 	if k := m.Spec.Cache.Exact; k.TTL > 0 {
 		m.rows = predictions.NewRows(k, of, m.queue, log)
 	}
+	if k := m.Spec.Cache.Request; k.TTL > 0 {
+		if !m.Spec.Cache.Share {
+			shared = nil
+		}
+		m.kept = predictions.NewAnswers(k, of, shared, log)
+	}
 }
+
+// Answers is the cache of whole answers; nil where the model's answers are not kept.
+func (m *Model) Answers() *predictions.Answers { return m.kept }
 
 // Kept says what the caches of the model have done, by kind; there are none but those that its model.yaml asks for.
 func (m *Model) Kept() map[string]predictions.Stats {
 	kept := map[string]predictions.Stats{}
 	if m.rows != nil {
 		kept["exact"] = m.rows.Stats()
+	}
+	if m.kept != nil {
+		kept["request"] = m.kept.Stats()
 	}
 	return kept
 }
@@ -88,6 +102,9 @@ func (m *Model) Stats() batching.Stats { return m.queue.Stats() }
 func (m *Model) Close() error {
 	if m.rows != nil {
 		m.rows.Close()
+	}
+	if m.kept != nil {
+		m.kept.Close()
 	}
 	if err := errors.Join(m.queue.Close(), m.unload()); err != nil {
 		return fmt.Errorf("model %s version %d: %w", m.Name, m.Number, err)

@@ -14,6 +14,7 @@ import (
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/fold"
 	"github.com/onehop/onehop/inference/onnx"
+	"github.com/onehop/onehop/inference/predictions"
 	"github.com/onehop/onehop/inference/repository"
 	"github.com/onehop/onehop/inference/traffic"
 )
@@ -24,6 +25,8 @@ type Set struct {
 	// Warm, when set, tries a version on recent requests before it comes into service. An
 	// error keeps it out. It is set before the first Refresh.
 	Warm func(*Hop) error
+	// Shared, when set, has the answers that models share. It is set before the first Refresh.
+	Shared *predictions.Shared
 
 	runtime *onnx.Runtime
 	repo    *repository.Repository
@@ -129,7 +132,7 @@ func (s *Set) Refresh() error {
 	for _, v := range versions {
 		found[v.Dir] = true
 		if s.changed(v) {
-			model, err := Load(s.runtime, v, s.log)
+			model, err := Load(s.runtime, v, s.Shared, s.log)
 			loads = append(loads, loading{copied{v, model}, err})
 		}
 	}

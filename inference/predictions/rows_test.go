@@ -140,7 +140,7 @@ func TestOnlyMissingRowsAreRun(t *testing.T) {
 	h.want(t, 0, c, c, b)
 	d, e := row{5, 5, "", ""}, row{6, 6, "", ""}
 	h.want(t, 2, a, d, d, e, c, d) // the same row within one request is run once
-	h.rows.cache.CleanUp() // so that all are counted
+	h.rows.cache.CleanUp()         // so that all are counted
 	if s := h.rows.Stats(); s.Hits != 11 || s.Misses != 5 || !s.On || s.Bytes < 5*entryOverhead {
 		t.Errorf("%+v", s)
 	}

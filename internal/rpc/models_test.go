@@ -69,6 +69,8 @@ type shop struct {
 	service *Inference
 	client  onehopv1connect.InferenceServiceClient
 	metrics *prometheus.Registry
+	url     string
+	http    *http.Client
 }
 
 func newShop(t *testing.T) *shop {
@@ -114,7 +116,8 @@ func newShopOver(t *testing.T, store *online.Store, definitions string) *shop {
 		transport.CloseIdleConnections()
 		server.Close()
 	})
-	s.client = onehopv1connect.NewInferenceServiceClient(&http.Client{Transport: transport}, server.URL)
+	s.url, s.http = server.URL, &http.Client{Transport: transport}
+	s.client = onehopv1connect.NewInferenceServiceClient(s.http, s.url)
 	return s
 }
 

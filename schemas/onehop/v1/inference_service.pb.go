@@ -345,7 +345,10 @@ type GetFeaturesAndPredictResponse struct {
 	// With provenance: up to which events the rows that were read are folded.
 	Provenance []*Provenance `protobuf:"bytes,12,rep,name=provenance,proto3" json:"provenance,omitempty"`
 	// How old the oldest row is that came from the near cache, in microseconds; 0 when all are of now.
-	StalenessUs   int64 `protobuf:"varint,13,opt,name=staleness_us,json=stalenessUs,proto3" json:"staleness_us,omitempty"`
+	StalenessUs int64 `protobuf:"varint,13,opt,name=staleness_us,json=stalenessUs,proto3" json:"staleness_us,omitempty"`
+	// The answer is that to an equal request of before, which the model's cache kept: read_time_us,
+	// freshness_us and staleness_us are those of its read.
+	Cached        bool `protobuf:"varint,14,opt,name=cached,proto3" json:"cached,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -469,6 +472,13 @@ func (x *GetFeaturesAndPredictResponse) GetStalenessUs() int64 {
 		return x.StalenessUs
 	}
 	return 0
+}
+
+func (x *GetFeaturesAndPredictResponse) GetCached() bool {
+	if x != nil {
+		return x.Cached
+	}
+	return false
 }
 
 // Provenance is up to which events the rows of a view in one bucket are folded.
@@ -1576,7 +1586,7 @@ const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x05value:\x028\x01\x1aM\n" +
 	"\fRequestEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
-	"\x05value\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x05value:\x028\x01\"\xf0\x05\n" +
+	"\x05value\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x05value:\x028\x01\"\x88\x06\n" +
 	"\x1dGetFeaturesAndPredictResponse\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12#\n" +
 	"\rmodel_version\x18\x02 \x01(\x03R\fmodelVersion\x12\x18\n" +
@@ -1596,7 +1606,8 @@ const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"\n" +
 	"provenance\x18\f \x03(\v2\x15.onehop.v1.ProvenanceR\n" +
 	"provenance\x12!\n" +
-	"\fstaleness_us\x18\r \x01(\x03R\vstalenessUs\x1a?\n" +
+	"\fstaleness_us\x18\r \x01(\x03R\vstalenessUs\x12\x16\n" +
+	"\x06cached\x18\x0e \x01(\bR\x06cached\x1a?\n" +
 	"\x11StatusCountsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1aP\n" +
