@@ -216,6 +216,7 @@ func TestALeaderWhoGoesAway(t *testing.T) {
 			t.Error(err)
 		}
 		h.want(t, 2, row{x: 1}, row{x: 2})
+		h.want(t, 0, row{x: 1}, row{x: 2})
 		short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		go func() {

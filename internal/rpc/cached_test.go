@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/onehop/onehop/featurestore/ingest"
 	"github.com/onehop/onehop/featurestore/ingest/storetest"
 	"github.com/onehop/onehop/featurestore/online"
+	"github.com/onehop/onehop/featurestore/plan"
 	"github.com/onehop/onehop/inference/onnx/onnxtest"
 	"github.com/onehop/onehop/inference/predictions"
 	"github.com/onehop/onehop/internal/testenv"
@@ -140,6 +142,27 @@ func TestVersionsDoNotShareAnswers(t *testing.T) {
 	}
 }
 
+// TestDefinitionsDoNotShareAnswers: other definitions read other features.
+func TestDefinitionsDoNotShareAnswers(t *testing.T) {
+	s := newCachedShop(t, "{request: {ttl: 5m}}")
+	s.ask(ask(1))
+	hop, err := s.service.Models.Find("ranker", 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hop.Release()
+	next := *hop.Plan.Catalog
+	next.Version++
+	programs, err := plan.Programs(&next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.service.Models.Define(&next, programs)
+	if s.ask(ask(1)).GetCached() || !s.ask(ask(1)).GetCached() {
+		t.Error("an answer by other definitions is taken, or none is kept")
+	}
+}
+
 // TestExactSeesNewValues: a new feature value changes the answer at once, and only its row is run.
 func TestExactSeesNewValues(t *testing.T) {
 	s := newCachedShop(t, "{exact: {ttl: 1h}}")
@@ -250,6 +273,16 @@ func TestInstancesShareAnswers(t *testing.T) {
 	}
 	if res := two.ask(ask(2)); res.GetCached() {
 		t.Error("nobody asked that before")
+	}
+	// An instance that takes an answer late may not keep it for longer than it counts.
+	if err := client.Expire(t.Context(), names[0], 10*time.Second).Err(); err != nil {
+		t.Fatal(err)
+	}
+	late := share(t, client, namespace, cache)
+	ctx, info := connect.NewClientContext(t.Context())
+	res, err := onehopv1connect.NewInferenceServiceClient(late.http, late.url, connect.WithHTTPGet()).GetFeaturesAndPredict(ctx, ask(1))
+	if age := info.ResponseHeader().Get("Cache-Control"); err != nil || !res.GetCached() || age != "max-age=9" {
+		t.Errorf("%s of %v: %v", age, res, err)
 	}
 	// Another's entry where one's own would lie: as if two keys had the same hash.
 	three := share(t, client, namespace, cache)
