@@ -308,3 +308,45 @@ func TestSharedWithoutRedis(t *testing.T) {
 		t.Errorf("%v, %v", first, again)
 	}
 }
+
+// TestACacheThatIsOffIsTold by ListModels and by metrics.
+func TestACacheThatIsOffIsTold(t *testing.T) {
+	s := newCachedShop(t, "{exact: {ttl: 1ms}}")
+	s.metrics.MustRegister(PredictionCaches{Models: s.service.Models})
+	on := func() (sum float64) {
+		families, err := s.metrics.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, family := range families {
+			if family.GetName() == "onehop_prediction_cache_on" && len(family.GetMetric()) == 1 {
+				return family.GetMetric()[0].GetGauge().GetValue()
+			}
+		}
+		return -1
+	}
+	if on() != 1 {
+		t.Error("a new cache is not on")
+	}
+	hour, off := 0.0, false
+	for deadline := time.Now().Add(20 * time.Second); !off; {
+		for range 50 {
+			hour++
+			req := ask(1)
+			req.Request["hour"].Double[0] = hour
+			s.ask(req)
+		}
+		list, err := s.client.ListModels(t.Context(), &onehopv1.ListModelsRequest{})
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("no row was asked for twice, and the cache is on: %v", err)
+		}
+		off = slices.Equal(list.GetModels()[1].GetCachesOff(), []string{"exact"}) && list.GetModels()[0].GetCachesOff() == nil
+	}
+	before := s.gather()
+	s.ask(ask(1))
+	after := s.gather()
+	const name = "onehop_prediction_cache_total exact ranker "
+	if on() != 0 || after[name+"bypass 2"]-before[name+"bypass 2"] != 9 || after[name+"miss 2"] != before[name+"miss 2"] || after[name+"miss 2"] < 1000 {
+		t.Errorf("on %v, %v", on(), after)
+	}
+}

@@ -12,12 +12,10 @@ import (
 type PredictionCaches struct{ Models *inference.Set }
 
 var (
-	cacheLabels = []string{"model", "version", "kind"}
-
 	cacheTotal = prometheus.NewDesc("onehop_prediction_cache_total",
-		"Rows (kind exact) or requests (kind request) by outcome: hit, miss, or bypass, which is computed without a look at the cache.", append([]string{"outcome"}, cacheLabels...), nil)
-	cacheOn    = prometheus.NewDesc("onehop_prediction_cache_on", "1 while the cache is on, 0 while it costs more than it saves.", cacheLabels, nil)
-	cacheBytes = prometheus.NewDesc("onehop_prediction_cache_bytes", "Memory of the cache's entries.", cacheLabels, nil)
+		"Rows (kind exact) or requests (kind request) by outcome: hit, miss, or bypass, which is computed without a look at the cache.", []string{"model", "version", "kind", "outcome"}, nil)
+	cacheOn    = prometheus.NewDesc("onehop_prediction_cache_on", "1 while the cache is on, 0 while it costs more than it saves.", []string{"model", "version", "kind"}, nil)
+	cacheBytes = prometheus.NewDesc("onehop_prediction_cache_bytes", "Memory of the cache's entries.", []string{"model", "version", "kind"}, nil)
 )
 
 // Describe implements prometheus.Collector.
@@ -34,7 +32,7 @@ func (c PredictionCaches) Collect(metrics chan<- prometheus.Metric) {
 		for kind, s := range m.Hop.Model.Kept() {
 			version := strconv.Itoa(m.Number)
 			for outcome, n := range map[string]uint64{"hit": s.Hits, "miss": s.Misses, "bypass": s.Bypassed} {
-				metrics <- prometheus.MustNewConstMetric(cacheTotal, prometheus.CounterValue, float64(n), outcome, m.Model, version, kind)
+				metrics <- prometheus.MustNewConstMetric(cacheTotal, prometheus.CounterValue, float64(n), m.Model, version, kind, outcome)
 			}
 			on := 0.0
 			if s.On {

@@ -930,7 +930,9 @@ type Model struct {
 	// The columns of its inputs, in order.
 	Columns []string `protobuf:"bytes,6,rep,name=columns,proto3" json:"columns,omitempty"`
 	// The entity that its candidates are.
-	Candidates    string `protobuf:"bytes,7,opt,name=candidates,proto3" json:"candidates,omitempty"`
+	Candidates string `protobuf:"bytes,7,opt,name=candidates,proto3" json:"candidates,omitempty"`
+	// The kinds of its caches, exact or request, that are off because they cost more than they save.
+	CachesOff     []string `protobuf:"bytes,14,rep,name=caches_off,json=cachesOff,proto3" json:"caches_off,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1012,6 +1014,13 @@ func (x *Model) GetCandidates() string {
 		return x.Candidates
 	}
 	return ""
+}
+
+func (x *Model) GetCachesOff() []string {
+	if x != nil {
+		return x.CachesOff
+	}
+	return nil
 }
 
 // Route says which versions of a model answer.
@@ -1648,7 +1657,7 @@ const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"\x11ListModelsRequest\"h\n" +
 	"\x12ListModelsResponse\x12(\n" +
 	"\x06models\x18\x01 \x03(\v2\x10.onehop.v1.ModelR\x06models\x12(\n" +
-	"\x06routes\x18\x02 \x03(\v2\x10.onehop.v1.RouteR\x06routes\"\xbb\x01\n" +
+	"\x06routes\x18\x02 \x03(\v2\x10.onehop.v1.RouteR\x06routes\"\xda\x01\n" +
 	"\x05Model\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x03R\aversion\x12\x18\n" +
@@ -1658,7 +1667,9 @@ const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"\acolumns\x18\x06 \x03(\tR\acolumns\x12\x1e\n" +
 	"\n" +
 	"candidates\x18\a \x01(\tR\n" +
-	"candidates\"\x96\x01\n" +
+	"candidates\x12\x1d\n" +
+	"\n" +
+	"caches_off\x18\x0e \x03(\tR\tcachesOff\"\x96\x01\n" +
 	"\x05Route\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12,\n" +
 	"\atraffic\x18\x02 \x01(\v2\x12.onehop.v1.TrafficR\atraffic\x12\x12\n" +
