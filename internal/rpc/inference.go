@@ -109,7 +109,7 @@ func (s *Inference) compute(ctx context.Context, hop *inference.Hop, call *hopCa
 	start := s.Now()
 	readCtx, stop := context.WithTimeout(ctx, b.limit)
 	read, err := s.read(readCtx, hop, call, logged || req.GetProvenance())
-	if err != nil && readCtx.Err() != nil && ctx.Err() == nil {
+	if err != nil && past(readCtx) && ctx.Err() == nil {
 		err = b.late(err)
 	}
 	stop()
