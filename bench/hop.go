@@ -61,7 +61,7 @@ func Hop(ctx context.Context, o HopOptions) (*HopResult, error) {
 		o.Progress = io.Discard
 	}
 	fmt.Fprintln(o.Progress, "starting Redis, Postgres and the inference service, and folding events into rows")
-	h, err := startHop(ctx, o)
+	h, err := startHop(ctx, o, hopRanker())
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/onehop/onehop/featurestore/definition"
 	"github.com/onehop/onehop/featurestore/ingest"
 	"github.com/onehop/onehop/featurestore/online"
+	"github.com/onehop/onehop/inference/onnx/onnxtest"
 )
 
 // The workload of [Hop].
@@ -21,8 +22,8 @@ const (
 )
 
 // hopDefinitions are the views: for users and items each a view with four aggregates over
-// three windows of twenty hops, and a profile of latest values.
-func hopDefinitions() string {
+// three windows of twenty hops, and a profile of latest values; and models that read them all.
+func hopDefinitions(models []hopModel) string {
 	var b strings.Builder
 	b.WriteString(`
 namespace: bench
@@ -50,8 +51,10 @@ sources:
 			fmt.Fprintf(&b, "      - {name: p%d, aggregate: latest, field: p%d}\n", i, i)
 		}
 	}
-	b.WriteString("services:\n  - name: ranker\n    features: [user_stats.*, user_profile.*, item_stats.*, item_profile.*]\n")
-	b.WriteString("models:\n  - {name: ranker, service: ranker, candidates: item, request: [{name: hour, type: float64}]}\n")
+	b.WriteString("services:\n  - name: ranker\n    features: [user_stats.*, user_profile.*, item_stats.*, item_profile.*]\nmodels:\n")
+	for _, m := range models {
+		fmt.Fprintf(&b, "  - {name: %s, service: ranker, candidates: item, request: [{name: hour, type: float64}]}\n", m.name)
+	}
 	return b.String()
 }
 
@@ -64,19 +67,30 @@ func profileColumns(side string) int {
 	return 19
 }
 
-func hopCatalogOf(namespace string) (*featurestore.Catalog, error) {
-	files := []definition.File{{Name: "bench.yaml", Text: []byte(hopDefinitions())}}
+func hopCatalogOf(namespace string, models []hopModel) (*featurestore.Catalog, error) {
+	files := []definition.File{{Name: "bench.yaml", Text: []byte(hopDefinitions(models))}}
 	return definition.Options{Namespace: namespace}.Parse(files)
 }
 
-// hopSpec is the model.yaml of the workload's ranker.
-func hopSpec(catalog *featurestore.Catalog) string {
+// hopModel is a model over all columns; what its model.yaml says beside them may be empty.
+type hopModel struct {
+	name, options string
+	artifact      []byte
+}
+
+// hopRanker is the ranker of [Hop].
+func hopRanker() hopModel {
+	return hopModel{name: "ranker", artifact: onnxtest.MLP([]int{hopColumns, 128, 64, 1}, 1)}
+}
+
+// spec is the model.yaml.
+func (m *hopModel) spec(catalog *featurestore.Catalog) string {
 	var b strings.Builder
-	b.WriteString("model: ranker\ninputs:\n  - tensor: features\n    columns:\n")
+	b.WriteString("model: " + m.name + "\ninputs:\n  - tensor: features\n    columns:\n")
 	for _, ref := range catalog.Service("ranker").Columns {
 		fmt.Fprintf(&b, "      - {from: %s, default: 0}\n", ref)
 	}
-	b.WriteString("      - request.hour\noutput: scores\n")
+	b.WriteString("      - request.hour\noutput: scores\n" + m.options)
 	return b.String()
 }
 

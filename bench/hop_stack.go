@@ -19,7 +19,6 @@ import (
 	"github.com/onehop/onehop/featurestore/online"
 	"github.com/onehop/onehop/featurestore/registry"
 	"github.com/onehop/onehop/inference/onnx"
-	"github.com/onehop/onehop/inference/onnx/onnxtest"
 	"github.com/onehop/onehop/internal/app"
 	"github.com/onehop/onehop/internal/app/infer"
 	"github.com/onehop/onehop/internal/config"
@@ -40,6 +39,8 @@ type hopStack struct {
 	floor    onehopv1connect.InferenceServiceClient
 	answer   *onehopv1.GetFeaturesAndPredictResponse
 	rowBytes float64
+	models   []hopModel // the first is the one of the floor
+	admin    string     // address of the service's metrics
 
 	stages  *stages // nil while they are not to be kept
 	draws   []draw
@@ -58,8 +59,8 @@ func (h *hopStack) stop() {
 
 func (h *hopStack) onStop(f func()) { h.closers = append(h.closers, f) }
 
-func startHop(ctx context.Context, o HopOptions) (_ *hopStack, err error) {
-	h := &hopStack{draws: makeDraws(256), buffers: sync.Pool{New: func() any { return new(bytes.Buffer) }}}
+func startHop(ctx context.Context, o HopOptions, models ...hopModel) (_ *hopStack, err error) {
+	h := &hopStack{models: models, draws: makeDraws(256), buffers: sync.Pool{New: func() any { return new(bytes.Buffer) }}}
 	defer func() {
 		if err != nil {
 			h.stop()
@@ -72,11 +73,11 @@ func startHop(ctx context.Context, o HopOptions) (_ *hopStack, err error) {
 	if err := h.fill(ctx, redisURL, postgresURL); err != nil {
 		return nil, err
 	}
-	models, err := h.model(o)
+	repository, err := h.repository(o)
 	if err != nil {
 		return nil, err
 	}
-	if err := h.service(ctx, redisURL, postgresURL, models, o.Library); err != nil {
+	if err := h.service(ctx, redisURL, postgresURL, repository, o.Library); err != nil {
 		return nil, err
 	}
 	return h, h.echoServer(ctx)
@@ -106,7 +107,7 @@ func (h *hopStack) fill(ctx context.Context, redisURL, postgresURL string) error
 	if _, err := migrations.Up(ctx, pool); err != nil {
 		return err
 	}
-	catalog, err := hopCatalogOf("bench")
+	catalog, err := hopCatalogOf("bench", h.models)
 	if err != nil {
 		return err
 	}
@@ -141,20 +142,21 @@ func (h *hopStack) measureRows(ctx context.Context) error {
 	return nil
 }
 
-// model writes the repository and loads the same model for the floor.
-func (h *hopStack) model(o HopOptions) (string, error) {
+// repository writes the repository and loads the same model for the floor.
+func (h *hopStack) repository(o HopOptions) (string, error) {
 	models, err := os.MkdirTemp("", "onehop-bench-")
 	if err != nil {
 		return "", err
 	}
 	h.onStop(func() { _ = os.RemoveAll(models) })
-	dir := filepath.Join(models, "ranker", "1")
-	artifact := onnxtest.MLP([]int{hopColumns, 128, 64, 1}, 1)
-	err = errors.Join(os.MkdirAll(dir, 0o750),
-		os.WriteFile(filepath.Join(dir, "model.onnx"), artifact, 0o600),
-		os.WriteFile(filepath.Join(dir, "model.yaml"), []byte(hopSpec(h.catalog)), 0o600))
-	if err != nil {
-		return "", err
+	for _, m := range h.models {
+		dir := filepath.Join(models, m.name, "1")
+		err = errors.Join(os.MkdirAll(dir, 0o750),
+			os.WriteFile(filepath.Join(dir, "model.onnx"), m.artifact, 0o600),
+			os.WriteFile(filepath.Join(dir, "model.yaml"), []byte(m.spec(h.catalog)), 0o600))
+		if err != nil {
+			return "", err
+		}
 	}
 	library, err := onnx.FindLibrary(o.Library)
 	if err != nil {
@@ -164,7 +166,7 @@ func (h *hopStack) model(o HopOptions) (string, error) {
 		return "", err
 	}
 	h.onStop(func() { _ = h.library.Close() })
-	if h.session, err = h.library.LoadBytes("ranker", artifact, onnx.Options{}); err != nil {
+	if h.session, err = h.library.LoadBytes(h.models[0].name, h.models[0].artifact, onnx.Options{}); err != nil {
 		return "", err
 	}
 	h.onStop(func() { _ = h.session.Close() })
@@ -185,7 +187,8 @@ func (h *hopStack) runtimeVersion() string { return h.library.Version() }
 // too.
 func (h *hopStack) service(ctx context.Context, redisURL, postgresURL, models, library string) error {
 	ctx, cancel := context.WithCancel(ctx)
-	done, started := make(chan error, 1), make(chan string, 1)
+	done, started := make(chan error, 1), make(chan struct{})
+	var address string
 	go func() {
 		done <- infer.Run(ctx, infer.Config{
 			Common: config.Common{
@@ -193,16 +196,18 @@ func (h *hopStack) service(ctx context.Context, redisURL, postgresURL, models, l
 				StartupTimeout: 30 * time.Second, DrainTimeout: 5 * time.Second, LogLevel: "warn",
 			},
 			Listen: config.Listen{Listen: "127.0.0.1:0"}, Models: models, ONNXRuntime: library, Refresh: time.Minute, NearCacheMB: 64,
-			Log: io.Discard, Started: func(public, _ string) { started <- public },
+			Log: io.Discard, Started: func(public, admin string) {
+				address, h.admin = public, admin
+				close(started)
+			},
 		})
 	}()
 	h.onStop(func() {
 		cancel()
 		drop(<-done)
 	})
-	var address string
 	select {
-	case address = <-started:
+	case <-started:
 	case err := <-done:
 		done <- err
 		return fmt.Errorf("the inference service: %w", err)

@@ -175,7 +175,7 @@ func (h *Hop) Predict(ctx context.Context, rows int, columns map[string]Given) (
 				return nil, featurestore.Errorf(featurestore.Invalid, "columns: %q: %v", at.name, err)
 			}
 		}
-		if scores, _, err = h.Model.run(ctx, batch, batching.Request{Rows: n, Scores: scores}); err != nil {
+		if scores, _, err = h.Model.run(ctx, batch, batching.Request{Rows: n, Scores: scores}, false); err != nil {
 			return nil, err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/onehop/onehop/inference/batching"
 	"github.com/onehop/onehop/inference/oip"
 	"github.com/onehop/onehop/inference/onnx"
+	"github.com/onehop/onehop/inference/predictions"
 	"github.com/onehop/onehop/inference/repository"
 	"github.com/onehop/onehop/inference/tensor"
 )
@@ -27,6 +29,8 @@ type Model struct {
 
 	inputs []tensor.Info
 	queue  *batching.Queue
+	rows   *predictions.Rows // nil when its scores are not kept
+	kept   *predictions.Answers
 	unload func() error
 	uses   atomic.Int64 // requests that have it, −1 once it is shut
 	remote *oip.Model   // nil when the model runs in this process
@@ -41,14 +45,18 @@ type runtime interface {
 }
 
 // Load loads a version, in this process or by asking the servers where it lives, checks it against its model.yaml and runs it once
-// on zeros.
-func Load(ctx context.Context, rt *onnx.Runtime, version repository.Version) (*Model, error) {
+// on zeros. Its caches share answers when shared is not nil, and say in the log when they turn off or on.
+func Load(ctx context.Context, rt *onnx.Runtime, version repository.Version, shared *predictions.Shared, log *slog.Logger) (*Model, error) {
 	if version.Err != nil {
 		return nil, version.Err
 	}
 	m := &Model{Version: version, Name: version.Model}
 	if version.Spec.Remote != nil {
-		return m.loadRemote(ctx)
+		if err := m.loadRemote(ctx); err != nil {
+			return nil, err
+		}
+		m.keep(shared, log)
+		return m, nil
 	}
 	session, err := rt.Load(version.ModelPath, onnx.Options{
 		Outputs: []string{version.Spec.Output}, IntraOpThreads: version.Spec.Threads, Provider: version.Spec.Provider,
@@ -60,14 +68,18 @@ func Load(ctx context.Context, rt *onnx.Runtime, version repository.Version) (*M
 	if fallback := session.Fallback(); fallback != nil {
 		m.Fallback = fmt.Errorf("it is computed by the CPU, as its model.yaml allows: %w", fallback)
 	}
-	return m.serve(session, m.Spec.Batching, func(rows int) (batching.Batch, error) { return session.NewBatch(rows) })
+	if err := m.serve(session, m.Spec.Batching, func(rows int) (batching.Batch, error) { return session.NewBatch(rows) }); err != nil {
+		return nil, err
+	}
+	m.keep(shared, log)
+	return m, nil
 }
 
 // loadRemote asks the servers where the model lives.
-func (m *Model) loadRemote(ctx context.Context) (*Model, error) {
+func (m *Model) loadRemote(ctx context.Context) error {
 	remote, err := oip.Load(ctx, *m.Spec.Remote, m.Spec.Output)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	m.remote, m.SHA256 = remote, remote.Digest()
 	options := m.Spec.Batching
@@ -76,15 +88,15 @@ func (m *Model) loadRemote(ctx context.Context) (*Model, error) {
 }
 
 // serve checks what was loaded and makes its queue.
-func (m *Model) serve(rt runtime, options batching.Options, newBatch func(rows int) (batching.Batch, error)) (*Model, error) {
+func (m *Model) serve(rt runtime, options batching.Options, newBatch func(rows int) (batching.Batch, error)) error {
 	if err := m.Spec.Check(rt.Inputs(), rt.Outputs()); err != nil {
-		return nil, errors.Join(err, rt.Close())
+		return errors.Join(err, rt.Close())
 	}
 	if fixed := rt.FixedRows(); fixed > 0 {
 		options.Sizes = []int{fixed} // what the rest of the memory holds is scored and not looked at
 	}
 	m.inputs, m.queue, m.unload = rt.Inputs(), batching.New(newBatch, options), rt.Close
-	return m, nil
+	return nil
 }
 
 // Endpoints says what was asked of each server of a model that lives elsewhere; nil for one of this process.
@@ -95,11 +107,46 @@ func (m *Model) Endpoints() []oip.EndpointStats {
 	return m.remote.Endpoints()
 }
 
+// keep makes the caches that the version asks for.
+func (m *Model) keep(shared *predictions.Shared, log *slog.Logger) {
+	of := predictions.Of{Model: m.Name, Version: m.Number, Digest: m.SHA256 + m.SpecSHA256}
+	if k := m.Spec.Cache.Exact; k.TTL > 0 {
+		m.rows = predictions.NewRows(k, of, m.queue, log)
+	}
+	if k := m.Spec.Cache.Request; k.TTL > 0 {
+		if !m.Spec.Cache.Share {
+			shared = nil
+		}
+		m.kept = predictions.NewAnswers(k, of, shared, log)
+	}
+}
+
+// Answers is the cache of whole answers; nil where the model's answers are not kept.
+func (m *Model) Answers() *predictions.Answers { return m.kept }
+
+// Kept says what the caches of the model have done, by kind; there are none but those that its model.yaml asks for.
+func (m *Model) Kept() map[string]predictions.Stats {
+	kept := map[string]predictions.Stats{}
+	if m.rows != nil {
+		kept["exact"] = m.rows.Stats()
+	}
+	if m.kept != nil {
+		kept["request"] = m.kept.Stats()
+	}
+	return kept
+}
+
 // Stats says what the model has run.
 func (m *Model) Stats() batching.Stats { return m.queue.Stats() }
 
 // Close frees the model's memory; runs under way finish first.
 func (m *Model) Close() error {
+	if m.rows != nil {
+		m.rows.Close()
+	}
+	if m.kept != nil {
+		m.kept.Close()
+	}
 	if err := errors.Join(m.queue.Close(), m.unload()); err != nil {
 		return fmt.Errorf("model %s version %d: %w", m.Name, m.Number, err)
 	}
@@ -113,9 +160,17 @@ func (m *Model) Admit(deadline time.Time, candidates, priority int) (batching.Ad
 	return admission, m.known(err)
 }
 
-// run runs the model on the first rows of a batch, with those of other requests, and appends their scores.
-func (m *Model) run(ctx context.Context, b batching.Batch, r batching.Request) (scores []float32, waited time.Duration, err error) {
-	scores, waited, err = m.queue.Run(ctx, b, r)
+// run runs the model on the first rows of a batch, with those of other requests, and appends their scores. Rows whose scores are kept are
+// not run, but with noCache all are.
+func (m *Model) run(ctx context.Context, b batching.Batch, r batching.Request, noCache bool) (scores []float32, waited time.Duration, err error) {
+	switch {
+	case m.rows == nil:
+		scores, waited, err = m.queue.Run(ctx, b, r)
+	case noCache:
+		scores, waited, err = m.rows.RunAll(ctx, b, r)
+	default:
+		scores, waited, err = m.rows.Run(ctx, b, r)
+	}
 	return scores, waited, m.known(err)
 }
 

@@ -96,7 +96,7 @@ func (s *Set) load(ctx context.Context, versions []repository.Version, atOnce in
 			ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 			defer cancel()
 			if !before[v.Dir].is(ctx, v) {
-				model, err := Load(ctx, s.runtime, v)
+				model, err := Load(ctx, s.runtime, v, s.Shared, s.log)
 				loads[i] = &loading{copied{v, model}, err}
 			}
 			return nil

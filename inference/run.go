@@ -37,6 +37,8 @@ type Request struct {
 	Admission batching.Admission
 	// FailOnMissing says that the model's defaults are not wanted.
 	FailOnMissing bool
+	// NoCache says that no score is taken from a cache.
+	NoCache bool
 	// Filling says that the rows were read while the store was being filled.
 	Filling bool
 
@@ -106,7 +108,7 @@ func (h *Hop) Run(ctx context.Context, req *Request, res *Result) error {
 		var waited time.Duration
 		if res.Scores, waited, err = h.Model.run(ctx, batch, batching.Request{
 			Rows: n, Priority: req.Priority, Admission: &req.Admission, Scores: res.Scores,
-		}); err != nil {
+		}, req.NoCache); err != nil {
 			return err
 		}
 		start = time.Now()

@@ -12,6 +12,7 @@ import (
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/fold"
 	"github.com/onehop/onehop/inference/onnx"
+	"github.com/onehop/onehop/inference/predictions"
 	"github.com/onehop/onehop/inference/repository"
 	"github.com/onehop/onehop/inference/traffic"
 )
@@ -22,6 +23,8 @@ type Set struct {
 	// Warm, when set, tries a version on recent requests before it comes into service. An
 	// error keeps it out. It is set before the first Refresh.
 	Warm func(*Hop) error
+	// Shared, when set, has the answers that models share. It is set before the first Refresh.
+	Shared *predictions.Shared
 
 	runtime *onnx.Runtime
 	repo    *repository.Repository

@@ -29,6 +29,7 @@ func Parse(file string, text []byte) (*Spec, error) {
 		"inputs":      func(n ast.Node) { spec.Inputs = d.inputs(n) },
 		"output":      func(n ast.Node) { spec.Output = d.text(n) },
 		"batching":    func(n ast.Node) { spec.Batching = d.batching(n) },
+		"cache":       func(n ast.Node) { spec.Cache = d.cache(n) },
 		"runtime":     func(n ast.Node) { spec.Threads, spec.Provider = d.runtime(n) },
 		"remote":      func(n ast.Node) { spec.Remote = d.remote(n) },
 	})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/onehop/onehop/inference/batching"
 	"github.com/onehop/onehop/inference/oip"
+	"github.com/onehop/onehop/inference/predictions"
 	"github.com/onehop/onehop/inference/provider"
 	"github.com/onehop/onehop/inference/tensor"
 )
@@ -25,6 +26,8 @@ type Spec struct {
 	Batching batching.Options
 	// Provider is what computes the model.
 	Provider provider.Options
+	// Cache says what is kept of its answers.
+	Cache predictions.Options
 	// Threads is how many threads share one operator of the model; 0 means 1.
 	Threads int
 	// Remote says where the model lives, if elsewhere; nil means that it is in model.onnx.

@@ -61,6 +61,21 @@ func (m *Memory) MaxRows() int { return m.maxRows }
 // Freed says whether the memory was given back.
 func (m *Memory) Freed() bool { return m.slab == nil }
 
+// Inputs is how many inputs there are.
+func (m *Memory) Inputs() int { return len(m.inputs) }
+
+// RowBytes is the memory of one row of an input; empty for strings.
+func (m *Memory) RowBytes(input, row int) []byte { return m.inputs[input].bytes(m.slab, row, 1) }
+
+// RowStrings are the strings of one row of an input; nil where it has numbers.
+func (m *Memory) RowStrings(input, row int) []string {
+	if m.strings[input] == nil {
+		return nil
+	}
+	width := m.inputs[input].width
+	return m.strings[input][row*width : (row+1)*width]
+}
+
 // Input is the memory of an input's first rows, row-major and in the machine's byte order; nil for strings.
 func (m *Memory) Input(input, rows int) []byte { return m.inputs[input].bytes(m.slab, 0, rows) }
 

@@ -14,6 +14,7 @@ import (
 type benchCommand struct {
 	Hop      benchHopCommand      `cmd:"" help:"GetFeaturesAndPredict: 1 user, 100 items, 64 columns, beside its floor."`
 	Batch    benchBatchCommand    `cmd:"" help:"Dynamic batching: one-row requests to a model, with and without, and three times too many."`
+	Cache    benchCacheCommand    `cmd:"" help:"The prediction cache: a model that takes a second, and a ranker whose requests never come again."`
 	Ingest   benchIngestCommand   `cmd:"" help:"The ingest service: two views of three windows, beside its floor."`
 	Training benchTrainingCommand `cmd:"" help:"Training sets over 10 million events in Postgres, beside their floors."`
 }
@@ -42,6 +43,21 @@ type benchBatchCommand struct {
 // Run runs the command.
 func (c *benchBatchCommand) Run(ctx context.Context, s Streams) error {
 	r, err := bench.Batch(ctx, bench.BatchOptions{Duration: c.Duration, Library: c.ONNXRuntime, Progress: s.Err})
+	if err != nil {
+		return err
+	}
+	return writeResult(s.Out, c.JSON, r)
+}
+
+type benchCacheCommand struct {
+	Duration    time.Duration `default:"5s" help:"How long each phase takes."`
+	ONNXRuntime string        `name:"onnxruntime" env:"ONEHOP_ONNXRUNTIME" placeholder:"FILE" help:"ONNX Runtime's shared library; without it the system's, or the one that onehop setup fetched."`
+	JSON        bool          `help:"Print one JSON object."`
+}
+
+// Run runs the command.
+func (c *benchCacheCommand) Run(ctx context.Context, s Streams) error {
+	r, err := bench.Cache(ctx, bench.HopOptions{Duration: c.Duration, Library: c.ONNXRuntime, Progress: s.Err})
 	if err != nil {
 		return err
 	}

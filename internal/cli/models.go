@@ -78,6 +78,9 @@ func (c *modelsListCommand) Run(ctx context.Context, s Streams) error {
 			route = list.GetRoutes()[i]
 		}
 		problem, _, _ := strings.Cut(m.GetProblem(), "\n")
+		if off := m.GetCachesOff(); problem == "" && len(off) > 0 {
+			problem = "cache " + strings.Join(off, " and ") + " off: costs more than it saves"
+		}
 		t.row(m.GetName(), strconv.FormatInt(m.GetVersion(), 10), strings.Join(roles(m, route), ", "), m.GetSha256()[:min(12, len(m.GetSha256()))], problem)
 	}
 	t.flush()

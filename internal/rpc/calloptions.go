@@ -58,6 +58,12 @@ func (c *hopCall) budget(ctx context.Context, hop *inference.Hop, req *onehopv1.
 	return b, nil
 }
 
+// past says that a context has ended, or is about to: a connection that has its deadline may notice that first.
+func past(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
+}
+
 // late is the error of a read that did not end within the budget.
 func (b *budget) late(cause error) error {
 	if b.own {

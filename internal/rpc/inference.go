@@ -62,18 +62,20 @@ type hopCall struct {
 	request inference.Request
 	result  inference.Result
 	order   []uint32
-	read    time.Time // when the rows were there
+	read    time.Time     // when the rows were there
+	left    time.Duration // for which the answer may be kept
 
-	noCache  bool
 	maxStale time.Duration
 }
 
 var hopCalls = sync.Pool{New: func() any { return &hopCall{} }}
 
 // GetFeaturesAndPredict reads rows in one round trip and scores candidates in one run.
-func (s *Inference) GetFeaturesAndPredict(ctx context.Context, req *onehopv1.GetFeaturesAndPredictRequest) (*onehopv1.GetFeaturesAndPredictResponse, error) {
+func (s *Inference) GetFeaturesAndPredict(ctx context.Context, req *onehopv1.GetFeaturesAndPredictRequest) (_ *onehopv1.GetFeaturesAndPredictResponse, err error) {
 	call := hopCalls.Get().(*hopCall)
 	defer hopCalls.Put(call)
+	call.left = 0
+	defer func() { allowKeeping(ctx, call.left, err) }()
 	picked, err := s.Models.Pick(inference.Want{
 		Model: req.GetModel(), Version: req.GetVersion(), Alias: req.GetAlias(),
 		Key: func(e *featurestore.Entity) ([]byte, error) { return call.shared(e, req) },
@@ -88,28 +90,27 @@ func (s *Inference) GetFeaturesAndPredict(ctx context.Context, req *onehopv1.Get
 		return nil, err
 	}
 	res.Variant = picked.Variant
-	s.recent.keep(req, call.read)
-	s.shadow(&picked, call, req)
+	if !res.GetCached() {
+		s.recent.keep(req, call.read)
+		s.shadow(&picked, call, req)
+	}
 	return res, nil
 }
 
-// answer answers by one version.
-func (s *Inference) answer(ctx context.Context, hop *inference.Hop, call *hopCall, req *onehopv1.GetFeaturesAndPredictRequest) (*onehopv1.GetFeaturesAndPredictResponse, error) {
+// compute answers by one version, by a read and a run of the model.
+func (s *Inference) compute(ctx context.Context, hop *inference.Hop, call *hopCall, req *onehopv1.GetFeaturesAndPredictRequest, logged bool) (*onehopv1.GetFeaturesAndPredictResponse, error) {
 	if err := call.take(hop, req); err != nil {
 		return nil, err
 	}
-	ctx, cancel := withPatience(ctx)
-	defer cancel()
 	b, err := call.budget(ctx, hop, req)
 	if err != nil {
 		return nil, err
 	}
 	defer call.request.Admission.Withdraw() // where it does not come to a run
 	start := s.Now()
-	logged := s.Log.Sampled(hop.Definition.Log)
 	readCtx, stop := context.WithTimeout(ctx, b.limit)
 	read, err := s.read(readCtx, hop, call, logged || req.GetProvenance())
-	if limit, _ := readCtx.Deadline(); err != nil && !time.Now().Before(limit) && ctx.Err() == nil {
+	if err != nil && past(readCtx) && ctx.Err() == nil {
 		err = b.late(err)
 	}
 	stop()
@@ -152,7 +153,7 @@ func (s *Inference) read(ctx context.Context, hop *inference.Hop, call *hopCall,
 	switch {
 	case marked:
 		read.Mark()
-	case !call.noCache:
+	case !call.request.NoCache:
 		read.UseNear(call.maxStale)
 	}
 	for i := range hop.Plan.Views {
@@ -204,7 +205,8 @@ func (c *hopCall) take(hop *inference.Hop, req *onehopv1.GetFeaturesAndPredictRe
 	}
 	c.request.Candidates, c.request.FailOnMissing = n, req.GetFailOnMissing()
 	c.request.Priority = priorities[req.GetPriority()]
-	c.noCache, c.maxStale = req.GetNoCache(), time.Duration(req.GetMaxStalenessMs())*time.Millisecond
+	c.request.NoCache = req.GetNoCache()
+	c.maxStale = time.Duration(req.GetMaxStalenessMs()) * time.Millisecond
 	if len(c.keys) < len(hop.Plan.Entities) {
 		c.keys = make([]plan.Keys, len(hop.Plan.Entities))
 	}
@@ -329,10 +331,24 @@ func (c *hopCall) values(hop *inference.Hop, given map[string]*onehopv1.Values, 
 	return nil
 }
 
-// respond orders the candidates by score, best first; equal scores keep the request's
-// order, and what has no score comes last.
+// respond answers with what was computed.
 func (c *hopCall) respond(hop *inference.Hop, req *onehopv1.GetFeaturesAndPredictRequest) *onehopv1.GetFeaturesAndPredictResponse {
-	scores := c.result.Scores
+	res := c.rank(hop, req, c.result.Scores)
+	res.ReadTimeUs, res.StatusCounts = c.result.ReadTime, map[string]uint32{}
+	if c.result.Newest > 0 {
+		res.FreshnessUs = max(0, c.result.ReadTime-c.result.Newest)
+	}
+	for status, n := range c.result.Statuses {
+		if n > 0 {
+			res.StatusCounts[featurestore.Status(status).String()] = n
+		}
+	}
+	return res
+}
+
+// rank orders the candidates by score, best first; equal scores keep the request's
+// order, and what has no score comes last.
+func (c *hopCall) rank(hop *inference.Hop, req *onehopv1.GetFeaturesAndPredictRequest, scores []float32) *onehopv1.GetFeaturesAndPredictResponse {
 	c.order = c.order[:0]
 	for i := range scores {
 		c.order = append(c.order, uint32(i))
@@ -345,19 +361,10 @@ func (c *hopCall) respond(hop *inference.Hop, req *onehopv1.GetFeaturesAndPredic
 	res := &onehopv1.GetFeaturesAndPredictResponse{
 		Model: hop.Model.Name, ModelVersion: int64(hop.Model.Number),
 		Indexes: slices.Clone(c.order[:k]), Scores: make([]float32, k),
-		ReadTimeUs: c.result.ReadTime, StatusCounts: map[string]uint32{},
 		Candidates: make(map[string]*onehopv1.Values, len(req.GetCandidates())),
 	}
 	for i, at := range res.Indexes {
 		res.Scores[i] = scores[at]
-	}
-	if c.result.Newest > 0 {
-		res.FreshnessUs = max(0, c.result.ReadTime-c.result.Newest)
-	}
-	for status, n := range c.result.Statuses {
-		if n > 0 {
-			res.StatusCounts[featurestore.Status(status).String()] = n
-		}
 	}
 	for name, values := range req.GetCandidates() {
 		res.Candidates[name] = pick(values, res.GetIndexes())

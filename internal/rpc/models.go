@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"slices"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -47,6 +48,12 @@ func (s *Inference) ListModels(context.Context, *onehopv1.ListModelsRequest) (*o
 		}
 		if m.Hop != nil {
 			out.Columns, out.Candidates = m.Hop.Columns, m.Hop.Definition.Candidates
+			for kind, s := range m.Hop.Model.Kept() {
+				if !s.On {
+					out.CachesOff = append(out.CachesOff, kind)
+				}
+			}
+			slices.Sort(out.CachesOff)
 		}
 		res.Models = append(res.Models, out)
 	}

@@ -68,9 +68,10 @@ type shop struct {
 	t       testing.TB
 	dir     string
 	service *Inference
-	url     string
 	client  onehopv1connect.InferenceServiceClient
 	metrics *prometheus.Registry
+	url     string
+	http    *http.Client
 }
 
 func newShop(t *testing.T) *shop {
@@ -115,13 +116,13 @@ func newShopOver(t *testing.T, store *online.Store, definitions string) *shop {
 	}
 	_, handler := onehopv1connect.NewInferenceServiceHandler(s.service, options...)
 	server := httptest.NewServer(handler)
-	s.url = server.URL
 	transport := &http.Transport{MaxIdleConnsPerHost: 8}
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
 		server.Close()
 	})
-	s.client = onehopv1connect.NewInferenceServiceClient(&http.Client{Transport: transport}, server.URL)
+	s.url, s.http = server.URL, &http.Client{Transport: transport}
+	s.client = onehopv1connect.NewInferenceServiceClient(s.http, s.url)
 	return s
 }
 

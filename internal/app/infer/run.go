@@ -13,6 +13,7 @@ import (
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/inference"
 	"github.com/onehop/onehop/inference/onnx"
+	"github.com/onehop/onehop/inference/predictions"
 	"github.com/onehop/onehop/inference/repository"
 	"github.com/onehop/onehop/inference/switches"
 	"github.com/onehop/onehop/internal/app"
@@ -85,6 +86,8 @@ func Run(ctx context.Context, c Config) error {
 
 func run(ctx context.Context, c Config, base *app.Base, models *inference.Set) error {
 	base.Health.NotReady("no definitions are applied to namespace " + c.Namespace + ": run onehop apply")
+	models.Shared = predictions.StartShared(ctx, base.Redis, c.Namespace, base.Metrics, base.Log)
+	defer models.Shared.Close() // when the last request is answered
 	if err := models.Refresh(ctx); err != nil {
 		return err
 	}
@@ -114,7 +117,7 @@ func run(ctx context.Context, c Config, base *app.Base, models *inference.Set) e
 		}
 		defer service.Log.Close(ctx) // when the last request is answered
 	}
-	base.Metrics.MustRegister(rpc.Queues{Models: models})
+	base.Metrics.MustRegister(rpc.Queues{Models: models}, rpc.PredictionCaches{Models: models})
 	models.Warm = func(hop *inference.Hop) error { return service.Warm(ctx, hop) }
 	service.Shadow = shadow.Start(ctx, base.Metrics, base.Log)
 	defer service.Shadow.Close() // when the last request is answered

@@ -347,7 +347,10 @@ type GetFeaturesAndPredictResponse struct {
 	// With provenance: up to which events the rows that were read are folded.
 	Provenance []*Provenance `protobuf:"bytes,12,rep,name=provenance,proto3" json:"provenance,omitempty"`
 	// How old the oldest row is that came from the near cache, in microseconds; 0 when all are of now.
-	StalenessUs   int64 `protobuf:"varint,13,opt,name=staleness_us,json=stalenessUs,proto3" json:"staleness_us,omitempty"`
+	StalenessUs int64 `protobuf:"varint,13,opt,name=staleness_us,json=stalenessUs,proto3" json:"staleness_us,omitempty"`
+	// The answer is that to an equal request of before, which the model's cache kept: read_time_us,
+	// freshness_us and staleness_us are those of its read.
+	Cached        bool `protobuf:"varint,14,opt,name=cached,proto3" json:"cached,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -471,6 +474,13 @@ func (x *GetFeaturesAndPredictResponse) GetStalenessUs() int64 {
 		return x.StalenessUs
 	}
 	return 0
+}
+
+func (x *GetFeaturesAndPredictResponse) GetCached() bool {
+	if x != nil {
+		return x.Cached
+	}
+	return false
 }
 
 // Provenance is up to which events the rows of a view in one bucket are folded.
@@ -922,7 +932,9 @@ type Model struct {
 	// The columns of its inputs, in order.
 	Columns []string `protobuf:"bytes,6,rep,name=columns,proto3" json:"columns,omitempty"`
 	// The entity that its candidates are.
-	Candidates    string `protobuf:"bytes,7,opt,name=candidates,proto3" json:"candidates,omitempty"`
+	Candidates string `protobuf:"bytes,7,opt,name=candidates,proto3" json:"candidates,omitempty"`
+	// The kinds of its caches, exact or request, that are off because they cost more than they save.
+	CachesOff     []string `protobuf:"bytes,14,rep,name=caches_off,json=cachesOff,proto3" json:"caches_off,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1004,6 +1016,13 @@ func (x *Model) GetCandidates() string {
 		return x.Candidates
 	}
 	return ""
+}
+
+func (x *Model) GetCachesOff() []string {
+	if x != nil {
+		return x.CachesOff
+	}
+	return nil
 }
 
 // Route says which versions of a model answer.
@@ -1578,7 +1597,7 @@ const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x05value:\x028\x01\x1aM\n" +
 	"\fRequestEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
-	"\x05value\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x05value:\x028\x01\"\xf0\x05\n" +
+	"\x05value\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x05value:\x028\x01\"\x88\x06\n" +
 	"\x1dGetFeaturesAndPredictResponse\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12#\n" +
 	"\rmodel_version\x18\x02 \x01(\x03R\fmodelVersion\x12\x18\n" +
@@ -1598,7 +1617,8 @@ const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"\n" +
 	"provenance\x18\f \x03(\v2\x15.onehop.v1.ProvenanceR\n" +
 	"provenance\x12!\n" +
-	"\fstaleness_us\x18\r \x01(\x03R\vstalenessUs\x1a?\n" +
+	"\fstaleness_us\x18\r \x01(\x03R\vstalenessUs\x12\x16\n" +
+	"\x06cached\x18\x0e \x01(\bR\x06cached\x1a?\n" +
 	"\x11StatusCountsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1aP\n" +
@@ -1639,7 +1659,7 @@ const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"\x11ListModelsRequest\"h\n" +
 	"\x12ListModelsResponse\x12(\n" +
 	"\x06models\x18\x01 \x03(\v2\x10.onehop.v1.ModelR\x06models\x12(\n" +
-	"\x06routes\x18\x02 \x03(\v2\x10.onehop.v1.RouteR\x06routes\"\xbb\x01\n" +
+	"\x06routes\x18\x02 \x03(\v2\x10.onehop.v1.RouteR\x06routes\"\xda\x01\n" +
 	"\x05Model\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x03R\aversion\x12\x18\n" +
@@ -1649,7 +1669,9 @@ const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"\acolumns\x18\x06 \x03(\tR\acolumns\x12\x1e\n" +
 	"\n" +
 	"candidates\x18\a \x01(\tR\n" +
-	"candidates\"\x96\x01\n" +
+	"candidates\x12\x1d\n" +
+	"\n" +
+	"caches_off\x18\x0e \x03(\tR\tcachesOff\"\x96\x01\n" +
 	"\x05Route\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12,\n" +
 	"\atraffic\x18\x02 \x01(\v2\x12.onehop.v1.TrafficR\atraffic\x12\x12\n" +
