@@ -373,6 +373,7 @@ class Client:
             wait=timedelta(microseconds=answer.timings.wait_us),
             staleness=timedelta(microseconds=answer.staleness_us),
             variant=answer.variant,
+            cached=answer.cached,
             provenance=tuple(
                 _types.Provenance(
                     p.view, p.bucket, {(w.topic_id, w.partition): w.next_offset for w in p.watermarks}

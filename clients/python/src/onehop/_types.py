@@ -123,6 +123,8 @@ class Ranking:
     wait: datetime.timedelta = datetime.timedelta()
     #: How old the oldest row is that came from the service's memory.
     staleness: datetime.timedelta = datetime.timedelta()
+    #: Whether the answer was kept from an equal request.
+    cached: bool = False
     #: Where asked for.
     provenance: Sequence[Provenance] = ()
 

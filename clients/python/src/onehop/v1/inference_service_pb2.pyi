@@ -163,7 +163,9 @@ class GetFeaturesAndPredictRequest(_message.Message):
     top_k: _builtins.int
     """Return only the best so many candidates; 0 for all of them."""
     return_features: _builtins.bool
-    """Return the columns that went into the model, for the returned candidates."""
+    """Return the model's columns as they were read, for the returned candidates: what is missing
+    is null, with its status, and the model had its default for it.
+    """
     allow_stale: _builtins.bool
     """Answer from a store that is being refilled too. Values then have status STALE, and
     what has none yet FILLING; the model gets its default for it, or the call fails with
@@ -295,6 +297,7 @@ class GetFeaturesAndPredictResponse(_message.Message):
     VARIANT_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
     STALENESS_US_FIELD_NUMBER: _builtins.int
+    CACHED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model that answered."""
     model_version: _builtins.int
@@ -313,6 +316,10 @@ class GetFeaturesAndPredictResponse(_message.Message):
     """
     staleness_us: _builtins.int
     """How old the oldest row is that came from the near cache, in microseconds; 0 when all are of now."""
+    cached: _builtins.bool
+    """The answer is that to an equal request of before, which the model's cache kept: read_time_us,
+    freshness_us and staleness_us are those of its read.
+    """
     @_builtins.property
     def indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """For each returned candidate, best first, its position in the request, from 0, as in
@@ -325,7 +332,9 @@ class GetFeaturesAndPredictResponse(_message.Message):
 
     @_builtins.property
     def status_counts(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """How many of the values read had each status; by status name."""
+        """How many of the values read had each status, by status name; DEFAULTED counts those of the
+        others that the model had a default for.
+        """
 
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Column]:
@@ -359,10 +368,11 @@ class GetFeaturesAndPredictResponse(_message.Message):
         variant: _builtins.str = ...,
         provenance: _abc.Iterable[Global___Provenance] | None = ...,
         staleness_us: _builtins.int = ...,
+        cached: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "features", b"features", "freshness_us", b"freshness_us", "indexes", b"indexes", "model", b"model", "model_version", b"model_version", "provenance", b"provenance", "read_time_us", b"read_time_us", "scores", b"scores", "staleness_us", b"staleness_us", "status_counts", b"status_counts", "timings", b"timings", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "candidates", b"candidates", "features", b"features", "freshness_us", b"freshness_us", "indexes", b"indexes", "model", b"model", "model_version", b"model_version", "provenance", b"provenance", "read_time_us", b"read_time_us", "scores", b"scores", "staleness_us", b"staleness_us", "status_counts", b"status_counts", "timings", b"timings", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -615,6 +625,7 @@ class Model(_message.Message):
     SHA256_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
+    CACHES_OFF_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     version: _builtins.int
@@ -634,6 +645,10 @@ class Model(_message.Message):
     def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The columns of its inputs, in order."""
 
+    @_builtins.property
+    def caches_off(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The kinds of its caches, exact or request, that are off because they cost more than they save."""
+
     def __init__(
         self,
         *,
@@ -644,10 +659,11 @@ class Model(_message.Message):
         sha256: _builtins.str = ...,
         columns: _abc.Iterable[_builtins.str] | None = ...,
         candidates: _builtins.str = ...,
+        caches_off: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "columns", b"columns", "default", b"default", "name", b"name", "problem", b"problem", "sha256", b"sha256", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caches_off", b"caches_off", "candidates", b"candidates", "columns", b"columns", "default", b"default", "name", b"name", "problem", b"problem", "sha256", b"sha256", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
