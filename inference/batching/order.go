@@ -18,6 +18,10 @@ type RefusedError struct {
 // Error gives the reason.
 func (e *RefusedError) Error() string { return e.Reason }
 
+// waitReserve: a queue that were as long as deadlines just allow would make all late when runs take a little longer than they did; so a
+// quarter of the wait is kept in reserve.
+const waitReserve = 4
+
 // enqueue lets an item wait, or refuses it.
 func (q *Queue) enqueue(it *item, now time.Time) error {
 	at := q.place(it)
@@ -66,6 +70,7 @@ func (q *Queue) admit(it *item, at int, now time.Time, comes time.Duration) erro
 		return nil
 	}
 	wait := max(q.waitOf(ahead, now), comes)
+	wait += wait / waitReserve
 	own := q.cost.time(min(ahead%q.options.MaxRows+it.Rows, q.options.MaxRows)) + q.margin()
 	if late := now.Add(wait + own).Sub(it.deadline); late > 0 {
 		return &RefusedError{
