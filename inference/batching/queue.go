@@ -134,53 +134,6 @@ func (q *Queue) Release(b Batch) {
 	_ = b.Close()
 }
 
-// Admission is the promise of a request that was admitted to ask for a run soon; who comes later is told to wait for it. Its zero
-// value is none.
-type Admission struct {
-	queue *Queue
-	rows  int
-	at    time.Time
-	// Takes is how long the run itself takes, by what is known.
-	Takes time.Duration
-}
-
-// Admit says whether a request that came now would have a chance by its deadline, if it has one; its error is what [Queue.Run] would
-// return. A caller asks before it reads what the request needs, then gives the admission to Run or, if it does not come to that, withdraws it.
-func (q *Queue) Admit(deadline time.Time, rows, priority int) (Admission, error) {
-	it := item{Request: Request{Rows: min(rows, q.options.MaxRows), Priority: priority}, deadline: deadline}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	now := time.Now()
-	if err := q.admit(&it, q.place(&it), now, time.Duration(2*q.arrival)); err != nil {
-		q.stats.Refused++
-		return Admission{}, err
-	}
-	q.coming += it.Rows
-	return Admission{queue: q, rows: it.Rows, at: now, Takes: q.cost.time(q.padded(it.Rows)) + q.margin()}, nil
-}
-
-// Withdraw takes the promise back, once.
-func (a *Admission) Withdraw() {
-	if a == nil || a.queue == nil {
-		return
-	}
-	a.queue.mu.Lock()
-	a.queue.coming -= a.rows
-	a.queue.mu.Unlock()
-	a.queue = nil
-}
-
-// keep is Withdraw for a request that has come: how long that took tells when the next ones come.
-func (a *Admission) keep(now time.Time) {
-	if a == nil || a.queue == nil {
-		return
-	}
-	q := a.queue
-	q.coming -= a.rows
-	q.arrival += (float64(now.Sub(a.at)) - q.arrival) / costMemory
-	a.queue = nil
-}
-
 // Request says how urgent a run is and takes its scores.
 type Request struct {
 	// Rows is how many of the first rows of the memory are asked for.
