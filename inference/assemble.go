@@ -63,25 +63,29 @@ func (b *bench) put(res *Result, slabs []slab, places []placement, candidate, ro
 			s.put(row, at, &cell.Value)
 			continue
 		}
-		switch i := row*s.width + int(at.column); {
+		i := row*s.width + int(at.column)
+		switch {
 		case !at.isNumber():
 			s.put(row, at, &cell.Value)
 		case s.floats != nil && cell.Value.Type != featurestore.Float64:
 			s.floats[i] = float32(cell.Value.Int())
+		case s.floats != nil && finite(float32(cell.Value.Float())):
+			s.floats[i] = float32(cell.Value.Float())
+		case s.holds(number(&cell.Value, 0)):
+			s.set(row, int(at.column), number(&cell.Value, 0))
 		default:
-			v := number(&cell.Value, 0)
-			if !s.holds(v) {
-				cell.Value, cell.Status = null, featurestore.Overflow
-				p--
-				continue // as a value that is missing
-			}
-			s.set(row, int(at.column), v)
+			cell.Value, cell.Status = null, featurestore.Overflow
+			p-- // once more, as a value that is missing
+			continue
 		}
 		present++
 	}
 	res.Statuses[featurestore.Present] += present
 	return nil
 }
+
+// finite says that a number is none of those that stand for what does not fit.
+func finite(f float32) bool { return f-f == 0 }
 
 // count counts the status of a value, and fails when it is missing and the model has no default for it.
 func (r *Result) count(at *placement, cell *featurestore.Cell, candidate int, shared bool) error {
