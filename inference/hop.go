@@ -8,6 +8,7 @@ import (
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/fold"
 	"github.com/onehop/onehop/featurestore/plan"
+	"github.com/onehop/onehop/inference/repository"
 	"github.com/onehop/onehop/inference/tensor"
 )
 
@@ -46,6 +47,18 @@ type placement struct {
 	name       string
 }
 
+// newPlacement is the place of a column in a tensor, from an element of its row on.
+func newPlacement(c repository.Column, input, element int, isText bool) placement {
+	p := placement{input: int32(input), column: int32(element), length: int32(c.Length), isText: isText, name: c.From}
+	if c.Default != nil {
+		p.hasDefault, p.def = true, *c.Default
+	}
+	if c.Text != nil {
+		p.hasDefault, p.text = true, *c.Text
+	}
+	return p
+}
+
 // isNumber says that it takes one number.
 func (p *placement) isNumber() bool { return p.length == 0 && !p.isText }
 
@@ -66,14 +79,8 @@ func Compile(m *Model, catalog *featurestore.Catalog, programs map[string]*fold.
 		width := 0
 		for _, column := range input.Columns {
 			h.Columns = append(h.Columns, column.From)
-			at := placement{input: int32(t), column: int32(width), length: int32(column.Length), isText: m.inputs[t].Type == tensor.String, name: column.From}
+			at := newPlacement(column, t, width, m.inputs[t].Type == tensor.String)
 			width += column.Width()
-			if column.Default != nil {
-				at.hasDefault, at.def = true, *column.Default
-			}
-			if column.Text != nil {
-				at.hasDefault, at.text = true, *column.Text
-			}
 			if field, ok := column.RequestField(); ok {
 				i := slices.IndexFunc(definition.Request, func(f featurestore.Field) bool { return f.Name == field })
 				if i < 0 {
