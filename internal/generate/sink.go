@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -60,18 +60,17 @@ type KafkaOptions struct {
 // ToKafka sends events keyed by the user's id in decimal, with the arrival time as the record's timestamp, and waits until the
 // brokers have acknowledged all. It returns how many they acknowledged and the first error. When ctx ends, events that the
 // client holds but has not sent are given up. The client stays the caller's.
-func ToKafka(ctx context.Context, client *kgo.Client, gen *Generator, options KafkaOptions) (acknowledged int, err error) {
+func ToKafka(ctx context.Context, client *kgo.Client, gen *Generator, options KafkaOptions) (int, error) {
 	sending, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	var mu sync.Mutex
+	// Promises of events that are given up may still come after the return: they must not touch what is returned.
+	var counter atomic.Int64
 	promise := func(_ *kgo.Record, err error) {
 		if err != nil {
 			stop(err) // the first cause stays
 			return
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		acknowledged++
+		counter.Add(1)
 	}
 	pace := newPacer(options.Rate)
 	done := 0
@@ -85,9 +84,8 @@ func ToKafka(ctx context.Context, client *kgo.Client, gen *Generator, options Ka
 		client.Produce(sending, newRecord(options.Topic, gen.Next()), promise)
 	}
 	report(options.Progress, done)
-	err = client.Flush(sending)
-	mu.Lock()
-	defer mu.Unlock()
+	err := client.Flush(sending)
+	acknowledged := int(counter.Load())
 	if err == nil && sending.Err() == nil && (options.Count == 0 || acknowledged == options.Count) {
 		return acknowledged, nil
 	}
