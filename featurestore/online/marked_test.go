@@ -57,7 +57,7 @@ func testMarkedReads(t *testing.T, url string) {
 		t.Fatalf("%v, marked %t, filling %t; want a read with watermarks, without live markers", err, read.Marked(), read.Filling())
 	}
 	for i, key := range keys {
-		look, err := store.Look(t.Context(), v, read.buckets[i], [][]byte{key})
+		look, err := store.Look(t.Context(), v, featurestore.Bucket(key), [][]byte{key})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -84,7 +84,7 @@ func TestMarkedReadsThatFail(t *testing.T) {
 	read.Mark()
 	read.Add(v, []byte("7"))
 	key := string(appendRowKey(nil, v.prefix, []byte("7")))
-	if err := store.client.HSet(t.Context(), watermarksKey(v.prefix, read.buckets[0]), "nonsense", "1").Err(); err != nil {
+	if err := store.client.HSet(t.Context(), watermarksKey(v.prefix, featurestore.Bucket([]byte("7"))), "nonsense", "1").Err(); err != nil {
 		t.Fatal(err)
 	}
 	if err := store.client.Set(t.Context(), key, "a row", 0).Err(); err != nil {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -38,11 +37,10 @@ type Read struct {
 	text    []byte // all keys to fetch, one after the other
 	ends    []int  // where each key ends in text
 	slots   []int  // which row each key is of
-	buckets []int  // of each row
 	markers []marker
 	keys    []string // views into text
 	args    []any    // "MGET", then pointers to keys
-	reply   bytes.Buffer
+	reply   bulks
 	fetched [][]byte // views into reply, or nil, markers among them
 	rows    [][]byte // in the order of Add
 	filling bool
@@ -71,17 +69,16 @@ func (r *Read) Release() {
 	if r == nil {
 		return
 	}
-	r.text, r.ends, r.slots, r.buckets, r.markers = r.text[:0], r.ends[:0], r.slots[:0], r.buckets[:0], r.markers[:0]
+	r.text, r.ends, r.slots, r.markers = r.text[:0], r.ends[:0], r.slots[:0], r.markers[:0]
 	clear(r.rows) // copies are others' memory
 	if r.copies.use {
 		r.copies.abandon(r, errReleased)
 	}
 	r.copies.reset()
 	r.rows, r.filling, r.store, r.marked, r.marks = r.rows[:0], false, nil, false, nil
-	if r.reply.Cap() > maxPooled {
-		r.reply = bytes.Buffer{}
+	if cap(r.reply.text) > maxPooled {
+		r.reply = bulks{}
 	}
-	r.reply.Reset()
 	reads.Put(r)
 }
 
@@ -98,10 +95,9 @@ func (r *Read) Add(view *View, entityKey []byte) {
 // fetch asks for a row from Redis.
 func (r *Read) fetch(view *View, entityKey []byte) {
 	bucket := featurestore.Bucket(entityKey)
-	r.text = appendRowKey(r.text, view.prefix, entityKey)
+	r.text = append(append(appendTag(r.text, view.prefix, bucket), ':'), entityKey...)
 	r.ends, r.slots = append(r.ends, len(r.text)), append(r.slots, len(r.rows))
 	r.rows = append(r.rows, nil)
-	r.buckets = append(r.buckets, bucket)
 	m := marker{view: view}
 	if r.store.cluster {
 		m.bucket = bucket
@@ -119,14 +115,8 @@ func (r *Read) Row(i int) []byte { return r.rows[i] }
 // what is missing then may be there, and what is there may be old.
 func (r *Read) Filling() bool { return r.filling }
 
-// maxRead bounds the time of a read whose caller has no deadline, or a later one.
-const maxRead = 2 * time.Second
-
-// maxReply bounds the bytes of the rows of one read.
-const maxReply = 64 << 20
-
-// maxPooled is the largest reply buffer that is kept for the next read.
-const maxPooled = 8 << 20
+// MaxRead bounds the time of a read whose caller has no deadline, or a later one.
+const MaxRead = 2 * time.Second
 
 // Do fetches the rows. It fails with featurestore.Unavailable when the store does not
 // answer in time, and with featurestore.Exhausted when the rows are too large together.
@@ -142,8 +132,11 @@ func (r *Read) fetchAll(ctx context.Context) error {
 	if len(r.ends) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, maxRead)
-	defer cancel()
+	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > MaxRead {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, MaxRead)
+		defer cancel()
+	}
 	rows := len(r.ends)
 	for _, m := range r.markers {
 		r.text = r.appendMarker(r.text, m)
@@ -207,7 +200,7 @@ func (r *Read) fetchServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.fetched, err = appendBulks(r.fetched[:0], r.reply.Bytes())
+	r.fetched, err = r.reply.appendTo(r.fetched[:0])
 	if err == nil && len(r.fetched) != len(r.keys) {
 		err = fmt.Errorf("MGET of %d keys answered %d", len(r.keys), len(r.fetched))
 	}
@@ -215,33 +208,11 @@ func (r *Read) fetchServer(ctx context.Context) error {
 }
 
 func (r *Read) command(ctx context.Context) redis.Cmder {
-	r.reply.Reset()
-	return redis.NewRawWriteToCmd(ctx, (*boundedReply)(r), r.args...)
+	r.reply.reset()
+	return redis.NewRawWriteToCmd(ctx, &r.reply, r.args...)
 }
 
 var errReleased = errors.New("the read was given up")
-
-var errTooLarge = errors.New("the reply is too large")
-
-// boundedReply takes a reply in pieces up to maxReply.
-type boundedReply Read
-
-// Write implements io.Writer.
-func (r *boundedReply) Write(p []byte) (int, error) {
-	if r.reply.Len()+len(p) > maxReply {
-		return 0, errTooLarge
-	}
-	return r.reply.Write(p)
-}
-
-// ReadFrom implements io.ReaderFrom: without it every row would be copied through a
-// buffer of its own.
-func (r *boundedReply) ReadFrom(src io.Reader) (int64, error) {
-	if limited, ok := src.(*io.LimitedReader); ok && int64(r.reply.Len())+limited.N > maxReply {
-		return 0, errTooLarge
-	}
-	return r.reply.ReadFrom(src)
-}
 
 // fetchCluster reads the keys by one MGET for each bucket, pipelined.
 func (r *Read) fetchCluster(ctx context.Context) error {

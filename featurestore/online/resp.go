@@ -1,58 +1,115 @@
 package online
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"strconv"
 )
 
 var errRESP = errors.New("an answer of Redis in an unknown form")
 
-// appendBulks parses an array of bulk strings in RESP2 or RESP3 and appends a view of
-// each to dst, nil for a null.
+var errTooLarge = errors.New("the reply is too large")
+
+// maxReply bounds the bytes of the rows of one read.
+const maxReply = 64 << 20
+
+// maxPooled is the most memory for replies that is kept for the next read.
+const maxPooled = 8 << 20
+
+// bulks takes an array of bulk strings, in RESP2 or RESP3, in the pieces in which go-redis hands on a reply that is asked for raw: a
+// line, its end, and after a line that announces a string the string and its end. Strings are copied once, from the connection's
+// buffer. What is wrong with a reply is kept until it was read to its end, so that the connection can be used again.
 //
 // The format: https://redis.io/docs/latest/develop/reference/protocol-spec/
-func appendBulks(dst [][]byte, reply []byte) ([][]byte, error) {
-	kind, n, rest, err := respHead(reply)
+type bulks struct {
+	text  []byte
+	spans []span // of the strings in text
+	count int    // how many there are to be, −1 before that is known
+	size  int    // of the string that comes next, −1 if a line comes
+	err   error
+}
+
+// span is where a string is; from is −1 for a null.
+type span struct{ from, to int }
+
+func (b *bulks) reset() { *b = bulks{text: b.text[:0], spans: b.spans[:0], count: -1, size: -1} }
+
+// appendTo appends a view of each string, nil for a null.
+func (b *bulks) appendTo(dst [][]byte) ([][]byte, error) {
 	switch {
-	case err != nil:
-		return dst, err
-	case kind != '*' || n < 0:
+	case b.err != nil:
+		return dst, b.err
+	case b.count != len(b.spans):
 		return dst, errRESP
 	}
-	for range n {
-		kind, size, after, err := respHead(rest)
-		switch {
-		case err != nil:
-			return dst, err
-		case kind == '_' || kind == '$' && size < 0:
-			dst, rest = append(dst, nil), after
-		case kind != '$' || len(after) < size+2:
-			return dst, errRESP
-		default:
-			dst, rest = append(dst, after[:size:size]), after[size+2:]
+	for _, s := range b.spans {
+		if s.from < 0 {
+			dst = append(dst, nil)
+			continue
 		}
+		dst = append(dst, b.text[s.from:s.to:s.to])
 	}
 	return dst, nil
 }
 
-// respHead takes the first line of a reply: its kind and, but for a null, its number.
-func respHead(reply []byte) (kind byte, n int, rest []byte, err error) {
-	end := bytes.IndexByte(reply, '\n')
-	if end < 2 {
-		return 0, 0, nil, errRESP
+// Write implements io.Writer: it takes a line, or the end of one.
+func (b *bulks) Write(line []byte) (int, error) {
+	if string(line) != "\r\n" && b.err == nil {
+		b.err = b.line(line)
 	}
-	line := reply[1 : end-1]
-	switch kind = reply[0]; kind {
+	return len(line), nil
+}
+
+func (b *bulks) line(line []byte) error {
+	if len(line) == 0 || b.size >= 0 {
+		return errRESP
+	}
+	kind, n := line[0], -1
+	switch kind {
 	case '-':
-		return kind, 0, nil, fmt.Errorf("error of Redis: %s", line)
-	case '_':
-		return kind, -1, reply[end+1:], nil
+		return fmt.Errorf("error of Redis: %s", line[1:])
+	case '*', '$':
+		var err error
+		if n, err = strconv.Atoi(string(line[1:])); err != nil {
+			return errRESP
+		}
 	}
-	n, err = strconv.Atoi(string(line))
-	if err != nil {
-		return 0, 0, nil, errRESP
+	switch {
+	case kind == '*' && b.count < 0 && n >= 0:
+		b.count = n
+	case b.count < 0:
+		return errRESP
+	case kind == '$' && n >= 0:
+		b.size = n
+	case kind == '$' || kind == '_':
+		b.spans = append(b.spans, span{from: -1})
+	default:
+		return errRESP
 	}
-	return kind, n, reply[end+1:], nil
+	return nil
+}
+
+// ReadFrom implements io.ReaderFrom: it takes a string and its end.
+func (b *bulks) ReadFrom(src io.Reader) (int64, error) {
+	limited, ok := src.(*io.LimitedReader)
+	if !ok || b.err != nil || limited.N != int64(b.size)+2 {
+		if b.err == nil {
+			b.err = errRESP
+		}
+		return io.Copy(io.Discard, src)
+	}
+	from := len(b.text)
+	if b.size > maxReply-from {
+		return 0, errTooLarge
+	}
+	size := b.size + 2
+	b.text = slices.Grow(b.text, size)[:from+size]
+	n, err := io.ReadFull(limited.R, b.text[from:])
+	limited.N -= int64(n)
+	if err == nil {
+		b.spans, b.size = append(b.spans, span{from: from, to: from + b.size}), -1
+	}
+	return int64(n), err //nolint:wrapcheck // io.Copy looks at what it is
 }

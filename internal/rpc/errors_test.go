@@ -62,12 +62,19 @@ func TestPanicsBecomeErrors(t *testing.T) {
 
 func TestScoresAreOrderedAndNaNsComeLast(t *testing.T) {
 	nan := float32(math.NaN())
-	for _, c := range []struct {
-		a, b float32
-		want int
-	}{{2, 1, -1}, {1, 2, 1}, {1, 1, -1}, {nan, 1, 1}, {1, nan, -1}, {nan, nan, -1}} {
-		if got := compareScores(c.a, c.b, 0, 1); got != c.want {
-			t.Errorf("%v before %v: %d, want %d", c.a, c.b, got, c.want)
+	inf := float32(math.Inf(1))
+	best := []float32{inf, math.MaxFloat32, 2, 1, math.SmallestNonzeroFloat32, 0, -math.SmallestNonzeroFloat32, -1, -2, -math.MaxFloat32, -inf, nan}
+	minusZero, otherNaN := float32(math.Copysign(0, -1)), math.Float32frombits(0xffc00001)
+	for i, a := range best {
+		for j, b := range best {
+			if before := place(a, 0) < place(b, 1); before != (i <= j) {
+				t.Errorf("%v comes before %v, which comes after it in the request: %t", a, b, before)
+			}
+		}
+	}
+	for _, c := range [][2]float32{{0, minusZero}, {minusZero, 0}, {nan, otherNaN}, {otherNaN, nan}} {
+		if place(c[0], 0) >= place(c[1], 1) || place(c[0], 1) <= place(c[1], 0) {
+			t.Errorf("%v and %v do not keep the request's order", c[0], c[1])
 		}
 	}
 }

@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"context"
-	"math"
 	"slices"
 	"sync"
 	"time"
@@ -61,9 +60,11 @@ type hopCall struct {
 	columns []plan.KeyColumn
 	request inference.Request
 	result  inference.Result
-	order   []uint32
-	read    time.Time     // when the rows were there
-	left    time.Duration // for which the answer may be kept
+	order   []uint64
+	of      *inference.Hop
+	views   []*online.View // of the hop's plan
+	read    time.Time      // when the rows were there
+	left    time.Duration  // for which the answer may be kept
 
 	maxStale time.Duration
 }
@@ -108,12 +109,7 @@ func (s *Inference) compute(ctx context.Context, hop *inference.Hop, call *hopCa
 	}
 	defer call.request.Admission.Withdraw() // where it does not come to a run
 	start := s.Now()
-	readCtx, stop := context.WithTimeout(ctx, b.limit)
-	read, err := s.read(readCtx, hop, call, logged || req.GetProvenance())
-	if err != nil && past(readCtx) && ctx.Err() == nil {
-		err = b.late(err)
-	}
-	stop()
+	read, err := s.readWithin(ctx, &b, hop, call, logged || req.GetProvenance())
 	defer func() { read.Release() }() // which the log may have taken
 	if err != nil {
 		return nil, err
@@ -147,6 +143,20 @@ func (s *Inference) compute(ctx context.Context, hop *inference.Hop, call *hopCa
 	return res, nil
 }
 
+// readWithin is read with the time that the budget leaves it.
+func (s *Inference) readWithin(ctx context.Context, b *budget, hop *inference.Hop, call *hopCall, marked bool) (*online.Read, error) {
+	if b.limit >= online.MaxRead { // a read takes no longer anyway
+		return s.read(ctx, hop, call, marked)
+	}
+	within, stop := context.WithTimeout(ctx, b.limit)
+	defer stop()
+	read, err := s.read(within, hop, call, marked)
+	if err != nil && past(within) && ctx.Err() == nil {
+		err = b.late(err)
+	}
+	return read, err
+}
+
 // read fetches the rows of a request and makes the call ready to run. The Read is to be released, also after an error.
 func (s *Inference) read(ctx context.Context, hop *inference.Hop, call *hopCall, marked bool) (*online.Read, error) {
 	read := s.Store.NewRead()
@@ -156,8 +166,8 @@ func (s *Inference) read(ctx context.Context, hop *inference.Hop, call *hopCall,
 	case !call.request.NoCache:
 		read.UseNear(call.maxStale)
 	}
-	for i := range hop.Plan.Views {
-		view := online.NewView(hop.Plan.Catalog.Namespace, hop.Plan.Views[i].View)
+	call.prepare(hop)
+	for i, view := range call.views {
 		keys := &call.keys[hop.Plan.Views[i].Entity]
 		for row := range hop.RowCount(i, call.request.Candidates) {
 			read.Add(view, keys.At(row))
@@ -170,6 +180,17 @@ func (s *Inference) read(ctx context.Context, hop *inference.Hop, call *hopCall,
 	call.request.Rows, call.request.Now, call.request.Filling = read, call.read.UnixMicro(), read.Filling()
 	call.result = inference.Result{Scores: call.result.Scores}
 	return read, nil
+}
+
+// prepare makes what calls of one hop have in common.
+func (c *hopCall) prepare(hop *inference.Hop) {
+	if c.of == hop {
+		return
+	}
+	c.of, c.views = hop, nil
+	for i := range hop.Plan.Views {
+		c.views = append(c.views, online.NewView(hop.Plan.Catalog.Namespace, hop.Plan.Views[i].View))
+	}
 }
 
 // shared encodes the one key of a shared entity; it is valid until the next call.
@@ -329,79 +350,4 @@ func (c *hopCall) values(hop *inference.Hop, given map[string]*onehopv1.Values, 
 		c.request.Values = append(c.request.Values, values)
 	}
 	return nil
-}
-
-// respond answers with what was computed.
-func (c *hopCall) respond(hop *inference.Hop, req *onehopv1.GetFeaturesAndPredictRequest) *onehopv1.GetFeaturesAndPredictResponse {
-	res := c.rank(hop, req, c.result.Scores)
-	res.ReadTimeUs, res.StatusCounts = c.result.ReadTime, map[string]uint32{}
-	if c.result.Newest > 0 {
-		res.FreshnessUs = max(0, c.result.ReadTime-c.result.Newest)
-	}
-	for status, n := range c.result.Statuses {
-		if n > 0 {
-			res.StatusCounts[featurestore.Status(status).String()] = n
-		}
-	}
-	return res
-}
-
-// rank orders the candidates by score, best first; equal scores keep the request's
-// order, and what has no score comes last.
-func (c *hopCall) rank(hop *inference.Hop, req *onehopv1.GetFeaturesAndPredictRequest, scores []float32) *onehopv1.GetFeaturesAndPredictResponse {
-	c.order = c.order[:0]
-	for i := range scores {
-		c.order = append(c.order, uint32(i))
-	}
-	slices.SortFunc(c.order, func(a, b uint32) int { return compareScores(scores[a], scores[b], a, b) })
-	k := len(c.order)
-	if top := int(req.GetTopK()); top > 0 && top < k {
-		k = top
-	}
-	res := &onehopv1.GetFeaturesAndPredictResponse{
-		Model: hop.Model.Name, ModelVersion: int64(hop.Model.Number),
-		Indexes: slices.Clone(c.order[:k]), Scores: make([]float32, k),
-		Candidates: make(map[string]*onehopv1.Values, len(req.GetCandidates())),
-	}
-	for i, at := range res.Indexes {
-		res.Scores[i] = scores[at]
-	}
-	for name, values := range req.GetCandidates() {
-		res.Candidates[name] = pick(values, res.GetIndexes())
-	}
-	return res
-}
-
-func compareScores(a, b float32, i, j uint32) int {
-	an, bn := math.IsNaN(float64(a)), math.IsNaN(float64(b))
-	switch {
-	case an && bn, a == b:
-		return int(i) - int(j)
-	case bn || a > b:
-		return -1
-	default:
-		return 1
-	}
-}
-
-// pick takes the values at the given positions.
-func pick(v *onehopv1.Values, indexes []uint32) *onehopv1.Values {
-	out := &onehopv1.Values{}
-	switch {
-	case len(v.GetInt64()) > 0:
-		out.Int64 = pickFrom(v.GetInt64(), indexes)
-	case len(v.GetString_()) > 0:
-		out.String_ = pickFrom(v.GetString_(), indexes)
-	default:
-		out.Bytes = pickFrom(v.GetBytes(), indexes)
-	}
-	return out
-}
-
-func pickFrom[T any](from []T, indexes []uint32) []T {
-	out := make([]T, len(indexes))
-	for i, at := range indexes {
-		out[i] = from[at]
-	}
-	return out
 }
