@@ -9,10 +9,11 @@ import (
 
 // bench is where the rows of a request are read, one after the other.
 type bench struct {
-	cells    []featurestore.Cell // room for one row of the plan
-	values   []featurestore.Value
-	computer *plan.Computer
-	of       *plan.Plan
+	cells      []featurestore.Cell // room for one row of the plan
+	values     []featurestore.Value
+	computer   *plan.Computer
+	remembered []*remembered // of the rows of a view
+	of         *plan.Plan
 }
 
 // prepare makes room for a plan.
@@ -23,26 +24,87 @@ func (b *bench) prepare(h *Hop) {
 	}
 }
 
-// candidate reads one candidate's rows, computes what is computed from them, and writes its row of the input memory.
-func (h *Hop) candidate(ctx context.Context, req *Request, res *Result, slabs []slab, candidate, row int) error {
-	b := &req.own
-	for i := range h.Plan.Views {
-		if h.Plan.Views[i].Entity != h.Candidate {
-			continue
+// candidates reads the rows of n candidates from one on, computes what is computed from them, and writes the input memory.
+func (h *Hop) candidates(ctx context.Context, req *Request, res *Result, slabs []slab, from, n int) error {
+	if len(h.computed) == 0 { // a view after the other, so that what reads it stays in the processor's caches
+		for i := range h.Plan.Views {
+			if h.Plan.Views[i].Entity != h.Candidate {
+				continue
+			}
+			if err := h.candidateRows(req, res, slabs, i, from, n); err != nil {
+				return err
+			}
 		}
-		if err := h.read(req, i, candidate, res.ReadTime, b.cells); err != nil {
-			return err
-		}
-		if err := b.put(res, slabs, h.features[i], candidate, row); err != nil {
-			return err
-		}
-	}
-	if len(h.computed) == 0 {
 		return nil
 	}
-	if err := context.Cause(ctx); err != nil {
+	for row := range n {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		for i := range h.Plan.Views {
+			if h.Plan.Views[i].Entity != h.Candidate {
+				continue
+			}
+			if err := h.candidateRow(req, res, slabs, i, from+row, row); err != nil {
+				return err
+			}
+		}
+		if err := h.compute(req, res, slabs, from+row, row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// candidateRows reads the rows of one view, but those that are remembered, and writes its columns.
+func (h *Hop) candidateRows(req *Request, res *Result, slabs []slab, view, from, n int) error {
+	m, first, hits := h.memos[view], req.first[view]+from, 0
+	if req.Filling || !m.on(n) {
+		m = nil
+	} else {
+		req.own.remembered = m.look(req.own.remembered, req.Rows, first, n)
+	}
+	for row := range n {
+		if m == nil || req.Rows.Stale(first+row) {
+			if err := h.candidateRow(req, res, slabs, view, from+row, row); err != nil {
+				return err
+			}
+			continue
+		}
+		packed := req.Rows.Row(first + row)
+		if r := req.own.remembered[row]; r.is(packed, res.ReadTime) && (r.others == nil || !res.strict) {
+			m.put(r, slabs, row, res)
+			hits++
+			continue
+		}
+		before := res.Statuses
+		if err := h.candidateRow(req, res, slabs, view, from+row, row); err != nil {
+			return err
+		}
+		counted := res.Statuses
+		for status := range counted {
+			counted[status] -= before[status]
+		}
+		m.keep(packed, res.ReadTime, slabs, row, &counted)
+	}
+	if m != nil {
+		m.note(n, hits)
+	}
+	return nil
+}
+
+// candidateRow reads a candidate's row of one view and writes its columns.
+func (h *Hop) candidateRow(req *Request, res *Result, slabs []slab, view, candidate, row int) error {
+	if err := h.read(req, view, candidate, res.ReadTime, req.own.cells); err != nil {
 		return err
 	}
+	res.Newest = max(res.Newest, h.Plan.Views[view].Reader.Newest(req.Rows.Row(req.first[view]+candidate)))
+	return req.own.put(res, slabs, h.features[view], candidate, row)
+}
+
+// compute computes on-demand features from what was read for a candidate.
+func (h *Hop) compute(req *Request, res *Result, slabs []slab, candidate, row int) error {
+	b := &req.own
 	for i, values := range req.Values {
 		b.values[i] = values[min(candidate, len(values)-1)]
 	}

@@ -1,6 +1,7 @@
 package inference
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -30,6 +31,7 @@ type Hop struct {
 	Columns []string
 
 	features [][]placement // for each view of the plan
+	memos    []*memo       // for each view of the plan, nil for none
 	computed []placement   // of on-demand features
 	request  [][]placement // for each request field of the definition
 }
@@ -144,7 +146,21 @@ func (h *Hop) place(catalog *featurestore.Catalog, programs map[string]*fold.Pro
 		}
 	}
 	h.Candidate = slices.IndexFunc(p.Entities, func(e *featurestore.Entity) bool { return e.Name == h.Definition.Candidates })
+	h.remember()
 	return nil
+}
+
+// remember makes the memos of the candidates' views. Features that are computed from others need those, and not what became of them.
+func (h *Hop) remember() {
+	h.memos = make([]*memo, len(h.Plan.Views))
+	for i := range h.Plan.Views {
+		if v := &h.Plan.Views[i]; v.Entity == h.Candidate && len(h.computed) == 0 {
+			slices.SortFunc(h.features[i], func(a, b placement) int {
+				return cmp.Or(cmp.Compare(a.input, b.input), cmp.Compare(a.column, b.column))
+			})
+			h.memos[i] = newMemo(v.Reader, h.features[i], h.Model.inputs)
+		}
+	}
 }
 
 // fits says whether values of a type can go to a place.

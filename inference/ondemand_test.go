@@ -104,7 +104,7 @@ func TestOnDemandColumnsThatAreMissing(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := h.candidate(ctx, req, &Result{ReadTime: now}, h.Model.slabsOf(t), 0, 0); !errors.Is(err, context.Canceled) {
+	if err := h.candidates(ctx, req, &Result{ReadTime: now}, h.Model.slabsOf(t), 0, 1); !errors.Is(err, context.Canceled) {
 		t.Errorf("computed for a caller that went away: %v", err)
 	}
 }

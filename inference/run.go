@@ -88,7 +88,7 @@ func (h *Hop) Run(ctx context.Context, req *Request, res *Result) error {
 	if err := req.prepare(h); err != nil {
 		return err
 	}
-	h.newest(req, res)
+	res.ReadTime, res.Newest, res.strict = req.Now, 0, req.FailOnMissing
 	batch, err := h.Model.queue.Take()
 	if err != nil {
 		return err
@@ -126,19 +126,6 @@ func (h *Hop) RowCount(view, candidates int) int {
 	return 1
 }
 
-// newest finds the time of the newest event.
-func (h *Hop) newest(req *Request, res *Result) {
-	res.ReadTime, res.Newest, res.strict = req.Now, 0, req.FailOnMissing
-	at := 0
-	for i := range h.Plan.Views {
-		reader := h.Plan.Views[i].Reader
-		for range h.RowCount(i, req.Candidates) {
-			res.Newest = max(res.Newest, reader.Newest(req.Rows.Row(at)))
-			at++
-		}
-	}
-}
-
 // assemble fills the input memory for n candidates from one on.
 func (h *Hop) assemble(ctx context.Context, req *Request, res *Result, slabs []slab, from, n int) error {
 	for field, places := range h.request {
@@ -154,12 +141,7 @@ func (h *Hop) assemble(ctx context.Context, req *Request, res *Result, slabs []s
 			return err
 		}
 	}
-	for row := range n {
-		if err := h.candidate(ctx, req, res, slabs, from+row, row); err != nil {
-			return err
-		}
-	}
-	return nil
+	return h.candidates(ctx, req, res, slabs, from, n)
 }
 
 // assembleShared reads the one row of a shared view and writes its values to all
@@ -168,6 +150,7 @@ func (h *Hop) assembleShared(req *Request, res *Result, slabs []slab, view, from
 	if err := h.read(req, view, 0, res.ReadTime, req.own.cells); err != nil {
 		return err
 	}
+	res.Newest = max(res.Newest, h.Plan.Views[view].Reader.Newest(req.Rows.Row(req.first[view])))
 	for p := range h.features[view] {
 		at := &h.features[view][p]
 		cell := &req.own.cells[at.cell]

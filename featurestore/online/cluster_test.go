@@ -137,7 +137,7 @@ func TestClusterLosesOneBucket(t *testing.T) {
 		}
 		return r.Filling()
 	}
-	stem := string(appendRowKey(nil, v.prefix, []byte("1")))
+	stem := rowKey(v.prefix, []byte("1"))
 	stem = stem[:len(stem)-len(":1")]
 	keys, err := store.client.Keys(t.Context(), stem+"*").Result()
 	if err != nil || len(keys) < 3 {

@@ -32,7 +32,7 @@ type Inspection struct {
 // Inspect reads what there is of an encoded entity key, in one round trip, for people.
 func (s *Store) Inspect(ctx context.Context, view *View, entityKey []byte) (*Inspection, error) {
 	in := &Inspection{
-		Key: string(appendRowKey(nil, view.prefix, entityKey)), Bucket: featurestore.Bucket(entityKey),
+		Key: rowKey(view.prefix, entityKey), Bucket: featurestore.Bucket(entityKey),
 		Watermarks: map[string]int64{},
 	}
 	stem := view.prefix + "}"

@@ -20,11 +20,9 @@ func appendTag(dst []byte, prefix string, bucket int) []byte {
 	return append(dst, '}')
 }
 
-// appendRowKey appends the key of an entity's row.
-func appendRowKey(dst []byte, prefix string, entityKey []byte) []byte {
-	dst = appendTag(dst, prefix, featurestore.Bucket(entityKey))
-	dst = append(dst, ':')
-	return append(dst, entityKey...)
+// rowKey is the key of an entity's row.
+func rowKey(prefix string, entityKey []byte) string {
+	return tag(prefix, featurestore.Bucket(entityKey)) + ":" + string(entityKey)
 }
 
 func tag(prefix string, bucket int) string { return string(appendTag(nil, prefix, bucket)) }

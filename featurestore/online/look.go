@@ -28,7 +28,7 @@ type Look struct {
 func (s *Store) Look(ctx context.Context, view *View, bucket int, keys [][]byte) (*Look, error) {
 	names := make([]string, len(keys))
 	for i, key := range keys {
-		names[i] = string(appendRowKey(nil, view.prefix, key))
+		names[i] = rowKey(view.prefix, key)
 	}
 	stem := view.prefix + "}"
 	if s.cluster {

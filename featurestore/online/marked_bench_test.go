@@ -27,7 +27,7 @@ func BenchmarkRead(b *testing.B) {
 	var keys [][]byte
 	for i := range 500 {
 		keys = append(keys, fmt.Append(nil, i))
-		if err := client.Set(b.Context(), string(appendRowKey(nil, v.prefix, keys[i])), make([]byte, 216), 0).Err(); err != nil {
+		if err := client.Set(b.Context(), rowKey(v.prefix, keys[i]), make([]byte, 216), 0).Err(); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -48,7 +48,7 @@ func testMarkedReads(t *testing.T, url string) {
 		keys = append(keys, key)
 		read.Add(v, key)
 		if i%3 == 0 && i < n/16 {
-			if err := store.client.Set(t.Context(), string(appendRowKey(nil, v.prefix, key)), "row "+string(key), 0).Err(); err != nil {
+			if err := store.client.Set(t.Context(), rowKey(v.prefix, key), "row "+string(key), 0).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -83,7 +83,7 @@ func TestMarkedReadsThatFail(t *testing.T) {
 	defer read.Release()
 	read.Mark()
 	read.Add(v, []byte("7"))
-	key := string(appendRowKey(nil, v.prefix, []byte("7")))
+	key := rowKey(v.prefix, []byte("7"))
 	if err := store.client.HSet(t.Context(), watermarksKey(v.prefix, featurestore.Bucket([]byte("7"))), "nonsense", "1").Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func testOneMoment(t *testing.T, url string) {
 	key, id := []byte("7"), ingest.PartitionID{Partition: 3}
 	write := func(n int) error {
 		_, err := store.client.TxPipelined(t.Context(), func(pipe redis.Pipeliner) error {
-			pipe.Set(t.Context(), string(appendRowKey(nil, v.prefix, key)), n, 0)
+			pipe.Set(t.Context(), rowKey(v.prefix, key), n, 0)
 			pipe.HSet(t.Context(), watermarksKey(v.prefix, featurestore.Bucket(key)), field(id), n)
 			return nil
 		})

@@ -40,7 +40,7 @@ func TestMemoryOfFiftyLatestValues(t *testing.T) {
 	if err != nil || outcomes[0].Moved || outcomes[0].Changed != nil {
 		t.Fatal(outcomes, err)
 	}
-	name := string(appendRowKey(nil, prefix(view.Namespace, view.View), key))
+	name := rowKey(prefix(view.Namespace, view.View), key)
 	n, err := store.client.MemoryUsage(t.Context(), name).Result()
 	if err != nil {
 		t.Fatal(err)

@@ -78,7 +78,7 @@ func (n *nearby) set(key, value string) {
 
 func (n *nearby) write(key, row string) {
 	n.t.Helper()
-	n.set(string(appendRowKey(nil, n.view.prefix, []byte(key))), row)
+	n.set(rowKey(n.view.prefix, []byte(key)), row)
 }
 
 func (n *nearby) pass(d time.Duration) { n.clock.Add(int64(d)) }

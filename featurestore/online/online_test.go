@@ -81,8 +81,8 @@ func TestReadReturnsRowsAndMarkers(t *testing.T) {
 		}
 		v := NewView(view.Namespace, view.View)
 		row := []byte("stamp678 a row with \r\n and \x00 in it")
-		key := appendRowKey(nil, v.prefix, []byte("7"))
-		if err := store.client.Set(t.Context(), string(key), row, 0).Err(); err != nil {
+		key := rowKey(v.prefix, []byte("7"))
+		if err := store.client.Set(t.Context(), key, row, 0).Err(); err != nil {
 			t.Fatal(err)
 		}
 		for _, marker := range []string{"", "filling", "live"} {
@@ -114,7 +114,7 @@ func TestReadAllocatesNothingForARow(t *testing.T) {
 		t.Skip("the race detector allocates by itself; make test runs this test once more without it")
 	}
 	store := open(t, testenv.Redis(t))
-	view := &View{prefix: "{" + testenv.Namespace(t) + ":v@1"}
+	view := newView("{" + testenv.Namespace(t) + ":v@1")
 	allocations := func(rows int) float64 {
 		return testing.AllocsPerRun(50, func() {
 			r := store.NewRead()
@@ -214,7 +214,7 @@ func TestDeadlinesHoldWhileRedisHangs(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), c.deadline)
 		start := time.Now()
 		r := store.NewRead()
-		r.Add(&View{prefix: "{x:v@1"}, []byte("1"))
+		r.Add(newView("{x:v@1"), []byte("1"))
 		err := r.Do(ctx)
 		r.Release()
 		cancel()

@@ -20,12 +20,23 @@ import (
 // View is a generation of a view as a reader sees it: where its keys are.
 type View struct {
 	prefix string
-	near   time.Duration // how old a copy of a row may be, see Near
+	near   time.Duration                // how old a copy of a row may be, see Near
+	stems  [featurestore.Buckets]string // what the keys of each bucket's rows begin with
 }
 
-// NewView is the view of a namespace at its generation.
+// NewView is the view of a namespace at its generation. It is immutable; whoever reads often keeps it.
 func NewView(namespace string, view *featurestore.View) *View {
-	return &View{prefix: prefix(namespace, view), near: view.NearCache}
+	v := newView(prefix(namespace, view))
+	v.near = view.NearCache
+	return v
+}
+
+func newView(prefix string) *View {
+	v := &View{prefix: prefix}
+	for b := range v.stems {
+		v.stems[b] = tag(prefix, b) + ":"
+	}
+	return v
 }
 
 // Read collects row keys and fetches them, and the live markers of their buckets, in
@@ -95,7 +106,7 @@ func (r *Read) Add(view *View, entityKey []byte) {
 // fetch asks for a row from Redis.
 func (r *Read) fetch(view *View, entityKey []byte) {
 	bucket := featurestore.Bucket(entityKey)
-	r.text = append(append(appendTag(r.text, view.prefix, bucket), ':'), entityKey...)
+	r.text = append(append(r.text, view.stems[bucket]...), entityKey...)
 	r.ends, r.slots = append(r.ends, len(r.text)), append(r.slots, len(r.rows))
 	r.rows = append(r.rows, nil)
 	m := marker{view: view}

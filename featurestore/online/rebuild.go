@@ -172,7 +172,7 @@ func (s *Store) PutRows(ctx context.Context, view *ingest.View, from, to Step, r
 		if row.Expire != 0 {
 			expire = strconv.FormatInt(row.Expire/1000, 10)
 		}
-		c.keys = append(c.keys, string(appendRowKey(nil, pre, row.Key)))
+		c.keys = append(c.keys, rowKey(pre, row.Key))
 		c.args = append(c.args, expire, row.Row)
 	}
 	if err := s.step(ctx, putScript, calls); err != nil {

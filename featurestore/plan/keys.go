@@ -2,6 +2,7 @@ package plan
 
 import (
 	"slices"
+	"strconv"
 	"unsafe"
 
 	"github.com/onehop/onehop/featurestore"
@@ -43,6 +44,10 @@ type Keys struct {
 // the longest column; see [Keys.Len].
 func (k *Keys) Set(entity *featurestore.Entity, columns []KeyColumn) error {
 	k.text, k.ends = k.text[:0], k.ends[:0]
+	if len(columns) == 1 && columns[0].Ints != nil && entity.Keys[0].Type == featurestore.Int64 {
+		k.setInts(columns[0].Ints)
+		return nil
+	}
 	rows := 0
 	for i := range columns {
 		rows = max(rows, columns[i].Len())
@@ -64,6 +69,14 @@ func (k *Keys) Set(entity *featurestore.Entity, columns []KeyColumn) error {
 		k.ends = append(k.ends, len(k.text))
 	}
 	return nil
+}
+
+// setInts is Set for one join key of integers, as most are.
+func (k *Keys) setInts(ids []int64) {
+	for _, id := range ids {
+		k.text = strconv.AppendInt(k.text, id, 10)
+		k.ends = append(k.ends, len(k.text))
+	}
 }
 
 // Clone is a copy that later calls of Set do not change.

@@ -60,7 +60,8 @@ type hopCall struct {
 	columns []plan.KeyColumn
 	request inference.Request
 	result  inference.Result
-	order   []uint64
+	order   []uint64 // see place
+	room    []uint64 // as many
 	of      *inference.Hop
 	views   []*online.View // of the hop's plan
 	read    time.Time      // when the rows were there

@@ -31,7 +31,7 @@ func (c *hopCall) rank(hop *inference.Hop, req *onehopv1.GetFeaturesAndPredictRe
 	for i, score := range scores {
 		c.order = append(c.order, place(score, i))
 	}
-	slices.Sort(c.order)
+	c.order, c.room = sortPlaces(c.order, slices.Grow(c.room[:0], len(scores))[:len(scores)])
 	k := len(c.order)
 	if top := int(req.GetTopK()); top > 0 && top < k {
 		k = top
@@ -62,6 +62,35 @@ func place(score float32, candidate int) uint64 {
 		bits = ^bits &^ (1 << 31) // the greatest first, and all before what is negative
 	}
 	return uint64(bits)<<32 | uint64(candidate)
+}
+
+// sortPlaces sorts places whose candidates are in order, by the bytes of their upper halves from the lowest to the highest. It needs
+// room for as many, and returns what is sorted and what is room then.
+func sortPlaces(places, room []uint64) (sorted, rest []uint64) {
+	if len(places) == 0 {
+		return places, room
+	}
+	for shift := 32; shift < 64; shift += 8 {
+		var starts [256]uint32
+		for _, p := range places {
+			starts[byte(p>>shift)]++
+		}
+		if starts[byte(places[0]>>shift)] == uint32(len(places)) {
+			continue // they have this byte in common
+		}
+		next := uint32(0)
+		for b, n := range starts {
+			starts[b] = next
+			next += n
+		}
+		for _, p := range places {
+			at := &starts[byte(p>>shift)]
+			room[*at] = p
+			*at++
+		}
+		places, room = room, places
+	}
+	return places, room
 }
 
 // pick takes the values at the given positions.

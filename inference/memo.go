@@ -1,0 +1,199 @@
+package inference
+
+import (
+	"bytes"
+	"slices"
+	"sync/atomic"
+
+	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/fold"
+	"github.com/onehop/onehop/inference/tensor"
+)
+
+const (
+	// A memo has memoSets sets of memoWays rows.
+	memoSets, memoWays = 1 << 12, 4
+	// maxRemembered is the largest row that is remembered.
+	maxRemembered = 1 << 10
+	// A memo is judged by so many rows, and when fewer than one of worthOf was remembered it does without the next restRows.
+	judgedRows, worthOf, restRows = 1 << 14, 4, 1 << 18
+)
+
+// memo remembers what the rows of a view became in a model's input. The values of a row follow from its bytes and from the hop that the
+// time of the read is in, so the same bytes until the same hop ends give the same numbers: nothing that it gives is old, and bytes
+// are compared whole. Popular candidates are decoded once between two events of theirs, and not in each request.
+//
+// A row is kept when it is missed twice running in its set, so that rows that come once leave nothing behind. It is safe for
+// concurrent use.
+type memo struct {
+	reader *fold.Reader
+	places []segment
+	values int // floats of a row
+	sets   []memoSet
+
+	looked, found atomic.Int64 // since it was judged
+	rest          atomic.Int64 // rows still to be done without
+	hits, misses  atomic.Uint64
+}
+
+// segment is columns of one tensor that stand one after the other.
+type segment struct{ input, column, n int }
+
+// memoSet has the rows whose stamps end alike. The tags, the upper halves of their stamps, spare most looks at other rows. It takes a
+// line of the processor's cache.
+type memoSet struct {
+	rows   [memoWays]atomic.Pointer[remembered]
+	tags   [memoWays]atomic.Uint32
+	missed atomic.Uint32 // tag of the row that was missed last
+	_      [3]uint32
+}
+
+// remembered is a row that was decoded; it is immutable.
+type remembered struct {
+	from, until int64 // for which times of a read it holds, in microseconds
+	newest      int64
+	row         []byte
+	values      []float32
+	present     uint32
+	others      *[featurestore.Statuses]uint32 // nil when all values are present
+}
+
+// newMemo is the memo of a candidates' view, nil where its values are not single numbers of float tensors.
+func newMemo(reader *fold.Reader, places []placement, inputs []tensor.Info) *memo {
+	m := &memo{reader: reader, sets: make([]memoSet, memoSets), values: len(places)}
+	for i := range places {
+		p := &places[i]
+		if !p.isNumber() || inputs[p.input].Type != tensor.Float32 {
+			return nil
+		}
+		if n := len(m.places); n > 0 {
+			if last := &m.places[n-1]; last.input == int(p.input) && last.column+last.n == int(p.column) {
+				last.n++
+				continue
+			}
+		}
+		m.places = append(m.places, segment{input: int(p.input), column: int(p.column), n: 1})
+	}
+	return m
+}
+
+// on says whether the memo is to be asked for so many rows.
+func (m *memo) on(rows int) bool {
+	return m != nil && (m.rest.Load() <= 0 || m.rest.Add(-int64(rows)) <= 0)
+}
+
+// Remembered says how many rows of candidates were found among those that were decoded before, and how many were looked for in vain.
+func (h *Hop) Remembered() (hits, misses uint64) {
+	for _, m := range h.memos {
+		if m != nil {
+			hits, misses = hits+m.hits.Load(), misses+m.misses.Load()
+		}
+	}
+	return hits, misses
+}
+
+// note takes how many rows were looked up and found.
+func (m *memo) note(looked, found int) {
+	m.hits.Add(uint64(found))
+	m.misses.Add(uint64(looked - found))
+	all, hits := m.looked.Add(int64(looked)), m.found.Add(int64(found))
+	if all < judgedRows {
+		return
+	}
+	m.looked.Store(0) // what others add meanwhile is lost, and counts for nothing
+	m.found.Store(0)
+	if hits*worthOf < all {
+		m.rest.Store(restRows)
+	}
+}
+
+func (m *memo) set(row []byte) (set *memoSet, tag uint32) {
+	stamp := fold.Stamp(row)
+	return &m.sets[stamp%memoSets], uint32(stamp >> 32)
+}
+
+// look finds rows that may be those asked for, nil where there is none: one after the other, so that the processor waits for many of them
+// at once and not for each. They are still to be compared.
+func (m *memo) look(dst []*remembered, rows Rows, first, n int) []*remembered {
+	dst = slices.Grow(dst[:0], n)[:n]
+	for i := range dst {
+		set, tag := m.set(rows.Row(first + i))
+		dst[i] = nil
+		for way := range set.tags {
+			if set.tags[way].Load() == tag {
+				dst[i] = set.rows[way].Load()
+				break
+			}
+		}
+	}
+	return dst
+}
+
+// is says whether what was found is what a row gives at a time.
+func (r *remembered) is(row []byte, t int64) bool {
+	return r != nil && r.from <= t && t < r.until && bytes.Equal(r.row, row)
+}
+
+// keep remembers a row that was decoded at a time into a row of the input memory, with the statuses that were counted for it.
+func (m *memo) keep(row []byte, t int64, slabs []slab, at int, counted *[featurestore.Statuses]uint32) {
+	if len(row) == 0 || len(row) > maxRemembered {
+		return
+	}
+	set, tag := m.set(row)
+	way, again := set.place(tag, t)
+	if !again && set.missed.Swap(tag) != tag {
+		return
+	}
+	until := m.reader.SteadyUntil(row, t)
+	if until <= t {
+		return
+	}
+	r := &remembered{
+		from: t, until: until, newest: m.reader.Newest(row), row: bytes.Clone(row),
+		values: make([]float32, 0, m.values), present: counted[featurestore.Present],
+	}
+	if int(r.present) != m.values {
+		others := *counted
+		others[featurestore.Present], r.others = 0, &others
+	}
+	for _, p := range m.places {
+		s := &slabs[p.input]
+		from := at*s.width + p.column
+		r.values = append(r.values, s.floats[from:from+p.n]...)
+	}
+	set.rows[way].Store(r)
+	set.tags[way].Store(tag)
+}
+
+// place is where a row goes: over what was remembered of it for another time, over nothing, over what has become useless, or over
+// any.
+func (s *memoSet) place(tag uint32, t int64) (way int, again bool) {
+	way = int(tag % memoWays)
+	for i := range s.rows {
+		r := s.rows[i].Load()
+		if r != nil && s.tags[i].Load() == tag {
+			return i, true
+		}
+		if r == nil || r.until <= t {
+			way = i
+		}
+	}
+	return way, false
+}
+
+// put writes what is remembered to a row of the input memory.
+func (m *memo) put(r *remembered, slabs []slab, at int, res *Result) {
+	values := r.values
+	for _, p := range m.places {
+		s := &slabs[p.input]
+		copy(s.floats[at*s.width+p.column:][:p.n], values)
+		values = values[p.n:]
+	}
+	res.Newest = max(res.Newest, r.newest)
+	res.Statuses[featurestore.Present] += r.present
+	if r.others != nil {
+		for status, n := range r.others {
+			res.Statuses[status] += n
+		}
+	}
+}
