@@ -180,7 +180,7 @@ func (m *Model) known(err error) error {
 		return nil
 	}
 	if refused, ok := errors.AsType[*batching.RefusedError](err); ok {
-		return featurestore.Errorf(featurestore.Exhausted, "model %q cannot answer in time: %s", m.Name, refused.Reason).After(refused.Retry)
+		return featurestore.Errorf(featurestore.Exhausted, "model %q cannot answer in time: %s", m.Name, refused).After(refused.Retry)
 	}
 	err = fmt.Errorf("model %s version %d: %w", m.Name, m.Number, err)
 	if failed, ok := errors.AsType[*oip.Error](err); ok {

@@ -68,3 +68,24 @@ func (c *cost) worth(most int) int {
 	}
 	return int(4 * c.b / c.a)
 }
+
+// doubt is how many times as long as foreseen waits have been: the mean, and the mean distance from it. A busy processor makes all runs
+// of a queue later than the fit of one run says.
+type doubt struct{ mean, deviation float64 }
+
+// firstDoubt is what is thought before anything was seen.
+var firstDoubt = doubt{mean: 1, deviation: 1. / 16}
+
+// mostDoubt is how many times as long as foreseen a wait counts at most.
+const mostDoubt = 4
+
+func (d *doubt) observe(foreseen, waited time.Duration) {
+	times := min(float64(waited)/float64(foreseen), mostDoubt)
+	d.deviation += (math.Abs(times-d.mean) - d.deviation) / costMemory
+	d.mean += (times - d.mean) / costMemory
+}
+
+// of is how long a wait may take that was foreseen.
+func (d *doubt) of(foreseen time.Duration) time.Duration {
+	return time.Duration(min(max(1, d.mean+4*d.deviation), mostDoubt) * float64(foreseen))
+}

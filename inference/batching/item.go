@@ -16,6 +16,8 @@ type item struct {
 	err      error
 	wake     chan struct{} // told once: it runs alone, or is finished
 	turn     turn          // when it leads
+	queued   time.Time     // when it came, if it came to the end of the queue
+	foreseen time.Duration // how long it was to wait then
 	claimed  time.Time     // when its run began
 	scored   time.Time     // when others had its scores
 	run      []*item       // when it leads: whose rows the run has

@@ -15,7 +15,7 @@ func (q *Queue) alone(ctx context.Context, it *item) {
 	if err != nil {
 		n = 0
 	}
-	q.finished(it.turn, n) //nolint:contextcheck // what it begins is of others
+	q.finished(it.turn, n)
 	if it.err = err; err == nil {
 		it.Scores = append(it.Scores, it.batch.Memory().Scores(0)[:it.Rows]...)
 	}
@@ -24,15 +24,11 @@ func (q *Queue) alone(ctx context.Context, it *item) {
 // share runs the model for several items, on memory of its own to which their rows are copied, so that each of their callers can go
 // when it wants.
 func (q *Queue) share(items []*item, t turn) {
-	q.finished(t, q.shared(items))
-}
-
-// shared runs the model and hands out the scores. It returns how many rows were run, 0 when the run failed.
-func (q *Queue) shared(items []*item) int {
 	b, err := q.Take()
 	if err != nil {
 		q.hand(items, nil, err)
-		return 0
+		q.finished(t, 0)
+		return
 	}
 	defer q.Release(b)
 	rows := 0
@@ -44,17 +40,28 @@ func (q *Queue) shared(items []*item) int {
 	ctx, cancel := together(items)
 	defer cancel()
 	n := q.padded(rows)
-	err = run(ctx, b, n)
-	switch {
+	switch err = run(ctx, b, n); {
+	case err == nil && q.worthARun(): // which need not wait until hundreds are told
+		q.finished(t, n)
+		q.hand(items, b.Memory().Scores(0), nil)
+		return
 	case err == nil:
 		q.hand(items, b.Memory().Scores(0), nil)
-		return n
 	case ctx.Err() == nil:
+		n = 0
 		q.apart(ctx, b, items)
 	default:
+		n = 0
 		q.hand(items, nil, err)
 	}
-	return 0
+	q.finished(t, n)
+}
+
+// worthARun says whether so many rows wait that a run of them is worth its fixed cost.
+func (q *Queue) worthARun() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.rows >= q.cost.worth(q.options.MaxRows)
 }
 
 // run is a run of the model, of which a panic is an error: others wait for its end.

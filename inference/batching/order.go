@@ -7,20 +7,30 @@ import (
 	"time"
 )
 
-// RefusedError says that a request was not run because it could not have been in time.
+// RefusedError says that a request was not run because it could not have been in time. It is made into words only where somebody asks
+// for them: refusing has to be cheap when there is too much to do already.
 type RefusedError struct {
-	// Reason is what stood in the way.
-	Reason string
-	// Retry is when another try has a chance.
+	// Retry is when another try has a chance; 0 where that is not known.
 	Retry time.Duration
+
+	reason          string // or else:
+	full            bool   // no more rows may wait
+	ahead           int    // rows to be run before
+	wait, own, left time.Duration
 }
 
-// Error gives the reason.
-func (e *RefusedError) Error() string { return e.Reason }
-
-// waitReserve: a queue that were as long as deadlines just allow would make all late when runs take a little longer than they did; so a
-// quarter of the wait is kept in reserve.
-const waitReserve = 4
+// Error says what stood in the way.
+func (e *RefusedError) Error() string {
+	switch {
+	case e.reason != "":
+		return e.reason
+	case e.full:
+		return fmt.Sprintf("%d rows wait for the model already, and no more may", e.ahead)
+	default:
+		return fmt.Sprintf("%d rows are to be run before, which may take %s, the run itself takes %s, and the deadline is in %s", e.ahead,
+			e.wait.Round(10*time.Microsecond), e.own.Round(10*time.Microsecond), e.left.Round(10*time.Microsecond))
+	}
+}
 
 // enqueue lets an item wait, or refuses it.
 func (q *Queue) enqueue(it *item, now time.Time) error {
@@ -34,6 +44,9 @@ func (q *Queue) enqueue(it *item, now time.Time) error {
 	}
 	if len(q.waiting) == 0 {
 		q.since = now
+	}
+	if at == len(q.waiting) {
+		it.queued, it.foreseen = now, q.waitOf(q.rows, now)
 	}
 	q.waiting = slices.Insert(q.waiting, at, it)
 	q.rows += it.Rows
@@ -58,26 +71,16 @@ func (q *Queue) admit(it *item, at int, now time.Time, comes time.Duration) erro
 		}
 	}
 	if ahead+it.Rows > q.options.QueueRows { // those behind it would make room
-		return &RefusedError{
-			Reason: fmt.Sprintf("%d rows wait for the model already, and no more may", ahead),
-			Retry:  q.cost.runs(ahead, ahead/q.options.MaxRows+1),
-		}
-	}
-	if it.deadline.IsZero() {
-		return nil
+		return &RefusedError{full: true, ahead: ahead, Retry: q.cost.runs(ahead, ahead/q.options.MaxRows+1)}
 	}
 	if it.deadline.IsZero() || q.running == 0 && len(q.waiting) == 0 { // an idle model is tried, whatever it took so far
 		return nil
 	}
-	wait := max(q.waitOf(ahead, now), comes)
-	wait += wait / waitReserve
+	wait := q.doubt.of(max(q.waitOf(ahead, now), comes))
 	own := q.cost.time(min(ahead%q.options.MaxRows+it.Rows, q.options.MaxRows)) + q.margin()
 	if late := now.Add(wait + own).Sub(it.deadline); late > 0 {
-		return &RefusedError{
-			Reason: fmt.Sprintf("%d rows are to be run before, which takes %s, the run itself takes %s, and the deadline is in %s", ahead,
-				wait.Round(10*time.Microsecond), own.Round(10*time.Microsecond), it.deadline.Sub(now).Round(10*time.Microsecond)),
-			Retry: min(late, wait), // 0, and so no hint, where nothing is to be waited for
-		}
+		// No hint is given where nothing is to be waited for.
+		return &RefusedError{ahead: ahead, wait: wait, own: own, left: it.deadline.Sub(now), Retry: min(late, wait)}
 	}
 	return nil
 }
@@ -106,7 +109,7 @@ func (q *Queue) remove(it *item) {
 func (q *Queue) shed(it *item, reason string, now time.Time) {
 	q.remove(it)
 	q.stats.Shed++
-	it.finish(&RefusedError{Reason: reason, Retry: q.waitOf(q.rows, now)})
+	it.finish(&RefusedError{reason: reason, Retry: q.waitOf(q.rows, now)})
 }
 
 // start begins the runs that may begin now. It reports whether the caller's own item, if any, is to be run alone, by the caller.
@@ -142,6 +145,9 @@ func (q *Queue) mostRows() int {
 // allows.
 func (q *Queue) claim(now time.Time) *item {
 	lead := q.waiting[0]
+	if lead.foreseen > 0 {
+		q.doubt.observe(lead.foreseen, now.Sub(lead.queued))
+	}
 	rows, tightest := 0, lead.deadline
 	kept := q.waiting[:0]
 	full, most := false, q.mostRows()

@@ -68,6 +68,7 @@ type Queue struct {
 	turns   []turn    // under way
 	running int
 	cost    cost
+	doubt   doubt
 	closed  bool
 	stats   Stats
 	timer   *time.Timer
@@ -101,7 +102,7 @@ func New(newBatch func(rows int) (Batch, error), o Options) *Queue {
 		o.QueueRows = DefaultQueueRows
 	}
 	o.QueueRows = max(o.QueueRows, o.MaxRows) // a whole run may wait
-	q := &Queue{options: o, make: newBatch}
+	q := &Queue{options: o, make: newBatch, doubt: firstDoubt}
 	q.idle.L = &q.mu
 	return q
 }
@@ -167,7 +168,7 @@ func (q *Queue) Run(ctx context.Context, b Batch, r Request) (scores []float32, 
 		q.mu.Unlock()
 		return r.Scores, 0, err
 	}
-	alone := q.start(now, it) //nolint:contextcheck // a shared run ends with the last deadline of its requests, not with this one
+	alone := q.start(now, it)
 	q.mu.Unlock()
 	if !alone && !q.wait(ctx, it) {
 		return r.Scores, time.Since(now), context.Cause(ctx)
