@@ -1,13 +1,10 @@
 package bench
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -154,34 +151,26 @@ func (b *cacheBench) until(ctx context.Context, most time.Duration, wanted func(
 
 // caches reads the service's metrics.
 func (b *cacheBench) caches(ctx context.Context) (s caches, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.admin+"/metrics", http.NoBody)
+	const on, total = "onehop_prediction_cache_on", "onehop_prediction_cache_total"
+	found, err := scrape(ctx, b.admin, on, total)
 	if err != nil {
 		return s, err
 	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return s, err
-	}
-	defer func() { err = errors.Join(err, res.Body.Close()) }()
-	lines := bufio.NewScanner(res.Body)
-	for lines.Scan() {
-		name, rest, _ := strings.Cut(lines.Text(), "{")
-		labels, text, _ := strings.Cut(rest, "} ")
-		var value float64
-		if _, err := fmt.Sscan(text, &value); err != nil || !strings.Contains(labels, `model="cached"`) {
-			continue
+	for _, of := range found[on] {
+		if of.labels["model"] == "cached" {
+			s.on += of.value
 		}
+	}
+	for _, of := range found[total] {
 		switch {
-		case name == "onehop_prediction_cache_on":
-			s.on += value
-		case name != "onehop_prediction_cache_total" || !strings.Contains(labels, `outcome="miss"`):
-		case strings.Contains(labels, `kind="exact"`):
-			s.rows = value
+		case of.labels["model"] != "cached" || of.labels["outcome"] != "miss":
+		case of.labels["kind"] == "exact":
+			s.rows = of.value
 		default:
-			s.requests = value
+			s.requests = of.value
 		}
 	}
-	return s, lines.Err()
+	return s, nil
 }
 
 // speedups measures the slow model, asked anew and again.

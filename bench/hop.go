@@ -39,6 +39,8 @@ type HopResult struct {
 	ReadStage     float64 `json:"stage_read_p50_us"`
 	AssembleStage float64 `json:"stage_assemble_p50_us"`
 	RunStage      float64 `json:"stage_run_p50_us"`
+	// The share of the candidates' rows that the service had decoded before, while one caller called.
+	Remembered float64 `json:"remembered_rows"`
 	// What was read.
 	Columns    int     `json:"columns"`
 	Windows    int     `json:"window_columns"`
@@ -71,14 +73,24 @@ func Hop(ctx context.Context, o HopOptions) (*HopResult, error) {
 	}
 	fmt.Fprintf(o.Progress, "one caller, interleaved with the floor, for %s\n", o.Duration)
 	h.stages = &stages{}
+	hits, misses, err := h.remembered(ctx)
+	if err != nil {
+		return nil, err
+	}
 	times, err := interleave(ctx, things, 200, o.Duration)
 	kept := h.stages
 	h.stages = nil
 	if err != nil {
 		return nil, err
 	}
+	hitsAfter, missesAfter, err := h.remembered(ctx)
+	if err != nil {
+		return nil, err
+	}
+	hits, misses = hitsAfter-hits, missesAfter-misses
 	r := &HopResult{
-		P50: percentile(times[0], .5), P99: percentile(times[0], .99), EchoP50: percentile(times[1], .5),
+		Remembered: hits / max(1, hits+misses),
+		P50:        percentile(times[0], .5), P99: percentile(times[0], .99), EchoP50: percentile(times[1], .5),
 		ReadP50: percentile(times[2], .5), RunP50: percentile(times[3], .5), Columns: hopColumns, Windows: hopWindows,
 		Candidates: hopItems, RowBytes: h.rowBytes, Calls: len(times[0]), Runtime: h.runtimeVersion(),
 	}
@@ -123,7 +135,7 @@ func (r *HopResult) Write(w io.Writer) {
 		{"  MGET", us(r.ReadP50)},
 		{"  ONNX run", us(r.RunP50)},
 		{"of the call: read", us(r.ReadStage)},
-		{"  rows to input", us(r.AssembleStage)},
+		{"  rows to input", us(r.AssembleStage), "", fmt.Sprintf("%.1f %% of them decoded before", 100*r.Remembered)},
 		{"  model", us(r.RunStage)},
 		{"  RPC, keys, order", us(r.P50 - r.ReadStage - r.AssembleStage - r.RunStage)},
 		{"at half of that rate", us(r.HalfP50), us(r.HalfP99), fmt.Sprintf("p99 is %.1f times p50", r.HalfP99/r.HalfP50)},

@@ -76,6 +76,20 @@ func (h *hopStack) call(ctx context.Context) error {
 	return err
 }
 
+// remembered is how many rows of candidates the service had decoded before, and how many not.
+func (h *hopStack) remembered(ctx context.Context) (hits, misses float64, err error) {
+	const name = "onehop_model_remembered_rows_total"
+	found, err := scrape(ctx, h.admin, name)
+	for _, of := range found[name] {
+		if of.labels["outcome"] == "hit" {
+			hits += of.value
+		} else {
+			misses += of.value
+		}
+	}
+	return hits, misses, err
+}
+
 // stages are the service's own timings of its calls, while one caller calls.
 type stages struct{ read, assemble, run []time.Duration }
 

@@ -1,15 +1,12 @@
 package bench
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -88,31 +85,21 @@ func (s *ingestStack) noteRows(ctx context.Context, r *IngestResult, before redi
 	if r.RowBytes, err = s.meanRow(ctx); err != nil {
 		return err
 	}
-	s.conflicts, err = s.metric(ctx, `outcome="conflict"`)
+	s.conflicts, err = s.metric(ctx, "conflict")
 	s.commits = after.scripts - before.scripts
 	return err
 }
 
-// metric is the sum of the service's counters of view events with a label.
-func (s *ingestStack) metric(ctx context.Context, label string) (sum int64, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.admin+"/metrics", http.NoBody)
-	if err != nil {
-		return 0, err
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, fmt.Errorf("asking for metrics: %w", err)
-	}
-	defer func() { _ = res.Body.Close() }()
-	lines := bufio.NewScanner(res.Body)
-	for lines.Scan() {
-		series, value, _ := strings.Cut(lines.Text(), " ")
-		if strings.HasPrefix(series, "onehop_ingest_view_events_total") && strings.Contains(series, label) {
-			n, _ := strconv.ParseFloat(value, 64)
-			sum += int64(n)
+// metric is the sum of the service's counters of view events of one outcome.
+func (s *ingestStack) metric(ctx context.Context, outcome string) (sum int64, err error) {
+	const name = "onehop_ingest_view_events_total"
+	found, err := scrape(ctx, s.admin, name)
+	for _, of := range found[name] {
+		if of.labels["outcome"] == outcome {
+			sum += int64(of.value)
 		}
 	}
-	return sum, lines.Err()
+	return sum, err
 }
 
 // wait waits for a group.
