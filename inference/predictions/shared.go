@@ -84,7 +84,11 @@ func (s *Shared) write(ctx context.Context, log *slog.Logger) {
 			batch = append(batch, <-s.writes)
 		}
 		if err := s.store(ctx, batch); err != nil && ctx.Err() == nil {
-			s.fail()
+			if redis.IsOOMError(err) { // what it has it gives
+				s.total.WithLabelValues("failed").Inc()
+			} else {
+				s.fail()
+			}
 			log.Debug("answers could not be shared", "error", err)
 			continue
 		}

@@ -1,11 +1,9 @@
 package rpc
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -13,18 +11,11 @@ import (
 	"testing"
 	"time"
 
-	"connectrpc.com/connect"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/redis/go-redis/v9"
-
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/ingest"
 	"github.com/onehop/onehop/featurestore/ingest/storetest"
-	"github.com/onehop/onehop/featurestore/online"
 	"github.com/onehop/onehop/featurestore/plan"
 	"github.com/onehop/onehop/inference/onnx/onnxtest"
-	"github.com/onehop/onehop/inference/predictions"
-	"github.com/onehop/onehop/internal/testenv"
 	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
 	"github.com/onehop/onehop/schemas/onehop/v1/onehopv1connect"
 )
@@ -230,82 +221,6 @@ func TestEdgeCachesAreTold(t *testing.T) {
 	}
 	if res, header := get(`{"model":"nobody","candidates":{"item_id":{"int64":["1"]}}}`); res.Code != "not_found" || header.Get("Cache-Control") != "no-store" {
 		t.Errorf("%+v, %v", res, header)
-	}
-}
-
-// share makes a shop that shares its answers by a Redis.
-func share(t *testing.T, client redis.UniversalClient, namespace, cache string) *shop {
-	t.Helper()
-	s := newShop(t)
-	s.service.Models.Shared = predictions.StartShared(context.WithoutCancel(t.Context()), client, namespace, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
-	t.Cleanup(s.service.Models.Shared.Close)
-	s.ship(2, shopSpec+"cache: "+cache+"\n", 4)
-	s.look()
-	return s
-}
-
-// TestInstancesShareAnswers by a real Redis: what one computed the other has, until it is too old; a version with other files has not.
-func TestInstancesShareAnswers(t *testing.T) {
-	client, err := online.Connect(testenv.Redis(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = client.Close() })
-	namespace := testenv.Namespace(t)
-	const cache = "{request: {ttl: 1m, shared: true}}"
-	one, two := share(t, client, namespace, cache), share(t, client, namespace, cache)
-	stranger := share(t, client, namespace, "{request: {ttl: 2m, shared: true}}")
-	first := one.ask(ask(1))
-	var names []string
-	for deadline := time.Now().Add(10 * time.Second); len(names) == 0; {
-		if names, err = client.Keys(t.Context(), namespace+":prediction:ranker/2/*").Result(); err != nil || time.Now().After(deadline) {
-			t.Fatalf("nothing was stored: %v", err)
-		}
-	}
-	if left, err := client.PTTL(t.Context(), names[0]).Result(); err != nil || left <= 0 || left > time.Minute {
-		t.Errorf("it expires in %s: %v", left, err)
-	}
-	if res := two.ask(ask(1)); first.GetCached() || !res.GetCached() || !sameAnswer(res, first) {
-		t.Errorf("%v, want that of the other instance, %v", res, first)
-	}
-	if res := stranger.ask(ask(1)); res.GetCached() {
-		t.Error("an answer of other files is taken")
-	}
-	if res := two.ask(ask(2)); res.GetCached() {
-		t.Error("nobody asked that before")
-	}
-	// An instance that takes an answer late may not keep it for longer than it counts.
-	if err := client.Expire(t.Context(), names[0], 10*time.Second).Err(); err != nil {
-		t.Fatal(err)
-	}
-	late := share(t, client, namespace, cache)
-	ctx, info := connect.NewClientContext(t.Context())
-	res, err := onehopv1connect.NewInferenceServiceClient(late.http, late.url, connect.WithHTTPGet()).GetFeaturesAndPredict(ctx, ask(1))
-	if age := info.ResponseHeader().Get("Cache-Control"); err != nil || !res.GetCached() || age != "max-age=9" {
-		t.Errorf("%s of %v: %v", age, res, err)
-	}
-	// Another's entry where one's own would lie: as if two keys had the same hash.
-	three := share(t, client, namespace, cache)
-	text, err := client.Get(t.Context(), names[0]).Bytes()
-	if err != nil {
-		t.Fatal(err)
-	}
-	text[40]++
-	if err := client.Set(t.Context(), names[0], text, time.Minute).Err(); err != nil {
-		t.Fatal(err)
-	}
-	if res := three.ask(ask(1)); res.GetCached() {
-		t.Error("an entry with another key is taken")
-	}
-}
-
-// TestSharedWithoutRedis: each instance answers by itself.
-func TestSharedWithoutRedis(t *testing.T) {
-	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1, ContextTimeoutEnabled: true})
-	t.Cleanup(func() { _ = client.Close() })
-	s := share(t, client, "nowhere", "{request: {ttl: 1m, shared: true}}")
-	if first, again := s.ask(ask(1)), s.ask(ask(1)); first.GetCached() || !again.GetCached() {
-		t.Errorf("%v, %v", first, again)
 	}
 }
 
