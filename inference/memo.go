@@ -2,6 +2,7 @@ package inference
 
 import (
 	"bytes"
+	"runtime"
 	"slices"
 	"sync/atomic"
 
@@ -13,11 +14,22 @@ import (
 const (
 	// A memo has memoSets sets of memoWays rows.
 	memoSets, memoWays = 1 << 12, 4
-	// maxRemembered is the largest row that is remembered.
-	maxRemembered = 1 << 10
+	// maxRemembered is the largest row that is remembered, and memoBytes about the most memory for rows of all memos of the process.
+	maxRemembered, memoBytes = 1 << 10, 64 << 20
+	// rememberedOverhead is about what a row takes beside its bytes and values.
+	rememberedOverhead = 160
 	// A memo is judged by so many rows, and when fewer than one of worthOf was remembered it does without the next restRows.
 	judgedRows, worthOf, restRows = 1 << 14, 4, 1 << 18
 )
+
+// budget bounds memory.
+type budget struct {
+	most  int64
+	bytes atomic.Int64
+}
+
+// memoBudget is that of all memos: a process may serve many models.
+var memoBudget = &budget{most: memoBytes}
 
 // memo remembers what the rows of a view became in a model's input. The values of a row follow from its bytes and from the hop that the
 // time of the read is in, so the same bytes until the same hop ends give the same numbers: nothing that it gives is old, and bytes
@@ -30,6 +42,8 @@ type memo struct {
 	places []segment
 	values int // floats of a row
 	sets   []memoSet
+	budget *budget
+	bytes  *atomic.Int64 // of the budget, given back when the memo is collected
 
 	looked, found atomic.Int64 // since it was judged
 	rest          atomic.Int64 // rows still to be done without
@@ -60,7 +74,8 @@ type remembered struct {
 
 // newMemo is the memo of a candidates' view, nil where its values are not single numbers of float tensors.
 func newMemo(reader *fold.Reader, places []placement, inputs []tensor.Info) *memo {
-	m := &memo{reader: reader, sets: make([]memoSet, memoSets), values: len(places)}
+	m := &memo{reader: reader, sets: make([]memoSet, memoSets), values: len(places), budget: memoBudget, bytes: &atomic.Int64{}}
+	runtime.AddCleanup(m, func(bytes *atomic.Int64) { memoBudget.bytes.Add(-bytes.Load()) }, m.bytes)
 	for i := range places {
 		p := &places[i]
 		if !p.isNumber() || inputs[p.input].Type != tensor.Float32 {
@@ -145,7 +160,7 @@ func (m *memo) keep(row []byte, t int64, slabs []slab, at int, counted *[feature
 		return
 	}
 	until := m.reader.SteadyUntil(row, t)
-	if until <= t {
+	if until <= t || !m.room(m.size(row)-m.sizeOf(set.rows[way].Load())) {
 		return
 	}
 	r := &remembered{
@@ -161,8 +176,25 @@ func (m *memo) keep(row []byte, t int64, slabs []slab, at int, counted *[feature
 		from := at*s.width + p.column
 		r.values = append(r.values, s.floats[from:from+p.n]...)
 	}
-	set.rows[way].Store(r)
+	grown := m.size(row) - m.sizeOf(set.rows[way].Swap(r))
 	set.tags[way].Store(tag)
+	m.bytes.Add(grown)
+	m.budget.bytes.Add(grown)
+}
+
+// room says whether so many bytes more may be kept.
+func (m *memo) room(bytes int64) bool {
+	return bytes <= 0 || m.budget.bytes.Load()+bytes <= m.budget.most
+}
+
+// size is about how much memory a row takes.
+func (m *memo) size(row []byte) int64 { return int64(len(row) + 4*m.values + rememberedOverhead) }
+
+func (m *memo) sizeOf(r *remembered) int64 {
+	if r == nil {
+		return 0
+	}
+	return m.size(r.row)
 }
 
 // place is where a row goes: over what was remembered of it for another time, over nothing, over what has become useless, or over

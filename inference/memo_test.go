@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -246,5 +247,41 @@ func TestRowsOfOneStampAreToldApart(t *testing.T) {
 	want, _ := input(t, forgetful(h), slabs, req)
 	if got, _ := input(t, h, slabs, req); !slices.Equal(got, want) {
 		t.Errorf("rows of one stamp: %v, want %v", got, want)
+	}
+}
+
+// TestRememberedRowsKeepTheirBudget, and give back what they took when a hop is replaced.
+func TestRememberedRowsKeepTheirBudget(t *testing.T) {
+	h := memoHop(t)
+	s, slabs := newShelf(t, h, 50), h.Model.slabsOf(t)
+	items := make([]int, 50)
+	for i := range items {
+		items[i] = i
+		s.sell(i, now-1, featurestore.FloatValue(float64(i)))
+	}
+	i := slices.IndexFunc(h.memos, func(m *memo) bool { return m != nil })
+	m := h.memos[i]
+	m.budget = &budget{most: 2000}
+	for range 4 {
+		input(t, h, slabs, s.request(h, now, items))
+	}
+	kept := m.budget.bytes.Load()
+	if hits, _ := h.Remembered(); kept < 1000 || kept > 2000 || hits == 0 || kept != m.bytes.Load() {
+		t.Errorf("%d bytes of 2,000 are kept, and gave %d rows", kept, hits)
+	}
+	before, _ := h.Remembered()
+	for range 2 { // the hop that follows: each in its place, though there is no room for more
+		input(t, h, slabs, s.request(h, now+90e6, items))
+	}
+	if hits, _ := h.Remembered(); hits == before || m.budget.bytes.Load() != kept || m.bytes.Load() != kept {
+		t.Errorf("%d and %d bytes are kept instead of %d, and gave %d rows", m.budget.bytes.Load(), m.bytes.Load(), kept, hits-before)
+	}
+	m.bytes.Store(12345)
+	all := memoBudget.bytes.Add(12345)
+	h.memos = nil
+	for deadline := time.Now().Add(10 * time.Second); memoBudget.bytes.Load() > all-12345; runtime.GC() {
+		if time.Now().After(deadline) {
+			t.Fatal("a memo that is gone holds its part of the budget")
+		}
 	}
 }

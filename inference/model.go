@@ -36,8 +36,8 @@ type Model struct {
 	remote *oip.Model   // nil when the model runs in this process
 }
 
-// runtime is what runs a version.
-type runtime interface {
+// engine is what runs a version.
+type engine interface {
 	Inputs() []tensor.Info
 	Outputs() []tensor.Info
 	FixedRows() int
@@ -88,7 +88,7 @@ func (m *Model) loadRemote(ctx context.Context) error {
 }
 
 // serve checks what was loaded and makes its queue.
-func (m *Model) serve(rt runtime, options batching.Options, newBatch func(rows int) (batching.Batch, error)) error {
+func (m *Model) serve(rt engine, options batching.Options, newBatch func(rows int) (batching.Batch, error)) error {
 	if err := m.Spec.Check(rt.Inputs(), rt.Outputs()); err != nil {
 		return errors.Join(err, rt.Close())
 	}
