@@ -28,6 +28,9 @@ type HopResult struct {
 	// At half as many calls a second as 16 callers get.
 	HalfP50 float64 `json:"half_load_p50_us"`
 	HalfP99 float64 `json:"half_load_p99_us"`
+	// Empty RPCs at the same rate: what the machine and the loopback add to the slowest calls, whatever they do.
+	HalfEchoP50 float64 `json:"half_load_floor_echo_p50_us"`
+	HalfEchoP99 float64 `json:"half_load_floor_echo_p99_us"`
 	// With the near cache, 16 callers.
 	NearQPS  float64 `json:"near_cache_qps_c16"`
 	NearGain float64 `json:"near_cache_gain"`
@@ -105,12 +108,17 @@ func Hop(ctx context.Context, o HopOptions) (*HopResult, error) {
 		}
 	}
 	r.QPS, r.QPSBase = qps[0], 1/(1/qps[1]+1/qps[2]+1/qps[3])
-	fmt.Fprintf(o.Progress, "half as many calls a second, %.0f, for %s\n", r.QPS/2, o.Duration)
+	fmt.Fprintf(o.Progress, "half as many calls a second, %.0f, for %s, and as many empty ones\n", r.QPS/2, o.Duration)
 	half, err := paced(ctx, things[0], r.QPS/2, o.Duration)
 	if err != nil {
 		return nil, err
 	}
+	empty, err := paced(ctx, things[1], r.QPS/2, o.Duration)
+	if err != nil {
+		return nil, err
+	}
 	r.HalfP50, r.HalfP99 = percentile(half, .5), percentile(half, .99)
+	r.HalfEchoP50, r.HalfEchoP99 = percentile(empty, .5), percentile(empty, .99)
 	fmt.Fprintf(o.Progress, "16 callers, of whose calls nine in ten find all rows in the near cache, for %s\n", o.Duration/2)
 	if _, err := throughput(ctx, timed{"near cache", h.near}, 16, o.Duration/4); err != nil { // to warm it
 		return nil, err
@@ -139,6 +147,7 @@ func (r *HopResult) Write(w io.Writer) {
 		{"  model", us(r.RunStage)},
 		{"  RPC, keys, order", us(r.P50 - r.ReadStage - r.AssembleStage - r.RunStage)},
 		{"at half of that rate", us(r.HalfP50), us(r.HalfP99), fmt.Sprintf("p99 is %.1f times p50", r.HalfP99/r.HalfP50)},
+		{"  empty RPCs as often", us(r.HalfEchoP50), us(r.HalfEchoP99), fmt.Sprintf("p99 is %.1f times p50", r.HalfEchoP99/r.HalfEchoP50)},
 		{"with the near cache", "", "", fmt.Sprintf("%.0f/s, %.2f times as many", r.NearQPS, r.NearGain)},
 		{"ratio", fmt.Sprintf("%.2f", r.Ratio), "", fmt.Sprintf("%.2f", r.QPS/r.QPSBase)},
 	})

@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -283,5 +285,42 @@ func TestRememberedRowsKeepTheirBudget(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("a memo that is gone holds its part of the budget")
 		}
+	}
+}
+
+// TestCallersShareWhatIsRemembered: many at once look up, keep and replace the same rows.
+func TestCallersShareWhatIsRemembered(t *testing.T) {
+	h := memoHop(t)
+	without := forgetful(h)
+	s := newShelf(t, h, 30)
+	for item := range s.states {
+		for n := range item {
+			s.sell(item, now-int64(n)*50e6, featurestore.FloatValue(float64(item)))
+		}
+	}
+	var all sync.WaitGroup
+	for caller := range 8 {
+		slabs := h.Model.slabsOf(t)
+		random := rand.New(rand.NewPCG(1, uint64(caller)))
+		var requests []*Request
+		for range 50 {
+			items := make([]int, 1+random.IntN(60))
+			for i := range items {
+				items[i] = random.IntN(len(s.states))
+			}
+			requests = append(requests, s.request(h, now+random.Int64N(200e6), items))
+		}
+		all.Go(func() {
+			for _, req := range requests {
+				got, _ := input(t, h, slabs, req)
+				if want, _ := input(t, without, slabs, req); !slices.Equal(got, want) {
+					t.Error("remembered otherwise than decoded")
+				}
+			}
+		})
+	}
+	all.Wait()
+	if hits, misses := h.Remembered(); hits == 0 || misses == 0 {
+		t.Errorf("%d rows were found and %d not", hits, misses)
 	}
 }
