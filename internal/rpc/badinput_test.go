@@ -55,6 +55,7 @@ func TestBadRequests(t *testing.T) {
 		{"NaN", func(r *rankRequest) { r.Request["hour"].Double[0] = math.NaN() }, connect.CodeInvalidArgument, "value 1 is not finite"},
 		{"infinity", func(r *rankRequest) { r.Request["hour"].Double[0] = math.Inf(-1) }, connect.CodeInvalidArgument, "not finite"},
 		{"a field of another length", func(r *rankRequest) { r.Request["hour"].Double = []float64{1, 2} }, connect.CodeInvalidArgument, "2 values; give one, or one for each of the 9"},
+		{"a field without values", func(r *rankRequest) { r.Request["hour"] = &onehopv1.Values{} }, connect.CodeInvalidArgument, `request: "hour" has no values`},
 		{"a text field for a number", func(r *rankRequest) { r.Request["hour"] = &onehopv1.Values{String_: []string{"noon"}} }, connect.CodeInvalidArgument, "needs numbers"},
 		{"an unknown field", func(r *rankRequest) { r.Request["minute"] = &onehopv1.Values{Double: []float64{1}} }, connect.CodeInvalidArgument, "minute"},
 		{"an unknown model", func(r *rankRequest) { r.Model = "rankest" }, connect.CodeNotFound, `no model "rankest"`},
@@ -92,7 +93,7 @@ func TestBadPredictRequests(t *testing.T) {
 		"an unknown column":   {map[string]*onehopv1.Values{"u.age": {Int64: []int64{1}}}, "u.age"},
 		"lengths that differ": {map[string]*onehopv1.Values{"u.n_lifetime": {Int64: []int64{1, 2}}, "i.price": {Double: []float64{1, 2, 3}}}, "where there are 3 rows"},
 		"texts":               {map[string]*onehopv1.Values{"i.price": {String_: []string{"cheap"}}}, "needs numbers"},
-		"nothing":             {map[string]*onehopv1.Values{"i.price": {}}, "needs numbers"},
+		"nothing":             {map[string]*onehopv1.Values{"i.price": {}}, `columns: "i.price" has no values`},
 		"NaN":                 {map[string]*onehopv1.Values{"i.price": {Double: []float64{1, math.NaN()}}}, "value 2 is not finite"},
 	} {
 		_, err := s.client.Predict(t.Context(), &onehopv1.PredictRequest{Model: "ranker", Columns: c.columns})

@@ -293,7 +293,9 @@ func TestOnDemandRequestsThatAreRefused(t *testing.T) {
 		`request: "hour": value 2 is not finite`: func(r *onehopv1.GetOnlineFeaturesRequest) {
 			r.Request["hour"] = &onehopv1.Values{Double: []float64{1, math.NaN()}}
 		},
-		`request: "hour" needs numbers`:                           func(r *onehopv1.GetOnlineFeaturesRequest) { r.Request["hour"] = &onehopv1.Values{Bool: []bool{true}} },
+		`request: field "hour" must be given as float64 only`:     func(r *onehopv1.GetOnlineFeaturesRequest) { r.Request["hour"] = &onehopv1.Values{Bool: []bool{true}} },
+		`request: field "k" has no values; feature "m.`:           func(r *onehopv1.GetOnlineFeaturesRequest) { r.Request["k"] = &onehopv1.Values{} },
+		`request: field "hour" has no values; feature "m.`:        func(r *onehopv1.GetOnlineFeaturesRequest) { r.Request["hour"] = &onehopv1.Values{} },
 		`request: field "k" must be given as int64 only`:          func(r *onehopv1.GetOnlineFeaturesRequest) { r.Request["k"] = &onehopv1.Values{Double: []float64{1}} },
 		`request: field "k" has 2 values where there are 30 rows`: func(r *onehopv1.GetOnlineFeaturesRequest) { r.Request["k"] = &onehopv1.Values{Int64: []int64{1, 2}} },
 		`request: "mood" is not asked for`:                        func(r *onehopv1.GetOnlineFeaturesRequest) { r.Request["mood"] = r.Request["k"] },

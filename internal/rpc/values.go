@@ -71,6 +71,10 @@ func shortName(name string) string {
 	return name
 }
 
+func noValues(where, name string) error {
+	return featurestore.Errorf(featurestore.Invalid, "%s: %q has no values: give some, or leave it out", where, shortName(name))
+}
+
 // floats takes numeric values from a request as float64; NaN and infinities are
 // refused.
 func floats(where, name string, v *onehopv1.Values) ([]float64, error) {
@@ -92,7 +96,10 @@ func floats(where, name string, v *onehopv1.Values) ([]float64, error) {
 		}
 		out = append(out, f)
 	}
-	if n < 1 || len(out) != n {
+	switch {
+	case n == 0:
+		return nil, noValues(where, name)
+	case len(out) != n:
 		return nil, featurestore.Errorf(featurestore.Invalid, "%s: %q needs numbers, as one of int64, double and bool", where, shortName(name))
 	}
 	return out, nil
@@ -100,7 +107,10 @@ func floats(where, name string, v *onehopv1.Values) ([]float64, error) {
 
 // texts takes values that must be texts.
 func texts(where, name string, v *onehopv1.Values) ([]string, error) {
-	if n := length(v); n < 1 || len(v.GetString_()) != n {
+	switch n := length(v); {
+	case n == 0:
+		return nil, noValues(where, name)
+	case len(v.GetString_()) != n:
 		return nil, featurestore.Errorf(featurestore.Invalid, "%s: %q needs texts, as string", where, shortName(name))
 	}
 	return v.GetString_(), nil
@@ -113,9 +123,16 @@ func fieldValues(field *plan.RequestField, given map[string]*onehopv1.Values) ([
 	if !ok {
 		return nil, featurestore.Errorf(featurestore.Invalid, "request: field %q is missing; feature %q is computed from it", field.Name, field.For)
 	}
+	n := length(v)
+	if n == 0 {
+		return nil, featurestore.Errorf(featurestore.Invalid, "request: field %q has no values; feature %q is computed from it", field.Name, field.For)
+	}
 	var out []featurestore.Value
 	switch field.Type {
 	case featurestore.Float64:
+		if len(v.GetInt64())+len(v.GetDouble()) == 0 {
+			break // booleans are no numbers here
+		}
 		numbers, err := floats("request", field.Name, &onehopv1.Values{Int64: v.GetInt64(), Double: v.GetDouble()})
 		if err != nil {
 			return nil, err
@@ -128,8 +145,8 @@ func fieldValues(field *plan.RequestField, given map[string]*onehopv1.Values) ([
 	default:
 		out = valuesOf(v.GetString_(), featurestore.StringValue)
 	}
-	switch n := length(v); {
-	case len(out) == 0 || n != len(out):
+	switch {
+	case n != len(out):
 		return nil, featurestore.Errorf(featurestore.Invalid, "request: field %q must be given as %s only", field.Name, field.Type)
 	case n > maxRows:
 		return nil, featurestore.Errorf(featurestore.Invalid, "request: field %q has %d values; at most %d are allowed in a request", field.Name, n, maxRows)
