@@ -13,7 +13,9 @@ import (
 func (s *Set) rebuild() {
 	next := &table{routes: map[string]*Route{}}
 	for _, e := range s.loaded {
-		next.list = append(next.list, s.compile(e))
+		if !e.version.Stray { // which is told by the log alone
+			next.list = append(next.list, s.compile(e))
+		}
 	}
 	slices.SortFunc(next.list, func(a, b Served) int {
 		return cmp.Or(cmp.Compare(a.Model, b.Model), cmp.Compare(a.Number, b.Number))

@@ -150,6 +150,10 @@ func (s *Set) install(loads []loading) {
 }
 
 func (s *Set) logLoad(l loading) {
+	if l.version.Stray {
+		s.log.Warn("a directory beside a model's versions is passed over", "model", l.version.Model, "directory", l.version.Dir, "error", l.err)
+		return
+	}
 	log := s.log.With("model", l.version.Model, "version", l.version.Number)
 	if l.err != nil {
 		log.Error("a model version cannot be loaded", "error", l.err)

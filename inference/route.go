@@ -148,7 +148,7 @@ func (r *Route) pick(want *Want, random func() float64) (*Served, string, error)
 	case want.Key != nil && r.canary != nil && random()*100 < r.Traffic.Split.Canary.Percent:
 		return r.canary, traffic.Canary, nil
 	case r.standard == nil:
-		return nil, "", featurestore.Errorf(featurestore.Unavailable, "no version of model %q can be served", r.Model).Because(r.Problem)
+		return nil, "", r.noDefault()
 	default:
 		return r.standard, traffic.Default, nil
 	}
@@ -213,7 +213,7 @@ func (s *Set) Check(model string, over traffic.Traffic) error {
 		return nil
 	}
 	next, err := newRoute(r.versions, over.Over(r.Traffic))
-	if err = errors.Join(err, next.Problem); err != nil {
+	if err = errors.Join(err, next.Problem, r.Traffic.CheckTaken(over)); err != nil {
 		return featurestore.Errorf(featurestore.Invalid, "model %q cannot be switched so: %v", model, err)
 	}
 	return nil

@@ -34,14 +34,14 @@ func Example() {
 		return
 	}
 	for _, v := range versions {
-		fmt.Println(v.Model, v.Number, v.Err == nil)
-	}
-	for _, v := range repository.Newest(versions) {
+		if v.Err != nil {
+			fmt.Println("do not serve", v.Model, v.Number)
+			continue
+		}
 		fmt.Println("serve", v.Model, v.Number, "with", len(v.Spec.Inputs[0].Columns), "columns")
 	}
 	// Output:
-	// movie_ranker 1 true
-	// movie_ranker 2 true
-	// movie_ranker 3 false
+	// serve movie_ranker 1 with 4 columns
 	// serve movie_ranker 2 with 4 columns
+	// do not serve movie_ranker 3
 }

@@ -40,7 +40,7 @@ type Repository struct {
 // other fields hold what could be learnt.
 type Version struct {
 	Model     string // the directory's name
-	Number    int    // from 1; 0 when the directory's name is no version
+	Number    int    // from 1; 0 for a model that has no version, and for a stray directory
 	Dir       string // where it lies
 	ModelPath string // Dir/model.onnx, which a version that lives elsewhere does not have
 	SpecPath  string // Dir/model.yaml
@@ -48,7 +48,9 @@ type Version struct {
 	// SpecSHA256 that of model.yaml. A version whose digests changed is another model under the same number.
 	SHA256, SpecSHA256 string
 	Spec               *Spec
-	Err                error
+	// Stray says that this is no version at all, but a directory beside a model's versions whose name, as Err says, is no number.
+	Stray bool
+	Err   error
 }
 
 // Open returns the repository at dir, which must be a directory.
@@ -66,7 +68,8 @@ func Open(dir string) (*Repository, error) {
 // Dir is the directory that was opened.
 func (r *Repository) Dir() string { return r.dir }
 
-// Scan lists all versions by model name and number, bad ones with their error among them. It reads a model file, for its
+// Scan lists all versions by model name and number, bad ones and stray directories with their error among them, and a model without
+// any version as one that is bad. It reads a model file, for its
 // digest, when it is new or has changed. Files and hidden directories beside the models are passed over. The error is about the directory itself.
 func (r *Repository) Scan() ([]Version, error) {
 	models, err := directories(r.dir)
@@ -79,17 +82,7 @@ func (r *Repository) Scan() ([]Version, error) {
 	r.digests = make(map[string]digested, len(before))
 	var versions []Version
 	for _, model := range models {
-		numbers, err := directories(filepath.Join(r.dir, model))
-		if err == nil && len(numbers) == 0 {
-			err = fmt.Errorf("it has no version; put one in %s", filepath.Join(r.dir, model, "1"))
-		}
-		if err != nil {
-			versions = append(versions, Version{Model: model, Dir: filepath.Join(r.dir, model), Err: fmt.Errorf("model %s: %w", model, err)})
-			continue
-		}
-		for _, number := range numbers {
-			versions = append(versions, r.read(model, number, before))
-		}
+		versions = append(versions, r.versions(model, before)...)
 	}
 	slices.SortStableFunc(versions, func(a, b Version) int {
 		return cmp.Or(cmp.Compare(a.Model, b.Model), cmp.Compare(a.Number, b.Number))
@@ -97,47 +90,48 @@ func (r *Repository) Scan() ([]Version, error) {
 	return versions, nil
 }
 
-// Newest picks the newest version without error of each model, by model name. They share memory with versions.
-func Newest(versions []Version) []Version {
-	newest := map[string]Version{}
-	for _, v := range versions {
-		if v.Err == nil && v.Number > newest[v.Model].Number {
-			newest[v.Model] = v
+// versions lists the versions of a model, and the stray directories beside them.
+func (r *Repository) versions(model string, before map[string]digested) []Version {
+	dir := filepath.Join(r.dir, model)
+	names, err := directories(dir)
+	var versions, strays []Version
+	var notNumbers []error
+	for _, name := range names {
+		if number, err := strconv.Atoi(name); err == nil && number > 0 && strconv.Itoa(number) == name {
+			versions = append(versions, r.read(model, number, before))
+			continue
 		}
+		stray := Version{Model: model, Dir: filepath.Join(dir, name), Stray: true, Err: fmt.Errorf("directory %q is no version: want a whole number from 1", name)}
+		strays, notNumbers = append(strays, stray), append(notNumbers, stray.Err)
 	}
-	picked := make([]Version, 0, len(newest))
-	for _, v := range newest {
-		picked = append(picked, v)
+	if err == nil && len(versions) == 0 {
+		err = errors.Join(append([]error{fmt.Errorf("it has no version; put one in %s", filepath.Join(dir, "1"))}, notNumbers...)...)
 	}
-	slices.SortFunc(picked, func(a, b Version) int { return cmp.Compare(a.Model, b.Model) })
-	return picked
+	if err != nil {
+		return []Version{{Model: model, Dir: dir, Err: fmt.Errorf("model %s: %w", model, err)}}
+	}
+	return append(strays, versions...)
 }
 
-func (r *Repository) read(model, number string, before map[string]digested) Version {
-	dir := filepath.Join(r.dir, model, number)
+func (r *Repository) read(model string, number int, before map[string]digested) Version {
+	dir := filepath.Join(r.dir, model, strconv.Itoa(number))
 	v := Version{
-		Model: model, Dir: dir,
+		Model: model, Number: number, Dir: dir,
 		ModelPath: filepath.Join(dir, ModelFile), SpecPath: filepath.Join(dir, SpecFile),
 	}
 	sum, err := r.digest(v.ModelPath, before[v.ModelPath])
 	v.SHA256 = sum
-	if err := v.read(number, err); err != nil {
-		v.Err = fmt.Errorf("model %s version %s: %w", model, number, err)
+	if err := v.read(err); err != nil {
+		v.Err = fmt.Errorf("model %s version %d: %w", model, number, err)
 	}
 	return v
 }
 
 // read reads what is beside the model; unread is why the model itself cannot be read.
-func (v *Version) read(number string, unread error) error {
+func (v *Version) read(unread error) error {
 	var errs []error
 	if !namePattern.MatchString(v.Model) {
 		errs = append(errs, fmt.Errorf("directory %q is no model name: want lower-case letters, digits and underscores", v.Model))
-	}
-	n, err := strconv.Atoi(number)
-	if err != nil || n < 1 || strconv.Itoa(n) != number {
-		errs = append(errs, fmt.Errorf("directory %q is no version: want a whole number from 1", number))
-	} else {
-		v.Number = n
 	}
 	remote, specErr := v.readSpec()
 	switch {

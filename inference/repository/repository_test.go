@@ -210,12 +210,11 @@ func TestScan(t *testing.T) {
 			t.Errorf("version %d: %s %d %v, want %+v", i, v.Model, v.Number, v.Err, want[i])
 		}
 	}
-	newest := repository.Newest(versions)
-	if len(newest) != 1 || newest[0].Number != 10 || newest[0].Spec.Output != "scores" {
-		t.Fatalf("newest %+v, want version 10 alone", newest)
+	if good := versions[3]; good.Spec.Output != "scores" || good.SHA256 != "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" { // of "abc", FIPS 180-2
+		t.Errorf("version 10 is %+v", good)
 	}
-	if newest[0].SHA256 != "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" { // of "abc", FIPS 180-2
-		t.Errorf("digest %s", newest[0].SHA256)
+	if !versions[1].Stray || versions[2].Stray || versions[0].Stray {
+		t.Error("01 is the stray directory, and it alone")
 	}
 }
 

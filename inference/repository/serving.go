@@ -42,7 +42,7 @@ func ParseServing(file string, text []byte) (traffic.Traffic, error) {
 	d := &decoder{file: file}
 	d.fields(tree.Docs[0].Body, map[string]func(ast.Node){
 		"default": func(n ast.Node) {
-			if wanted.Default = d.scalar(n); wanted.Default != traffic.Newest {
+			if wanted.Default = d.scalar(n, "a version: a whole number from 1, an alias or newest"); wanted.Default != traffic.Newest {
 				d.report(n, traffic.CheckVersion(wanted.Default))
 			}
 		},
@@ -62,19 +62,19 @@ func (d *decoder) report(n ast.Node, err error) {
 	}
 }
 
-// scalar is the text of a version: a number or a name.
-func (d *decoder) scalar(n ast.Node) string {
+// scalar is the text of a version, a number or a name; want says what is expected there.
+func (d *decoder) scalar(n ast.Node, want string) string {
 	switch n.Type() {
 	case ast.IntegerType, ast.StringType:
 		return n.GetToken().Value
 	default:
-		d.reportf(n, "want a version, not %s", n.Type())
+		d.reportf(n, "want %s; not %s", want, n.Type())
 		return "1" // one mistake is enough
 	}
 }
 
 func (d *decoder) version(n ast.Node) string {
-	version := d.scalar(n)
+	version := d.scalar(n, "a version: a whole number from 1, or an alias")
 	d.report(n, traffic.CheckVersion(version))
 	return version
 }

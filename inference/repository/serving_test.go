@@ -66,7 +66,7 @@ color: red
 		`s.yaml:4:21: newest is for the default alone`,
 		`s.yaml:4:38: 101 is no share`,
 		`s.yaml:9:16: "B" is no name`,
-		`s.yaml:9:28: want a version, not Float`,
+		`s.yaml:9:28: want a version: a whole number from 1, or an alias; not Float`,
 		`s.yaml:8:7: the variants have 90 percent together`,
 		`s.yaml:4:3: want canary or ab, one of them`,
 		`s.yaml:10:10: field "percent" is missing`,
@@ -82,6 +82,18 @@ color: red
 	for i := range want {
 		if !strings.HasPrefix(got[i], want[i]) {
 			t.Errorf("mistake %d is\n  %s, want\n  %s", i, got[i], want[i])
+		}
+	}
+}
+
+// TestDefaultThatIsNoVersion: the mistake says what the default version may be.
+func TestDefaultThatIsNoVersion(t *testing.T) {
+	for text, want := range map[string]string{
+		"default: false": "s.yaml:1:10: want a version: a whole number from 1, an alias or newest; not Bool",
+		"default: 1.5":   "s.yaml:1:10: want a version: a whole number from 1, an alias or newest; not Float",
+	} {
+		if _, err := repository.ParseServing("s.yaml", []byte(text)); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", text, err, want)
 		}
 	}
 }

@@ -4,13 +4,16 @@
 package traffic
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"math"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 )
 
 // Newest is, as the default version, the newest one that can be served.
@@ -109,6 +112,25 @@ func (t Traffic) Over(below Traffic) Traffic {
 // Empty says that t has no part.
 func (t Traffic) Empty() bool {
 	return t.Default == "" && len(t.Aliases) == 0 && t.Split == nil && t.Shadow == nil
+}
+
+// CheckTaken says which aliases would be taken away by laying over, and are not there, and which there are.
+func (t Traffic) CheckTaken(over Traffic) error {
+	var gone, there []string
+	for _, alias := range slices.Sorted(maps.Keys(over.Aliases)) {
+		if over.Aliases[alias] == 0 && t.Aliases[alias] == 0 {
+			gone = append(gone, strconv.Quote(alias))
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	for _, alias := range slices.Sorted(maps.Keys(t.Aliases)) {
+		if t.Aliases[alias] > 0 {
+			there = append(there, strconv.Quote(alias))
+		}
+	}
+	return fmt.Errorf("there is no alias %s to take away; there are: %s", strings.Join(gone, ", "), cmp.Or(strings.Join(there, ", "), "none"))
 }
 
 // Equal says that both want the same.
@@ -216,7 +238,7 @@ func (t Traffic) Check() error {
 	share("canary", t.Split.Canary)
 	if ab := t.Split.AB; ab != nil {
 		if t.Split.Canary != nil {
-			add("traffic", errors.New("want a canary or an A/B test, not both"))
+			problems = append(problems, errors.New("want a canary or an A/B test, not both"))
 		}
 		add("ab", CheckEntity(ab.By))
 		add("ab", ab.Check())

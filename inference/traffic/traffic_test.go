@@ -70,6 +70,23 @@ func TestOver(t *testing.T) {
 	}
 }
 
+// TestCheckTaken: only aliases that are there can be taken away, and the error says which are.
+func TestCheckTaken(t *testing.T) {
+	in := Traffic{Aliases: map[string]int64{"stable": 3, "next": 4, "old": 0}}
+	for want, over := range map[string]map[string]int64{
+		"": {"stable": 0, "fresh": 5},
+		`there is no alias "nope", "old" to take away; there are: "next", "stable"`: {"nope": 0, "old": 0, "next": 0},
+	} {
+		err := in.CheckTaken(Traffic{Aliases: over})
+		if (err == nil) != (want == "") || err != nil && err.Error() != want {
+			t.Errorf("%v: %v, want %q", over, err, want)
+		}
+	}
+	if err := (Traffic{}).CheckTaken(Traffic{Aliases: map[string]int64{"x": 0}}); err == nil || !strings.Contains(err.Error(), "there are: none") {
+		t.Errorf("without aliases: %v", err)
+	}
+}
+
 func TestCheck(t *testing.T) {
 	ab := func(by string, variants ...Variant) Traffic {
 		return Traffic{Split: &Split{AB: &AB{By: by, Variants: variants}}}

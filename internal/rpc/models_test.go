@@ -347,10 +347,12 @@ func TestSwitchModel(t *testing.T) {
 		t.Fatalf("version %d", got)
 	}
 	for says, traffic := range map[string]*onehopv1.Traffic{
-		`model "ranker" has no version 7`: {DefaultVersion: "7"},
-		"101 is no share":                 {Shadow: &onehopv1.Share{Version: "2", Percent: 101}},
-		"alias next":                      {Aliases: map[string]int64{"next": 7}},
-		"say what to switch":              {},
+		`model "ranker" has no version 7`:  {DefaultVersion: "7"},
+		"101 is no share":                  {Shadow: &onehopv1.Share{Version: "2", Percent: 101}},
+		"alias next":                       {Aliases: map[string]int64{"next": 7}},
+		`there is no alias "next" to take`: {Aliases: map[string]int64{"next": 0}},
+		"say what to switch":               {},
+		"invalid_argument: traffic: want a canary or an A/B test, not both": {Split: &onehopv1.Split{Canary: &onehopv1.Share{Version: "2", Percent: 1}, Ab: &onehopv1.ABTest{By: "user"}}},
 	} {
 		if _, err := change(set, traffic); connect.CodeOf(err) != connect.CodeInvalidArgument || !strings.Contains(err.Error(), says) {
 			t.Errorf("%v: %v, want %s", traffic, err, says)

@@ -1,0 +1,59 @@
+package inference
+
+import (
+	"cmp"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/inference/traffic"
+)
+
+// listedVersions bounds how many versions an error names, the newest.
+const listedVersions = 16
+
+// noDefault says why requests that name no version are not answered: which version they should get, and which there are.
+func (r *Route) noDefault() error {
+	var why string
+	switch wanted := r.Traffic.Default; wanted {
+	case "", traffic.Newest:
+		why = "no version can be served"
+	default:
+		why = r.whyNot(wanted)
+	}
+	return featurestore.Errorf(featurestore.Unavailable, "model %q: %s; %s", r.Model, why, r.there()).Because(r.Problem)
+}
+
+// whyNot says why the default version, by number or alias, does not answer.
+func (r *Route) whyNot(wanted string) string {
+	n, err := r.Traffic.Number(wanted)
+	if err != nil {
+		return fmt.Sprintf("its default version is the alias %s, which is not there", wanted)
+	}
+	named := "its default is version " + wanted
+	if _, isAlias := r.Traffic.Aliases[wanted]; isAlias {
+		named = fmt.Sprintf("its default is the alias %s of version %d", wanted, n)
+	}
+	for i := range r.versions {
+		if v := &r.versions[i]; int64(v.Number) == n {
+			return fmt.Sprintf("%s, which cannot be served: %v", named, v.Problem)
+		}
+	}
+	return named + ", which is not there"
+}
+
+// there lists the versions that can be served and those that cannot.
+func (r *Route) there() string {
+	var served, bad []string
+	for _, v := range r.versions[max(0, len(r.versions)-listedVersions):] {
+		switch {
+		case v.Number == 0: // a model without versions
+		case v.Hop != nil:
+			served = append(served, strconv.Itoa(v.Number))
+		default:
+			bad = append(bad, strconv.Itoa(v.Number))
+		}
+	}
+	return fmt.Sprintf("there are these versions: %s, and these that cannot be served: %s", cmp.Or(strings.Join(served, ", "), "none"), cmp.Or(strings.Join(bad, ", "), "none"))
+}

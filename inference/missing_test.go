@@ -1,0 +1,78 @@
+package inference
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/onehop/onehop/featurestore"
+)
+
+func (s *ships) remove(name string) {
+	s.t.Helper()
+	if err := os.RemoveAll(filepath.Join(s.dir, "ranker", name)); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// TestAMissingDefaultVersionIsNamed: the error of a request that names no version says which one it should get, why it does not
+// and which versions there are.
+func TestAMissingDefaultVersionIsNamed(t *testing.T) {
+	s := newShips(t)
+	s.ship(3, 3)
+	s.ship(4, 4)
+	s.put("4/model.onnx", "this is no model")
+	wantError := func(want string) {
+		t.Helper()
+		s.look()
+		_, err := s.Pick(Want{Model: "ranker"})
+		var known *featurestore.Error
+		if !errors.As(err, &known) || known.Code != featurestore.Unavailable || !strings.Contains(known.Message, want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	s.put("serving.yaml", "default: 3")
+	s.look()
+	s.remove("3")
+	wantError(`model "ranker": its default is version 3, which is not there; there are these versions: 1, 2, and these that cannot be served: 4`)
+	s.put("serving.yaml", "default: stable\naliases: {stable: 3}")
+	wantError(`its default is the alias stable of version 3, which is not there; there are these versions: 1, 2,`)
+	s.put("serving.yaml", "default: steady\naliases: {stable: 1}")
+	wantError(`its default version is the alias steady, which is not there; there are these versions: 1, 2,`)
+	s.put("serving.yaml", "default: 4")
+	wantError(`its default is version 4, which cannot be served: load model`)
+	s.put("serving.yaml", "default: newest")
+	s.remove("1")
+	s.remove("2")
+	wantError(`model "ranker": no version can be served; there are these versions: none, and these that cannot be served: 4`)
+}
+
+// TestStrayDirectoriesAreNoVersions: what is beside the versions and is none is told by the log, once, and listed as no version.
+func TestStrayDirectoriesAreNoVersions(t *testing.T) {
+	s := newShips(t)
+	var log bytes.Buffer
+	s.log = slog.New(slog.NewTextHandler(&log, nil))
+	s.put("007/model.yaml", spec)
+	s.put("abc/notes.txt", "x")
+	s.look()
+	s.look()
+	for _, m := range s.Models() {
+		if m.Number == 0 || m.Problem != nil {
+			t.Errorf("listed as %+v", m)
+		}
+	}
+	for _, name := range []string{"007", "abc"} {
+		if told := `level=WARN msg="a directory beside a model's versions is passed over" model=ranker directory=` + filepath.Join(s.dir, "ranker", name); strings.Count(log.String(), told) != 1 {
+			t.Errorf("the log says of %s:\n%s", name, &log)
+		}
+	}
+	if p, err := s.Find("ranker", 0); err != nil || p.Model.Number != 2 {
+		t.Errorf("%v", err)
+	} else {
+		p.Release()
+	}
+}
