@@ -60,6 +60,8 @@ type Switch struct {
 	Traffic traffic.Traffic `json:"traffic"`
 	// Outcomes are those of each instance, oldest first.
 	Outcomes []Outcome `json:"outcomes"`
+	// SupersededBy is the next switch of the model when it came before any instance had said what became of this one, else 0.
+	SupersededBy int64 `json:"superseded_by,omitempty"`
 }
 
 // Outcome is what became of a switch in an instance of infer.
@@ -173,7 +175,9 @@ func (s *Store) current(ctx context.Context, db querier) (map[string]traffic.Liv
 // query reads switches with their outcomes, the newest first.
 const query = `SELECT id, model, at, who, reason, action, was, traffic, coalesce((
 		SELECT jsonb_agg(jsonb_build_object('instance', instance, 'at', o.at, 'problem', problem) ORDER BY o.id)
-		FROM onehop.model_switch_outcomes o WHERE o.switch_id = s.id), '[]')
+		FROM onehop.model_switch_outcomes o WHERE o.switch_id = s.id), '[]'),
+	CASE WHEN EXISTS (SELECT FROM onehop.model_switch_outcomes o WHERE o.switch_id = s.id) THEN 0 ELSE coalesce((
+		SELECT min(l.id) FROM onehop.model_switches l WHERE l.namespace = s.namespace AND l.model = s.model AND l.id > s.id), 0) END
 	FROM onehop.model_switches s WHERE namespace = $1 AND `
 
 // History is the newest switches of a model, or of all when it is empty, newest first, with their outcomes.

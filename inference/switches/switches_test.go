@@ -190,6 +190,36 @@ func TestFollowersHearAtOnceAndRecord(t *testing.T) {
 	}
 }
 
+// TestSuperseded: a switch of which no instance said anything before the next one of its model names that one; another model's
+// switch supersedes nothing.
+func TestSuperseded(t *testing.T) {
+	s := open(t)
+	taken := s.must(t, Change{Action: Set, Traffic: canary(1)})
+	if err := s.record(t.Context(), "a", traffic.Outcome{Switch: taken.ID}); err != nil {
+		t.Fatal(err)
+	}
+	passed := s.must(t, Change{Action: Set, Traffic: canary(2)})
+	if _, err := s.Switch(t.Context(), Change{Model: "other", Action: Set, Traffic: canary(5), Who: "ada"}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Get(t.Context(), passed.ID); err != nil || got.SupersededBy != 0 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	next := s.must(t, Change{Action: Set, Traffic: canary(3)})
+	s.must(t, Change{Action: Set, Traffic: canary(4)})
+	history, err := s.History(t.Context(), "ranker", 10)
+	if err != nil || len(history) != 4 {
+		t.Fatalf("%d switches, %v", len(history), err)
+	}
+	var by []int64
+	for _, h := range history {
+		by = append(by, h.SupersededBy)
+	}
+	if diff := cmp.Diff([]int64{0, history[0].ID, next.ID, 0}, by); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestRecordKeepsChanges: the same outcome again is not recorded again, another is.
 func TestRecordKeepsChanges(t *testing.T) {
 	s := open(t)

@@ -81,7 +81,11 @@ func (c *modelsListCommand) Run(ctx context.Context, s Streams) error {
 		if off := m.GetCachesOff(); problem == "" && len(off) > 0 {
 			problem = "cache " + strings.Join(off, " and ") + " off: costs more than it saves"
 		}
-		t.row(m.GetName(), strconv.FormatInt(m.GetVersion(), 10), strings.Join(roles(m, route), ", "), m.GetSha256()[:min(12, len(m.GetSha256()))], problem)
+		version := "none" // of a model without versions
+		if m.GetVersion() > 0 {
+			version = strconv.FormatInt(m.GetVersion(), 10)
+		}
+		t.row(m.GetName(), version, strings.Join(roles(m, route), ", "), m.GetSha256()[:min(12, len(m.GetSha256()))], problem)
 	}
 	t.flush()
 	return nil
@@ -144,7 +148,10 @@ func (c *modelsShowCommand) Run(ctx context.Context, s Streams) error {
 	writeRoute(s.Out, route)
 	for _, m := range list.GetModels() {
 		if m.GetName() == c.Model && m.GetProblem() != "" {
-			fmt.Fprintf(s.Out, "version %d: %s\n", m.GetVersion(), m.GetProblem())
+			if m.GetVersion() > 0 {
+				fmt.Fprintf(s.Out, "version %d: ", m.GetVersion())
+			}
+			fmt.Fprintln(s.Out, m.GetProblem())
 		}
 	}
 	return nil

@@ -2,10 +2,8 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/user"
 	"strconv"
@@ -60,7 +58,7 @@ func (f *switchFlags) do(ctx context.Context, s Streams, change switches.Change)
 	if err != nil {
 		return err
 	}
-	if made.Outcomes, err = f.outcomes(ctx, store, made.ID); err != nil {
+	if made, err = f.await(ctx, store, made.ID); err != nil {
 		return err
 	}
 	if f.JSON {
@@ -80,8 +78,8 @@ func (f *switchFlags) do(ctx context.Context, s Streams, change switches.Change)
 	return nil
 }
 
-// outcomes waits until an instance has said what became of a switch, for as long as that may take.
-func (f *switchFlags) outcomes(ctx context.Context, store *switches.Store, id int64) ([]switches.Outcome, error) {
+// await waits until an instance has said what became of a switch, or a later one has come before, for as long as that may take.
+func (f *switchFlags) await(ctx context.Context, store *switches.Store, id int64) (*switches.Switch, error) {
 	deadline := time.NewTimer(f.Wait)
 	defer deadline.Stop()
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -91,48 +89,17 @@ func (f *switchFlags) outcomes(ctx context.Context, store *switches.Store, id in
 		if err != nil {
 			return nil, err
 		}
-		if len(made.Outcomes) > 0 {
-			return made.Outcomes, nil
+		if len(made.Outcomes) > 0 || made.SupersededBy > 0 {
+			return made, nil
 		}
 		select {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		case <-deadline.C:
-			return nil, nil
+			return made, nil
 		case <-tick.C:
 		}
 	}
-}
-
-// writeSwitch prints a switch for a person.
-func writeSwitch(w io.Writer, s *switches.Switch) {
-	fmt.Fprintf(w, "switch %d of %s: %s, by %s, %s\n", s.ID, s.Model, s.Action, s.Who, s.At.UTC().Format(time.RFC3339))
-	if s.Reason != "" {
-		fmt.Fprintf(w, "  because: %s\n", s.Reason)
-	}
-	fmt.Fprintf(w, "  was: %s\n  is:  %s\n", trafficText(s.Was), trafficText(s.Traffic))
-	for _, o := range s.Outcomes {
-		became := "taken"
-		if o.Problem != "" {
-			became = "refused: " + o.Problem
-		}
-		fmt.Fprintf(w, "  %s: %s\n", o.Instance, became)
-	}
-	if len(s.Outcomes) == 0 {
-		fmt.Fprintln(w, "  no instance of infer has taken it yet")
-	}
-}
-
-// trafficText is traffic in a line.
-func trafficText(t traffic.Traffic) string {
-	if t.Empty() {
-		return "as serving.yaml says"
-	}
-	text, err := json.Marshal(t)
-	if err != nil { // it has numbers and texts only, and no NaN since it is checked
-		return err.Error()
-	}
-	return string(text)
 }
 
 // modelsSwitchCommand switches.
@@ -144,6 +111,7 @@ type modelsSwitchCommand struct {
 	AB          []string `name:"ab" placeholder:"NAME=VERSION:PERCENT" help:"The variants of an A/B test, one flag each."`
 	By          string   `placeholder:"ENTITY" help:"The entity by which an A/B test is split."`
 	Shadow      string   `placeholder:"VERSION:PERCENT" help:"Have a version answer a share of the requests once more, unseen; none ends that."`
+	Infer       string   `env:"ONEHOP_INFER" default:"http://127.0.0.1:8082" placeholder:"URL" help:"The address of infer, which is asked for its aliases before one is taken away."`
 	File        string   `placeholder:"FILE" help:"Take all of that from a file such as serving.yaml."`
 	FromFile    bool     `help:"Give the model back to its serving.yaml."`
 
@@ -174,7 +142,7 @@ func (c *modelsSwitchCommand) Check() error {
 	default:
 		err = t.Check()
 	}
-	return errors.Join(c.switchFlags.Check(), err)
+	return errors.Join(c.switchFlags.Check(), (&inferFlags{Infer: c.Infer}).Check(), err)
 }
 
 // traffic is what the flags say.
@@ -251,7 +219,31 @@ func abOf(by string, variants []string) (*traffic.AB, error) {
 
 // Run switches.
 func (c *modelsSwitchCommand) Run(ctx context.Context, s Streams) error {
+	if err := c.checkTaken(ctx, s); err != nil {
+		return err
+	}
 	return c.do(ctx, s, c.change)
+}
+
+// checkTaken refuses to take away aliases that are not there. Those of serving.yaml are known to infer alone; while it is away
+// they are taken away unasked.
+func (c *modelsSwitchCommand) checkTaken(ctx context.Context, s Streams) error {
+	if (traffic.Traffic{}).CheckTaken(c.change.Traffic) == nil {
+		return nil // none is taken away
+	}
+	list, err := (&inferFlags{Infer: c.Infer}).models(ctx)
+	if err != nil {
+		fmt.Fprintf(s.Err, "Whether the aliases that are taken away are there was not looked up: %v\n", err)
+		return nil
+	}
+	for _, r := range list.GetRoutes() {
+		if r.GetModel() == c.Model {
+			if err := (traffic.Traffic{Aliases: r.GetTraffic().GetAliases()}).CheckTaken(c.change.Traffic); err != nil {
+				return fmt.Errorf("model %q: %w", c.Model, err)
+			}
+		}
+	}
+	return nil
 }
 
 // modelsRollbackCommand goes back.
@@ -269,42 +261,4 @@ func (*modelsRollbackCommand) Help() string {
 // Run goes back.
 func (c *modelsRollbackCommand) Run(ctx context.Context, s Streams) error {
 	return c.do(ctx, s, switches.Change{Action: switches.Rollback, To: c.To})
-}
-
-// modelsHistoryCommand shows switches.
-type modelsHistoryCommand struct {
-	Model         string `arg:"" optional:"" help:"Name of the model; without it, of all."`
-	Limit         int    `default:"20" help:"At most so many, the newest."`
-	Namespace     string `env:"ONEHOP_NAMESPACE" default:"default" help:"Namespace of the definitions."`
-	postgresFlags `embed:""`
-	JSON          bool `name:"json" help:"Print JSON."`
-}
-
-// Check returns everything that is wrong with the flags.
-func (c *modelsHistoryCommand) Check() error {
-	var limit error
-	if c.Limit < 1 || c.Limit > 10_000 {
-		limit = errors.New("--limit must be between 1 and 10000")
-	}
-	return errors.Join(c.postgresFlags.Check(), limit)
-}
-
-// Run shows.
-func (c *modelsHistoryCommand) Run(ctx context.Context, s Streams) error {
-	pool, err := c.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	history, err := switches.New(pool, c.Namespace).History(ctx, c.Model, c.Limit)
-	if err != nil {
-		return err
-	}
-	if c.JSON {
-		return writeJSON(s.Out, history)
-	}
-	for i := range history {
-		writeSwitch(s.Out, &history[i])
-	}
-	return nil
 }

@@ -1,0 +1,113 @@
+package cli_test
+
+import (
+	"context"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/onehop/onehop/inference/switches"
+	"github.com/onehop/onehop/inference/traffic"
+	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
+	"github.com/onehop/onehop/schemas/onehop/v1/onehopv1connect"
+)
+
+const modelDefinitions = `
+entities: [{name: visitor, keys: [{name: visitor_id, type: int64}]}]
+sources:
+  - {name: visits, format: json, event_time: {field: at, unit: us}, fields: [{name: visitor_id, type: int64, required: true}]}
+views: [{name: visits_of, entity: visitor, source: visits, features: [{name: n, aggregate: count, windows: [lifetime]}]}]
+services: [{name: visitors, features: [visits_of.*]}]
+models: [{name: ranker, service: visitors, candidates: visitor}]
+`
+
+func newModels(t *testing.T) *shop {
+	t.Helper()
+	s := newShop(t)
+	s.write(t, "definitions/models.yaml", modelDefinitions)
+	mustRun(t, append([]string{"apply", s.file("definitions")}, s.flags...)...)
+	return s
+}
+
+// models runs a command of models against the shop's Postgres.
+func (s *shop) models(t *testing.T, args ...string) (code int, out, told string) {
+	t.Helper()
+	return run(t, append(append([]string{"models"}, args...), s.flags...)...)
+}
+
+// TestHistoryOfNothing: a model that nobody switched is said to be so, and one that nobody knows is an error.
+func TestHistoryOfNothing(t *testing.T) {
+	s := newModels(t)
+	for _, format := range []string{"", "[]"} {
+		var flags []string
+		if format != "" {
+			flags = []string{"--json"}
+		}
+		code, out, told := s.models(t, append([]string{"history", "nope"}, flags...)...)
+		if code != 1 || strings.TrimSpace(out) != format || !strings.Contains(told, `there is no model "nope" in the definitions of namespace`) {
+			t.Errorf("of a model that nobody knows: %d\n%s%s", code, out, told)
+		}
+		code, out, told = s.models(t, append([]string{"history", "ranker"}, flags...)...)
+		if code != 0 || strings.TrimSpace(out) != format || !strings.Contains(told, `model "ranker" was never switched by hand`) {
+			t.Errorf("of a model that nobody switched: %d\n%s%s", code, out, told)
+		}
+	}
+}
+
+// TestHistoryOfSuperseded: a switch that a later one overtook says so, and is not said to be on its way.
+func TestHistoryOfSuperseded(t *testing.T) {
+	s := newModels(t)
+	store := switches.New(s.pool, s.namespace)
+	for _, version := range []string{"2", "3"} {
+		_, err := store.Switch(t.Context(), switches.Change{Model: "ranker", Action: switches.Set, Traffic: traffic.Traffic{Default: version}, Who: "ada"})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, out, _ := s.models(t, "history", "ranker")
+	if strings.Count(out, "no instance of infer has taken it yet") != 1 || !strings.Contains(out, "superseded by switch "+strings.Fields(out)[1]+" before any instance of infer took it") {
+		t.Errorf("%s", out)
+	}
+}
+
+// listing is an infer that only lists its routes.
+type listing struct {
+	onehopv1connect.UnimplementedInferenceServiceHandler
+	aliases map[string]int64
+}
+
+func (l *listing) ListModels(context.Context, *onehopv1.ListModelsRequest) (*onehopv1.ListModelsResponse, error) {
+	return &onehopv1.ListModelsResponse{
+		Models: []*onehopv1.Model{{Name: "bare", Problem: "it has no version"}, {Name: "ranker", Version: 2}},
+		Routes: []*onehopv1.Route{{Model: "ranker", Traffic: &onehopv1.Traffic{Aliases: l.aliases}}},
+	}, nil
+}
+
+// TestAliasThatIsNotThere: it cannot be taken away, and the error says which can; nothing is switched then.
+func TestAliasThatIsNotThere(t *testing.T) {
+	s := newModels(t)
+	_, handler := onehopv1connect.NewInferenceServiceHandler(&listing{aliases: map[string]int64{"stable": 1, "gone": 0}})
+	infer := httptest.NewServer(handler)
+	defer infer.Close()
+	take := func(alias, infer string) (int, string, string) {
+		return s.models(t, "switch", "ranker", "--alias", alias+"=0", "--wait", "0s", "--who", "ada", "--infer", infer)
+	}
+	for _, alias := range []string{"nope", "gone"} {
+		code, out, told := take(alias, infer.URL)
+		if code != 1 || out != "" || !strings.Contains(told, `there is no alias "`+alias+`" to take away; there are: "stable"`) {
+			t.Errorf("%d\n%s%s", code, out, told)
+		}
+	}
+	if _, out, _ := s.models(t, "history", "ranker"); out != "" {
+		t.Errorf("something was switched: %s", out)
+	}
+	if code, out, told := take("stable", infer.URL); code != 0 || !strings.Contains(out, `{"aliases":{"stable":0}}`) || told != "" {
+		t.Errorf("%d\n%s%s", code, out, told)
+	}
+	if code, out, told := take("nope", "http://127.0.0.1:1"); code != 0 || !strings.Contains(out, `"nope":0`) || !strings.Contains(told, "was not looked up") {
+		t.Errorf("without infer: %d\n%s%s", code, out, told)
+	}
+	if out := mustRun(t, "models", "list", "--infer", infer.URL); !strings.Contains(strings.Join(strings.Fields(out), " "), "bare none it has no version") {
+		t.Errorf("%s", out)
+	}
+}
