@@ -24,6 +24,7 @@ import pytest
 import onehop
 from onehop.v1 import feature_service_pb2 as pb
 from onehop.v1 import feature_service_pb2_grpc as pb_grpc
+from onehop.v1 import inference_service_pb2_grpc as inference_grpc
 
 ROOT = Path(__file__).parents[3]
 BIN = Path(os.environ.get("ONEHOP_BIN", ROOT / "bin"))
@@ -204,7 +205,7 @@ def record(client: onehop.Client, monkeypatch: pytest.MonkeyPatch) -> list[pb.Ge
     return asked
 
 
-class Fake(pb_grpc.FeatureServiceServicer):
+class Fake(pb_grpc.FeatureServiceServicer, inference_grpc.InferenceServiceServicer):
     """A service that answers what tests tell it to, for what the real one never does."""
 
     def __init__(self) -> None:
@@ -217,12 +218,13 @@ class Fake(pb_grpc.FeatureServiceServicer):
         self.metadata.append({str(key): value for key, value in context.invocation_metadata()})
         return self.answer(request, context)
 
-    GetOnlineFeatures = ListFeatureViews = GetFeatureView = GetTrainingSet = _take
+    GetOnlineFeatures = ListFeatureViews = GetFeatureView = GetTrainingSet = ListModels = _take
 
 
 def serve(fake: Fake, credentials: grpc.ServerCredentials | None = None) -> tuple[grpc.Server, int]:
     server = grpc.server(futures.ThreadPoolExecutor(4))
     pb_grpc.add_FeatureServiceServicer_to_server(fake, server)
+    inference_grpc.add_InferenceServiceServicer_to_server(fake, server)
     if credentials is None:
         port = server.add_insecure_port("127.0.0.1:0")
     else:
@@ -235,6 +237,7 @@ def serve(fake: Fake, credentials: grpc.ServerCredentials | None = None) -> tupl
 def fake() -> Iterator[tuple[Fake, onehop.Client]]:
     service = Fake()
     server, port = serve(service)
-    with onehop.Client(f"http://127.0.0.1:{port}", token="secret") as made:
+    url = f"http://127.0.0.1:{port}"
+    with onehop.Client(url, url, token="secret") as made:
         yield service, made
     server.stop(None).wait(5)

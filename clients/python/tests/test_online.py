@@ -13,6 +13,7 @@ from conftest import EVENTS, FEATURES, START, USERS, Fake, wait_until
 
 import onehop
 from onehop.v1 import feature_service_pb2 as pb
+from onehop.v1 import inference_service_pb2 as inference_pb
 from onehop.v1 import values_pb2
 
 
@@ -183,6 +184,18 @@ def test_what_the_services_say_of_themselves(client: onehop.Client) -> None:
     assert view.join_keys == (("user_id", "int64"),)
     assert {f.name: f.type for f in view.features}["last_movies"] == "list<int64>"
     assert view.ttl is None
+
+
+def test_caches_that_are_off_are_named(fake: tuple[Fake, onehop.Client]) -> None:
+    service, client = fake
+    both = [
+        inference_pb.Model(name="ranker", version=2, columns=["u.age"], caches_off=["exact", "request"]),
+        inference_pb.Model(name="ranker", version=3),
+    ]
+    service.answer = lambda *_: inference_pb.ListModelsResponse(models=both)
+    off, on = client.models()
+    assert (off.version, off.columns, off.caches_off) == (2, ("u.age",), ("exact", "request"))
+    assert (on.version, on.caches_off) == (3, ())
 
 
 def test_push_says_where_and_takes_json(client: onehop.Client) -> None:

@@ -69,7 +69,8 @@ class Model:
     """One version of a model.
 
     ``problem`` says why it cannot be served or, with columns, what is not as its files say; empty
-    when all is well.
+    when all is well. ``caches_off`` names its caches, "exact" or "request", that have turned
+    themselves off because they cost more than they save.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Model:
     sha256: str
     columns: Sequence[str]
     candidates: str
+    caches_off: Sequence[str] = ()
 
 
 class Position(NamedTuple):
@@ -157,4 +159,13 @@ def view_of(m: feature_service_pb2.FeatureView) -> FeatureView:
 
 def model_of(m: inference_service_pb2.Model) -> Model:
     """Make a model of its message."""
-    return Model(m.name, m.version, m.default, m.problem, m.sha256, tuple(m.columns), m.candidates)
+    return Model(
+        m.name,
+        m.version,
+        m.default,
+        m.problem,
+        m.sha256,
+        tuple(m.columns),
+        m.candidates,
+        tuple(m.caches_off),
+    )
