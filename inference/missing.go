@@ -37,7 +37,8 @@ func (r *Route) whyNot(wanted string) string {
 	}
 	for i := range r.versions {
 		if v := &r.versions[i]; int64(v.Number) == n {
-			return fmt.Sprintf("%s, which cannot be served: %v", named, v.Problem)
+			why, _, _ := strings.Cut(v.Problem.Error(), "\n")
+			return fmt.Sprintf("%s, which cannot be served: %s", named, why)
 		}
 	}
 	return named + ", which is not there"

@@ -1,0 +1,103 @@
+package rpc
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/onehop/onehop/inference/switches"
+	"github.com/onehop/onehop/internal/testenv"
+	"github.com/onehop/onehop/migrations"
+	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
+)
+
+// TestSwitchModel switches by RPC, with real Postgres: taken when it answers, refused with the reason, rolled back at once, given back to
+// the file, and recorded.
+func TestSwitchModel(t *testing.T) {
+	s := newShop(t)
+	s.ship(2, userless, 3)
+	s.put("serving.yaml", []byte("default: 1"))
+	s.look()
+	pool, err := pgxpool.New(t.Context(), testenv.Postgres(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	if _, err := migrations.Up(t.Context(), pool); err != nil {
+		t.Fatal(err)
+	}
+	store := switches.New(pool, testenv.Namespace(t))
+	follower, err := switches.Follow(t.Context(), store, s.service.Models, "test", "", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.service.Switches = Switches{Store: store, Follower: follower}
+	change := func(action onehopv1.SwitchAction, traffic *onehopv1.Traffic) (*onehopv1.SwitchModelResponse, error) {
+		return s.client.SwitchModel(t.Context(), &onehopv1.SwitchModelRequest{Model: "ranker", Action: action, Traffic: traffic, Who: "ada", Reason: "try"})
+	}
+	const set, rollback, fromFile = onehopv1.SwitchAction_SWITCH_ACTION_SET, onehopv1.SwitchAction_SWITCH_ACTION_ROLLBACK, onehopv1.SwitchAction_SWITCH_ACTION_FROM_FILE
+	if _, err := change(rollback, nil); connect.CodeOf(err) != connect.CodeInvalidArgument {
+		t.Errorf("a rollback of nothing: %v", err)
+	}
+	if got := s.ask(ask(1)).GetModelVersion(); got != 1 {
+		t.Fatalf("version %d", got)
+	}
+	for says, traffic := range map[string]*onehopv1.Traffic{
+		`model "ranker" has no version 7`:  {DefaultVersion: "7"},
+		"101 is no share":                  {Shadow: &onehopv1.Share{Version: "2", Percent: 101}},
+		"alias next":                       {Aliases: map[string]int64{"next": 7}},
+		`there is no alias "next" to take`: {Aliases: map[string]int64{"next": 0}},
+		"say what to switch":               {},
+		"invalid_argument: traffic: want a canary or an A/B test, not both": {Split: &onehopv1.Split{Canary: &onehopv1.Share{Version: "2", Percent: 1}, Ab: &onehopv1.ABTest{By: "user"}}},
+	} {
+		if _, err := change(set, traffic); connect.CodeOf(err) != connect.CodeInvalidArgument || !strings.Contains(err.Error(), says) {
+			t.Errorf("%v: %v, want %s", traffic, err, says)
+		}
+	}
+	made, err := change(set, &onehopv1.Traffic{Split: &onehopv1.Split{Canary: &onehopv1.Share{Version: "2", Percent: 100}}})
+	if err != nil || made.GetRoute().GetSwitchId() != made.GetSwitchId() || made.GetRoute().GetTraffic().GetDefaultVersion() != "1" {
+		t.Fatalf("%v, %v", made, err)
+	}
+	if res := s.ask(ask(1)); res.GetModelVersion() != 2 || res.GetVariant() != "canary" {
+		t.Errorf("version %d, %s", res.GetModelVersion(), res.GetVariant())
+	}
+	if _, err := change(rollback, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.ask(ask(1)).GetModelVersion(); got != 1 {
+		t.Errorf("after the rollback version %d answers", got)
+	}
+	if _, err := change(set, &onehopv1.Traffic{DefaultVersion: "2"}); err != nil {
+		t.Fatal(err)
+	}
+	// The version goes away: what is switched cannot be followed, and the record says so.
+	if err := os.RemoveAll(filepath.Join(s.dir, "ranker", "2")); err != nil {
+		t.Fatal(err)
+	}
+	s.look()
+	if err := follower.Look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := change(fromFile, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.ask(ask(1)).GetModelVersion(); got != 1 {
+		t.Errorf("by the file version %d answers", got)
+	}
+	history, err := store.History(t.Context(), "ranker", 10)
+	if err != nil || len(history) != 4 {
+		t.Fatalf("%d switches, %v", len(history), err)
+	}
+	gone := history[1].Outcomes
+	if len(gone) != 2 || gone[0].Problem != "" || !strings.Contains(gone[1].Problem, "has no version 2") || gone[0].Instance != "test" {
+		t.Errorf("%+v", gone)
+	}
+	if first := history[3]; first.Who != "ada" || first.Reason != "try" || len(first.Outcomes) != 1 || first.Outcomes[0].Problem != "" {
+		t.Errorf("%+v", first)
+	}
+}
