@@ -176,6 +176,7 @@ func TestScan(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(dir, "movie_ranker", "12", "model.yaml"), "model: other\ninputs: [{tensor: x, columns: [a.b]}]\noutput: y\n")
+	write(t, filepath.Join(dir, "strays", "v1", "model.yaml"), good)
 	write(t, filepath.Join(dir, "README.md"), "")
 	write(t, filepath.Join(dir, ".git", "1", "model.yaml"), good)
 	if err := os.Mkdir(filepath.Join(dir, "empty"), 0o755); err != nil {
@@ -200,6 +201,7 @@ func TestScan(t *testing.T) {
 		{"movie_ranker", 10, ""},
 		{"movie_ranker", 11, "model.onnx: no such file"},
 		{"movie_ranker", 12, `it says model "other"`},
+		{"strays", 0, "1\ndirectory \"v1\" is no version: want a whole number from 1"},
 	}
 	if len(versions) != len(want) {
 		t.Fatalf("%d versions, want %d: %+v", len(versions), len(want), versions)
@@ -213,7 +215,7 @@ func TestScan(t *testing.T) {
 	if good := versions[3]; good.Spec.Output != "scores" || good.SHA256 != "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" { // of "abc", FIPS 180-2
 		t.Errorf("version 10 is %+v", good)
 	}
-	if !versions[1].Stray || versions[2].Stray || versions[0].Stray {
+	if !versions[1].Stray || versions[2].Stray || versions[0].Stray || versions[6].Stray {
 		t.Error("01 is the stray directory, and it alone")
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"connectrpc.com/connect"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/onehop/onehop/inference/switches"
 	"github.com/onehop/onehop/internal/testenv"
@@ -16,13 +17,9 @@ import (
 	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
 )
 
-// TestSwitchModel switches by RPC, with real Postgres: taken when it answers, refused with the reason, rolled back at once, given back to
-// the file, and recorded.
-func TestSwitchModel(t *testing.T) {
-	s := newShop(t)
-	s.ship(2, userless, 3)
-	s.put("serving.yaml", []byte("default: 1"))
-	s.look()
+// follow has the shop follow switches in real Postgres.
+func (s *shop) follow(t *testing.T) (*switches.Store, *switches.Follower) {
+	t.Helper()
 	pool, err := pgxpool.New(t.Context(), testenv.Postgres(t))
 	if err != nil {
 		t.Fatal(err)
@@ -37,6 +34,50 @@ func TestSwitchModel(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.service.Switches = Switches{Store: store, Follower: follower}
+	return store, follower
+}
+
+// TestManySwitchesAtOnce: of each the record says that it was taken, or which one came before it was.
+func TestManySwitchesAtOnce(t *testing.T) {
+	s := newShop(t)
+	store, _ := s.follow(t)
+	const many = 20
+	var all errgroup.Group
+	for i := range many {
+		all.Go(func() error {
+			_, err := s.client.SwitchModel(t.Context(), &onehopv1.SwitchModelRequest{
+				Model: "ranker", Action: onehopv1.SwitchAction_SWITCH_ACTION_SET, Traffic: &onehopv1.Traffic{Shadow: &onehopv1.Share{Version: "1", Percent: float64(i)}}, Who: "ada",
+			})
+			return err
+		})
+	}
+	if err := all.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	history, err := store.History(t.Context(), "ranker", 2*many)
+	if err != nil || len(history) != many {
+		t.Fatalf("%d switches, %v", len(history), err)
+	}
+	taken := 0
+	for i, made := range history {
+		switch {
+		case len(made.Outcomes) > 0 && made.SupersededBy == 0:
+			taken++
+		case i == 0 || len(made.Outcomes) > 0 || made.SupersededBy != history[i-1].ID:
+			t.Errorf("switch %d of %d: %+v", many-i, many, made)
+		}
+	}
+	t.Logf("%d of %d were taken before the next", taken, many)
+}
+
+// TestSwitchModel switches by RPC, with real Postgres: taken when it answers, refused with the reason, rolled back at once, given back to
+// the file, and recorded.
+func TestSwitchModel(t *testing.T) {
+	s := newShop(t)
+	s.ship(2, userless, 3)
+	s.put("serving.yaml", []byte("default: 1"))
+	s.look()
+	store, follower := s.follow(t)
 	change := func(action onehopv1.SwitchAction, traffic *onehopv1.Traffic) (*onehopv1.SwitchModelResponse, error) {
 		return s.client.SwitchModel(t.Context(), &onehopv1.SwitchModelRequest{Model: "ranker", Action: action, Traffic: traffic, Who: "ada", Reason: "try"})
 	}
