@@ -37,7 +37,7 @@ func (r *Route) whyNot(wanted string) string {
 	}
 	for i := range r.versions {
 		if v := &r.versions[i]; int64(v.Number) == n {
-			why, _, _ := strings.Cut(v.Problem.Error(), "\n")
+			why, _, _ := strings.Cut(fmt.Sprint(v.Problem), "\n")
 			return fmt.Sprintf("%s, which cannot be served: %s", named, why)
 		}
 	}
