@@ -5,9 +5,10 @@ import "time"
 // Admission is the promise of a request that was admitted to ask for a run soon; who comes later is told to wait for it. Its zero
 // value is none.
 type Admission struct {
-	queue *Queue
-	rows  int
-	at    time.Time
+	queue    *Queue
+	rows     int
+	priority int
+	at       time.Time
 	// Takes is how long the run itself takes, by what is known.
 	Takes time.Duration
 }
@@ -23,8 +24,8 @@ func (q *Queue) Admit(deadline time.Time, rows, priority int) (Admission, error)
 		q.stats.Refused++
 		return Admission{}, err
 	}
-	q.coming += it.Rows
-	return Admission{queue: q, rows: it.Rows, at: now, Takes: q.cost.time(q.padded(it.Rows)) + q.margin()}, nil
+	q.come(priority, it.Rows)
+	return Admission{queue: q, rows: it.Rows, priority: priority, at: now, Takes: q.cost.time(q.padded(it.Rows)) + q.margin()}, nil
 }
 
 // Withdraw takes the promise back, once.
@@ -33,7 +34,7 @@ func (a *Admission) Withdraw() {
 		return
 	}
 	a.queue.mu.Lock()
-	a.queue.coming -= a.rows
+	a.queue.come(a.priority, -a.rows)
 	a.queue.mu.Unlock()
 	a.queue = nil
 }
@@ -44,7 +45,31 @@ func (a *Admission) keep(now time.Time) {
 		return
 	}
 	q := a.queue
-	q.coming -= a.rows
+	q.come(a.priority, -a.rows)
 	q.arrival += (float64(now.Sub(a.at)) - q.arrival) / costMemory
 	a.queue = nil
+}
+
+// coming is how many rows of a priority were admitted and are not here yet.
+type coming struct{ priority, rows int }
+
+// come counts rows that are to come, or that have.
+func (q *Queue) come(priority, rows int) {
+	for i := range q.coming {
+		if q.coming[i].priority == priority {
+			q.coming[i].rows += rows
+			return
+		}
+	}
+	q.coming = append(q.coming, coming{priority, rows})
+}
+
+// comingBefore is how many rows are to come that are as urgent at least.
+func (q *Queue) comingBefore(priority int) (rows int) {
+	for _, c := range q.coming {
+		if c.priority >= priority {
+			rows += c.rows
+		}
+	}
+	return rows
 }

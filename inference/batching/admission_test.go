@@ -178,3 +178,34 @@ func TestWaitsThatGrowAreForeseen(t *testing.T) {
 		all.Wait()
 	})
 }
+
+// TestWhoComesTakesNoRoomOfOthers: rows that were admitted and are on their way fill no queue, and the urgent do not wait for the others.
+func TestWhoComesTakesNoRoomOfOthers(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		q := overloaded(t, &model{perRun: 10 * time.Millisecond}, batching.Options{Instances: 1, MaxRows: 2, QueueRows: 4})
+		var admitted []batching.Admission
+		admit := func(deadline time.Time, priority int) error {
+			a, err := q.Admit(deadline, 2, priority)
+			admitted = append(admitted, a)
+			return err
+		}
+		for range 20 {
+			if err := admit(time.Time{}, -1); err != nil {
+				t.Fatalf("nothing waits, and there is no deadline: %v", err)
+			}
+		}
+		soon := time.Now().Add(30 * time.Millisecond)
+		if err := admit(soon, 0); err != nil {
+			t.Errorf("only the less urgent are on their way: %v", err)
+		}
+		if err := admit(soon, -1); err == nil {
+			t.Error("somebody was let in behind 20 runs who has 30 ms")
+		}
+		for i := range admitted {
+			admitted[i].Withdraw()
+		}
+		if err := admit(soon, -1); err != nil {
+			t.Errorf("when all were withdrawn: %v", err)
+		}
+	})
+}

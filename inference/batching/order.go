@@ -15,6 +15,7 @@ type RefusedError struct {
 
 	reason          string // or else:
 	full            bool   // no more rows may wait
+	comes           bool   // the wait is that of requests for what they need
 	ahead           int    // rows to be run before
 	wait, own, left time.Duration
 }
@@ -26,6 +27,9 @@ func (e *RefusedError) Error() string {
 		return e.reason
 	case e.full:
 		return fmt.Sprintf("%d rows wait for the model already, and no more may", e.ahead)
+	case e.comes:
+		return fmt.Sprintf("requests come to the model %s after they were let in, the run itself takes %s, and the deadline is in %s",
+			e.wait.Round(10*time.Microsecond), e.own.Round(10*time.Microsecond), e.left.Round(10*time.Microsecond))
 	default:
 		return fmt.Sprintf("%d rows are to be run before, which may take %s, the run itself takes %s, and the deadline is in %s", e.ahead,
 			e.wait.Round(10*time.Microsecond), e.own.Round(10*time.Microsecond), e.left.Round(10*time.Microsecond))
@@ -63,7 +67,7 @@ func (q *Queue) admit(it *item, at int, now time.Time, comes time.Duration) erro
 	if q.closed {
 		return ErrClosed
 	}
-	ahead := q.rows + q.coming
+	ahead := q.rows
 	if at < len(q.waiting) {
 		ahead = 0
 		for _, other := range q.waiting[:at] {
@@ -73,14 +77,17 @@ func (q *Queue) admit(it *item, at int, now time.Time, comes time.Duration) erro
 	if ahead+it.Rows > q.options.QueueRows { // those behind it would make room
 		return &RefusedError{full: true, ahead: ahead, Retry: q.cost.runs(ahead, ahead/q.options.MaxRows+1)}
 	}
+	if at == len(q.waiting) {
+		ahead += q.comingBefore(it.Priority)
+	}
 	if it.deadline.IsZero() || q.running == 0 && len(q.waiting) == 0 { // an idle model is tried, whatever it took so far
 		return nil
 	}
-	wait := q.doubt.of(max(q.waitOf(ahead, now), comes))
+	wait := max(q.doubt.of(q.waitOf(ahead, now)), comes)
 	own := q.cost.time(min(ahead%q.options.MaxRows+it.Rows, q.options.MaxRows)) + q.margin()
 	if late := now.Add(wait + own).Sub(it.deadline); late > 0 {
 		// No hint is given where nothing is to be waited for.
-		return &RefusedError{ahead: ahead, wait: wait, own: own, left: it.deadline.Sub(now), Retry: min(late, wait)}
+		return &RefusedError{comes: wait == comes, ahead: ahead, wait: wait, own: own, left: it.deadline.Sub(now), Retry: min(late, wait)}
 	}
 	return nil
 }

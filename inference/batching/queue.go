@@ -62,7 +62,7 @@ type Queue struct {
 	idle    sync.Cond // told when running falls to 0
 	waiting []*item   // most urgent first
 	rows    int       // of waiting
-	coming  int       // rows that were admitted and are not here yet
+	coming  []coming  // rows that were admitted and are not here yet, by priority: there are few
 	arrival float64   // mean time from admission to arrival, in nanoseconds
 	since   time.Time // from when on MaxDelay counts
 	turns   []turn    // under way
