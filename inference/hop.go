@@ -32,6 +32,7 @@ type Hop struct {
 
 	features [][]placement // for each view of the plan
 	memos    []*memo       // for each view of the plan, nil for none
+	ranges   []slab        // of the model's inputs, without memory: what their types hold
 	computed []placement   // of on-demand features
 	request  [][]placement // for each request field of the definition
 }
@@ -146,6 +147,7 @@ func (h *Hop) place(catalog *featurestore.Catalog, programs map[string]*fold.Pro
 		}
 	}
 	h.Candidate = slices.IndexFunc(p.Entities, func(e *featurestore.Entity) bool { return e.Name == h.Definition.Candidates })
+	h.ranges = ranges(h.Model.inputs)
 	h.remember()
 	return nil
 }

@@ -168,14 +168,28 @@ func (h *Hop) assembleShared(req *Request, res *Result, slabs []slab, view, from
 }
 
 // Read reads a candidate's row of the plan, but for what is computed on demand, from a
-// request that was run, as of the time of its result.
+// request that was run, as of the time of its result. As for the model, a number that its tensor does not hold is OVERFLOW.
 func (h *Hop) Read(req *Request, candidate int, t int64, cells []featurestore.Cell) error {
 	for i := range h.Plan.Views {
 		if err := h.read(req, i, min(candidate, h.RowCount(i, req.Candidates)-1), t, cells); err != nil {
 			return err
 		}
+		h.overflow(h.features[i], cells)
 	}
 	return nil
+}
+
+// Computed is what [Hop.Read] leaves to whoever computes on-demand features: numbers of theirs that their tensors do not hold.
+func (h *Hop) Computed(cells []featurestore.Cell) { h.overflow(h.computed, cells) }
+
+func (h *Hop) overflow(places []placement, cells []featurestore.Cell) {
+	for p := range places {
+		at := &places[p]
+		cell := &cells[at.cell]
+		if cell.Status == featurestore.Present && at.isNumber() && !h.ranges[at.input].holds(number(&cell.Value, 0)) {
+			cell.Value, cell.Status = null, featurestore.Overflow
+		}
+	}
 }
 
 // read reads a view's row into its cells of the plan's row.

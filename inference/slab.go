@@ -7,6 +7,7 @@ import (
 
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/inference/batching"
+	"github.com/onehop/onehop/inference/tensor"
 )
 
 // slab is the memory of one input tensor of a batch: rows × width elements of one type.
@@ -62,6 +63,24 @@ func (s *slab) holds(v float64) bool {
 	default:
 		return math.Abs(v) <= 65504 // the greatest of float16, IEEE 754
 	}
+}
+
+// ranges are slabs without memory, which tell what the types of tensors hold.
+func ranges(inputs []tensor.Info) []slab {
+	slabs := make([]slab, len(inputs))
+	for i, info := range inputs {
+		switch info.Type {
+		case tensor.Float32:
+			slabs[i].floats = []float32{}
+		case tensor.Float64:
+			slabs[i].doubles = []float64{}
+		case tensor.Int64:
+			slabs[i].ints = []int64{}
+		case tensor.Int32:
+			slabs[i].shorts = []int32{}
+		}
+	}
+	return slabs
 }
 
 // put writes what was read to its place in a row.

@@ -184,6 +184,20 @@ func TestNumbersThatATensorDoesNotHold(t *testing.T) {
 		if err := h.Run(t.Context(), req, &res); err != nil {
 			t.Fatal(err)
 		}
+		told, cells := uint32(0), make([]featurestore.Cell, h.Plan.Cells)
+		for candidate := range 2 {
+			if err := h.Read(req, candidate, res.ReadTime, cells); err != nil {
+				t.Fatal(err)
+			}
+			for i := range cells {
+				if cells[i].Status == featurestore.Overflow && cells[i].Value.IsNull() {
+					told = 1
+				}
+			}
+		}
+		if told != res.Statuses[featurestore.Overflow] {
+			t.Errorf("the model had %d values that its tensors do not hold, and who asks for its features is told of %d", res.Statuses[featurestore.Overflow], told)
+		}
 		return res.Statuses
 	}
 	if statuses := run(7, 2); statuses[featurestore.Overflow] != 0 {

@@ -26,6 +26,7 @@ func (c *hopCall) features(hop *inference.Hop, indexes []uint32) ([]*onehopv1.Co
 			return nil, err
 		}
 		computer.Compute(cells, valuesAt(request, c.request.Values, int(at)))
+		hop.Computed(cells)
 		for i := range p.Columns {
 			builders[i].add(&cells[p.Columns[i].Cell])
 		}
