@@ -74,60 +74,83 @@ func Hop(ctx context.Context, o HopOptions) (*HopResult, error) {
 	things := []timed{
 		{"GetFeaturesAndPredict", h.call}, {"empty RPC", h.echo}, {"MGET", h.mget}, {"ONNX run", h.runModel},
 	}
+	r := &HopResult{Columns: hopColumns, Windows: hopWindows, Candidates: hopItems, RowBytes: h.rowBytes, Runtime: h.runtimeVersion()}
+	for _, phase := range []func(context.Context, HopOptions, []timed, *HopResult) error{h.oneCaller, h.manyCallers, h.halfLoad, h.nearCache} {
+		if err := phase(ctx, o, things, r); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// oneCaller times calls and the parts of their floor in turn.
+func (h *hopStack) oneCaller(ctx context.Context, o HopOptions, things []timed, r *HopResult) error {
 	fmt.Fprintf(o.Progress, "one caller, interleaved with the floor, for %s\n", o.Duration)
-	h.stages = &stages{}
 	hits, misses, err := h.remembered(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	h.stages = &stages{}
 	times, err := interleave(ctx, things, 200, o.Duration)
 	kept := h.stages
 	h.stages = nil
 	if err != nil {
-		return nil, err
+		return err
 	}
 	hitsAfter, missesAfter, err := h.remembered(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	hits, misses = hitsAfter-hits, missesAfter-misses
-	r := &HopResult{
-		Remembered: hits / max(1, hits+misses),
-		P50:        percentile(times[0], .5), P99: percentile(times[0], .99), EchoP50: percentile(times[1], .5),
-		ReadP50: percentile(times[2], .5), RunP50: percentile(times[3], .5), Columns: hopColumns, Windows: hopWindows,
-		Candidates: hopItems, RowBytes: h.rowBytes, Calls: len(times[0]), Runtime: h.runtimeVersion(),
-	}
+	r.Remembered, r.Calls = hits/max(1, hits+misses), len(times[0])
+	r.P50, r.P99 = percentile(times[0], .5), percentile(times[0], .99)
+	r.EchoP50, r.ReadP50, r.RunP50 = percentile(times[1], .5), percentile(times[2], .5), percentile(times[3], .5)
 	r.ReadStage, r.AssembleStage, r.RunStage = percentile(kept.read, .5), percentile(kept.assemble, .5), percentile(kept.run, .5)
 	r.Floor = r.EchoP50 + r.ReadP50 + r.RunP50
 	r.Ratio = r.P50 / r.Floor
+	return nil
+}
+
+// manyCallers counts what 16 callers get, of calls and of each part of their floor.
+func (h *hopStack) manyCallers(ctx context.Context, o HopOptions, things []timed, r *HopResult) error {
 	qps := make([]float64, len(things))
 	for i, thing := range things {
 		fmt.Fprintf(o.Progress, "16 callers: %s, for %s\n", thing.name, o.Duration/2)
+		var err error
 		if qps[i], err = throughput(ctx, thing, 16, o.Duration/2); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	r.QPS, r.QPSBase = qps[0], 1/(1/qps[1]+1/qps[2]+1/qps[3])
+	return nil
+}
+
+// halfLoad times calls, and empty ones, at half of the rate that 16 callers got.
+func (h *hopStack) halfLoad(ctx context.Context, o HopOptions, things []timed, r *HopResult) error {
 	fmt.Fprintf(o.Progress, "half as many calls a second, %.0f, for %s, and as many empty ones\n", r.QPS/2, o.Duration)
 	half, err := paced(ctx, things[0], r.QPS/2, o.Duration)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	empty, err := paced(ctx, things[1], r.QPS/2, o.Duration)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	r.HalfP50, r.HalfP99 = percentile(half, .5), percentile(half, .99)
 	r.HalfEchoP50, r.HalfEchoP99 = percentile(empty, .5), percentile(empty, .99)
+	return nil
+}
+
+// nearCache counts what 16 callers get when nine of ten of their calls may use a warm near cache.
+func (h *hopStack) nearCache(ctx context.Context, o HopOptions, _ []timed, r *HopResult) (err error) {
 	fmt.Fprintf(o.Progress, "16 callers, of whose calls nine in ten find all rows in the near cache, for %s\n", o.Duration/2)
-	if _, err := throughput(ctx, timed{"near cache", h.near}, 16, o.Duration/4); err != nil { // to warm it
-		return nil, err
+	near := timed{"near cache", h.near}
+	if _, err := throughput(ctx, near, 16, o.Duration/4); err != nil { // to warm it
+		return err
 	}
-	if r.NearQPS, err = throughput(ctx, timed{"near cache", h.near}, 16, o.Duration/2); err != nil {
-		return nil, err
-	}
+	r.NearQPS, err = throughput(ctx, near, 16, o.Duration/2)
 	r.NearGain = r.NearQPS / r.QPS
-	return r, nil
+	return err
 }
 
 // Write prints the result for a person.

@@ -151,12 +151,10 @@ func (h *Hop) assembleShared(req *Request, res *Result, slabs []slab, view, from
 		return err
 	}
 	res.Newest = max(res.Newest, h.Plan.Views[view].Reader.Newest(req.Rows.Row(req.first[view])))
+	h.overflow(h.features[view], req.own.cells)
 	for p := range h.features[view] {
 		at := &h.features[view][p]
 		cell := &req.own.cells[at.cell]
-		if cell.Status == featurestore.Present && at.isNumber() && !slabs[at.input].holds(number(&cell.Value, 0)) {
-			cell.Value, cell.Status = null, featurestore.Overflow
-		}
 		if from == 0 {
 			if err := res.count(at, cell, 0, true); err != nil {
 				return err
