@@ -18,15 +18,13 @@ import (
 // maxCells bounds rows × features of an answer.
 const maxCells = 2_000_000
 
-// Features answers FeatureService.
+// Features answers what FeatureService says online; package offline adds the rest.
 type Features struct {
 	// Definitions are the definitions that are served.
 	Definitions *serving.Current
 	Store       *online.Store
 	// Producer writes pushed events; nil when the service has no Kafka.
 	Producer *stream.Producer
-	// Training makes training sets; nil when the service makes none.
-	Training *TrainingSets
 	// Log takes a sample of what is served; nil when the service logs nothing.
 	Log *servedlog.Log
 	// Now is the clock.
@@ -39,7 +37,7 @@ func (f *Features) GetOnlineFeatures(ctx context.Context, req *onehopv1.GetOnlin
 	if err != nil {
 		return nil, err
 	}
-	p, err := f.plan(definitions, req)
+	p, err := f.Plan(definitions, req.GetFeatureService(), req.GetFeatures())
 	if err != nil {
 		return nil, err
 	}
@@ -90,11 +88,12 @@ func errFilling() error {
 	return featurestore.Errorf(featurestore.Unavailable, "the online store is being filled and may lack rows; try again later, or set allow_stale")
 }
 
-func (f *Features) plan(d *serving.Definitions, req *onehopv1.GetOnlineFeaturesRequest) (*serving.Plan, error) {
-	if req.GetFeatureService() != "" {
-		return d.Service(req.GetFeatureService())
+// Plan is the plan of a feature service or, where none is named, of features.
+func (f *Features) Plan(d *serving.Definitions, service string, features []string) (*serving.Plan, error) {
+	if service != "" {
+		return d.Service(service)
 	}
-	refs, err := plan.Expand(d.Catalog, req.GetFeatures())
+	refs, err := plan.Expand(d.Catalog, features)
 	if err != nil {
 		return nil, err
 	}

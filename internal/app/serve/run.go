@@ -16,6 +16,7 @@ import (
 	"github.com/onehop/onehop/internal/app"
 	"github.com/onehop/onehop/internal/config"
 	"github.com/onehop/onehop/internal/rpc"
+	"github.com/onehop/onehop/internal/rpc/offline"
 	"github.com/onehop/onehop/internal/servedlog"
 	"github.com/onehop/onehop/internal/server"
 	"github.com/onehop/onehop/internal/serving"
@@ -83,7 +84,6 @@ func run(ctx context.Context, c Config, base *app.Base) error {
 		return err
 	}
 	defer pool.Close()
-	features.Training = rpc.NewTrainingSets(pool, c.SQLSpines)
 	verify := &verification{every: c.VerifyEvery, sample: max(1, c.VerifySample), pool: pool, store: base.Store, served: current, log: base.Log}
 	verify.logged.versions = func() []*featurestore.Catalog {
 		versions, _ := base.Follower.Versions()
@@ -96,7 +96,7 @@ func run(ctx context.Context, c Config, base *app.Base) error {
 	if err != nil {
 		return fmt.Errorf("the RPC options: %w", err)
 	}
-	path, handler := onehopv1connect.NewFeatureServiceHandler(features, append(options, rpc.SpineOption())...)
+	path, handler := onehopv1connect.NewFeatureServiceHandler(offline.New(features, pool, c.SQLSpines), append(options, offline.SpineOption())...)
 	public, err := server.Listen(ctx, c.Listen.Listen, rpc.Mux(base.Health, onehopv1connect.FeatureServiceName, path, rpc.Patient(handler)))
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)

@@ -1,4 +1,4 @@
-package rpc
+package offline
 
 import (
 	"bytes"
@@ -25,6 +25,7 @@ import (
 	"github.com/onehop/onehop/featurestore/history"
 	"github.com/onehop/onehop/featurestore/ingest"
 	"github.com/onehop/onehop/internal/app"
+	"github.com/onehop/onehop/internal/rpc"
 	"github.com/onehop/onehop/internal/serving"
 	"github.com/onehop/onehop/internal/telemetry"
 	"github.com/onehop/onehop/internal/testenv"
@@ -35,10 +36,24 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
+const starDefinitions = `
+namespace: stars
+entities: [{name: user, keys: [{name: user_id, type: int64}]}]
+sources:
+  - {name: s, format: json, event_time: {field: at, unit: us}, fields: [{name: user_id, type: int64, required: true}, {name: stars, type: int64}]}
+views:
+  - name: v
+    entity: user
+    source: s
+    features: [{name: n, aggregate: count, windows: [lifetime]}, {name: stars, aggregate: latest, field: stars}]
+services: [{name: all, features: [v.*]}]
+`
+
 // trainer is a service that makes training sets, and the writer of its history.
 type trainer struct {
 	client   onehopv1connect.FeatureServiceClient
-	features *Features // that answer the client
+	features *rpc.Features // what answers online
+	offline  *Features
 	pool     *pgxpool.Pool
 	writer   *history.Writer
 	next     int64
@@ -77,15 +92,15 @@ func newTrainerOf(t *testing.T, text string, sql bool) *trainer {
 	if _, err := tr.writer.Open(t.Context(), map[int32]ingest.Offsets{0: {End: 1 << 30}}); err != nil {
 		t.Fatal(err)
 	}
-	features := &Features{Definitions: serving.Always(definitions), Now: time.Now, Training: NewTrainingSets(pool, sql)}
-	tr.features = features
-	options, err := Options(&telemetry.Telemetry{Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
+	tr.features = &rpc.Features{Definitions: serving.Always(definitions), Now: time.Now}
+	tr.offline = New(tr.features, pool, sql)
+	options, err := rpc.Options(&telemetry.Telemetry{Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	path, handler := onehopv1connect.NewFeatureServiceHandler(features, append(options, SpineOption())...)
+	path, handler := onehopv1connect.NewFeatureServiceHandler(tr.offline, append(options, SpineOption())...)
 	mux := http.NewServeMux()
-	mux.Handle(path, Patient(handler))
+	mux.Handle(path, rpc.Patient(handler))
 	server := httptest.NewUnstartedServer(mux)
 	server.Config.WriteTimeout = time.Second // of short answers
 	server.Start()

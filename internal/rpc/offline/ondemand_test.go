@@ -1,4 +1,4 @@
-package rpc
+package offline
 
 import (
 	"bytes"
@@ -21,6 +21,8 @@ import (
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/ingest"
 	"github.com/onehop/onehop/featurestore/ingest/storetest"
+	"github.com/onehop/onehop/featurestore/online"
+	"github.com/onehop/onehop/internal/testenv"
 	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
 )
 
@@ -129,7 +131,7 @@ func (p *pairs) spine(t *testing.T, at int64) []byte {
 }
 
 // offline is a training set as text: by column, a cell each.
-func (tr *trainer) offline(t *testing.T, spine []byte) map[string][]string {
+func (tr *trainer) joined(t *testing.T, spine []byte) map[string][]string {
 	t.Helper()
 	stream, err := tr.client.GetTrainingSet(t.Context(), &onehopv1.GetTrainingSetRequest{
 		FeatureService: "all", Statuses: true, EventTimes: true, Spine: &onehopv1.GetTrainingSetRequest_Arrow{Arrow: spine},
@@ -203,6 +205,25 @@ func onlineText(t *testing.T, columns []*onehopv1.Column) map[string][]string {
 	return text
 }
 
+// openOnline is a store in the Redis of the tests.
+func openOnline(t *testing.T) *online.Store {
+	t.Helper()
+	client, err := online.Connect(testenv.Redis(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := client.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	store, err := online.Open(t.Context(), client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
+}
+
 // TestOnDemandOnlineIsOffline: what is computed online, and in a training set for the same
 // rows at the read time, is the same: values, statuses and event times.
 func TestOnDemandOnlineIsOffline(t *testing.T) {
@@ -239,7 +260,7 @@ func TestOnDemandOnlineIsOffline(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		offline := tr.offline(t, p.spine(t, answer.GetReadTimeUs()))
+		offline := tr.joined(t, p.spine(t, answer.GetReadTimeUs()))
 		online := onlineText(t, answer.GetColumns())
 		for _, name := range []string{"user_id", "item_id", "k", "hour", "here", "ok", "event_time"} {
 			delete(offline, name)

@@ -1,4 +1,4 @@
-package rpc
+package offline
 
 import (
 	"cmp"
@@ -13,12 +13,9 @@ import (
 // GetFeatureStatistics sums features up. It takes a place among the training sets that are
 // made at a time: it asks Postgres for as much.
 func (f *Features) GetFeatureStatistics(ctx context.Context, req *onehopv1.GetFeatureStatisticsRequest) (*onehopv1.GetFeatureStatisticsResponse, error) {
-	if f.Training == nil {
-		return nil, featurestore.Errorf(featurestore.Unavailable, "this service has no history")
-	}
 	select {
-	case f.Training.running <- struct{}{}:
-		defer func() { <-f.Training.running }()
+	case f.running <- struct{}{}:
+		defer func() { <-f.running }()
 	default:
 		return nil, featurestore.Errorf(featurestore.Exhausted, "%d training sets or statistics are being made; try again later", maxTrainingSets)
 	}
@@ -26,16 +23,16 @@ func (f *Features) GetFeatureStatistics(ctx context.Context, req *onehopv1.GetFe
 	if err != nil {
 		return nil, err
 	}
-	p, err := f.plan(definitions, &onehopv1.GetOnlineFeaturesRequest{FeatureService: req.GetFeatureService(), Features: req.GetFeatures()})
+	p, err := f.Plan(definitions, req.GetFeatureService(), req.GetFeatures())
 	if err != nil {
 		return nil, err
 	}
 	namespace := definitions.Catalog.Namespace
-	baselines, err := maintain.Baselines(ctx, f.Training.Pool, namespace, req.GetFeatureService())
+	baselines, err := maintain.Baselines(ctx, f.pool, namespace, req.GetFeatureService())
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	snapshot, err := history.OpenSnapshot(ctx, f.Training.Pool, namespace, nil)
+	snapshot, err := history.OpenSnapshot(ctx, f.pool, namespace, nil)
 	if err != nil {
 		return nil, unavailable(err)
 	}

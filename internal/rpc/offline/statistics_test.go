@@ -1,4 +1,4 @@
-package rpc
+package offline
 
 import (
 	"math"
@@ -63,8 +63,8 @@ func TestFeatureStatistics(t *testing.T) {
 	if _, err := tr.client.GetFeatureStatistics(t.Context(), &onehopv1.GetFeatureStatisticsRequest{FeatureService: "none"}); connect.CodeOf(err) != connect.CodeNotFound {
 		t.Errorf("%v", err)
 	}
-	tr.features.Training.running <- struct{}{}
-	tr.features.Training.running <- struct{}{}
+	tr.offline.running <- struct{}{}
+	tr.offline.running <- struct{}{}
 	if _, err := tr.client.GetFeatureStatistics(t.Context(), &onehopv1.GetFeatureStatisticsRequest{FeatureService: "all"}); connect.CodeOf(err) != connect.CodeResourceExhausted {
 		t.Errorf("%v", err)
 	}

@@ -1,4 +1,6 @@
-package rpc
+// Package offline answers the RPCs of history: training sets and statistics. It stands apart so that what answers online alone brings
+// no Arrow.
+package offline
 
 import (
 	"bytes"
@@ -15,12 +17,11 @@ import (
 
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/history"
-	"github.com/onehop/onehop/featurestore/plan"
 	"github.com/onehop/onehop/featurestore/training"
 	"github.com/onehop/onehop/featurestore/training/files"
 	"github.com/onehop/onehop/featurestore/training/query"
 	"github.com/onehop/onehop/featurestore/training/table"
-	"github.com/onehop/onehop/internal/serving"
+	"github.com/onehop/onehop/internal/rpc"
 	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
 )
 
@@ -38,20 +39,19 @@ const (
 	maxSpine = 64<<20 + 2<<20
 )
 
-// TrainingSets makes training sets.
-type TrainingSets struct {
-	// Pool leads to history; nobody else waits for its connections.
-	Pool *pgxpool.Pool
-	// SQL allows spines that are queries: whoever may call the service may then read all of
-	// the database that its user may.
-	SQL bool
+// Features answers FeatureService: from history what is asked of it, and from Redis the rest.
+type Features struct {
+	*rpc.Features
 
+	pool    *pgxpool.Pool
+	sql     bool
 	running chan struct{}
 }
 
-// NewTrainingSets makes training sets from the history that a pool leads to.
-func NewTrainingSets(pool *pgxpool.Pool, sql bool) *TrainingSets {
-	return &TrainingSets{Pool: pool, SQL: sql, running: make(chan struct{}, maxTrainingSets)}
+// New answers from the history that a pool leads to; nobody else waits for the pool's connections. sql allows spines that are
+// queries: whoever may call the service may then read all of the database that its user may.
+func New(online *rpc.Features, pool *pgxpool.Pool, sql bool) *Features {
+	return &Features{Features: online, pool: pool, sql: sql, running: make(chan struct{}, maxTrainingSets)}
 }
 
 // SpineOption lets the requests of training sets be larger than others.
@@ -66,12 +66,9 @@ func SpineOption() connect.HandlerOption {
 
 // GetTrainingSet joins features to a spine.
 func (f *Features) GetTrainingSet(ctx context.Context, req *onehopv1.GetTrainingSetRequest, stream *connect.ServerStream[onehopv1.GetTrainingSetResponse]) error {
-	if f.Training == nil {
-		return featurestore.Errorf(featurestore.Unavailable, "this service makes no training sets")
-	}
 	select {
-	case f.Training.running <- struct{}{}:
-		defer func() { <-f.Training.running }()
+	case f.running <- struct{}{}:
+		defer func() { <-f.running }()
 	default:
 		return featurestore.Errorf(featurestore.Exhausted, "%d training sets are being made; try again later", maxTrainingSets)
 	}
@@ -79,7 +76,7 @@ func (f *Features) GetTrainingSet(ctx context.Context, req *onehopv1.GetTraining
 	if err != nil {
 		return err
 	}
-	p, err := f.trainingPlan(definitions, req)
+	p, err := f.Plan(definitions, req.GetFeatureService(), req.GetFeatures())
 	if err != nil {
 		return err
 	}
@@ -87,19 +84,19 @@ func (f *Features) GetTrainingSet(ctx context.Context, req *onehopv1.GetTraining
 	if err != nil {
 		return err
 	}
-	spine, err := f.Training.spine(ctx, req)
+	spine, err := f.spine(ctx, req)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = spine.Close() }() // it was only read
-	t, err := table.New(definitions.Join(p), spine.Schema(), table.Options{
+	t, err := table.New(definitions.Join(p.Plan), spine.Schema(), table.Options{
 		TimeColumn: req.GetTimeColumn(), Available: req.GetAvailable(), Statuses: req.GetStatuses(), EventTimes: req.GetEventTimes(),
 		Skip: int64(req.GetSkipRows()), Budget: trainingBudget,
 	})
 	if err != nil {
 		return err
 	}
-	snapshot, err := history.OpenSnapshot(ctx, f.Training.Pool, definitions.Catalog.Namespace, at)
+	snapshot, err := history.OpenSnapshot(ctx, f.pool, definitions.Catalog.Namespace, at)
 	if err != nil {
 		return unavailable(err)
 	}
@@ -110,16 +107,8 @@ func (f *Features) GetTrainingSet(ctx context.Context, req *onehopv1.GetTraining
 	return s.send(ctx, t, snapshot, spine)
 }
 
-func (f *Features) trainingPlan(d *serving.Definitions, req *onehopv1.GetTrainingSetRequest) (*plan.Plan, error) {
-	p, err := f.plan(d, &onehopv1.GetOnlineFeaturesRequest{FeatureService: req.GetFeatureService(), Features: req.GetFeatures()})
-	if err != nil {
-		return nil, err
-	}
-	return p.Plan, nil
-}
-
 // spine opens the spine of a request.
-func (t *TrainingSets) spine(ctx context.Context, req *onehopv1.GetTrainingSetRequest) (*files.Reader, error) {
+func (f *Features) spine(ctx context.Context, req *onehopv1.GetTrainingSetRequest) (*files.Reader, error) {
 	if req.GetSql() == "" {
 		r, err := files.Stream("the spine", bytes.NewReader(req.GetArrow()))
 		if err != nil {
@@ -127,10 +116,10 @@ func (t *TrainingSets) spine(ctx context.Context, req *onehopv1.GetTrainingSetRe
 		}
 		return r, nil
 	}
-	if !t.SQL {
+	if !f.sql {
 		return nil, featurestore.Errorf(featurestore.Invalid, "this service takes no spine as a query; start it with --sql-spines, or send the rows")
 	}
-	rows, err := query.Open(ctx, t.Pool, req.GetSql())
+	rows, err := query.Open(ctx, f.pool, req.GetSql())
 	if err != nil {
 		return nil, notAnswered(err)
 	}
