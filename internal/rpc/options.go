@@ -44,11 +44,11 @@ func Options(t *telemetry.Telemetry) ([]connect.HandlerOption, error) {
 	return []connect.HandlerOption{connect.WithInterceptors(interceptors...), connect.WithReadMaxBytes(maxMessage), CompressionOption()}, nil
 }
 
-// Mux is a service's public handler: its RPCs, gRPC health and reflection, and the
-// health pages.
-func Mux(health *server.Health, service string, path string, handler http.Handler) *http.ServeMux {
+// Mux is a service's public handler: its RPCs, of which it bounds how many are answered at a time, gRPC health and reflection, and
+// the health pages.
+func Mux(health *server.Health, metrics prometheus.Registerer, service string, path string, handler http.Handler) *http.ServeMux {
 	mux := http.NewServeMux()
-	mux.Handle(path, handler)
+	mux.Handle(path, newBound(handler, maxRequests, metrics))
 	health.Register(mux)
 	mux.Handle(grpchealth.NewHandler(checker{health: health, service: service}))
 	reflector := grpcreflect.NewStaticReflector(service, grpchealth.HealthV1ServiceName)

@@ -80,7 +80,7 @@ func Run(ctx context.Context, c Config) error {
 		return errors.Join(err, rt.Close())
 	}
 	models := inference.NewSet(rt, repo, base.Log)
-	err = run(ctx, c, base, models)
+	err = app.WithBallast(func() error { return run(ctx, c, base, models) })
 	return errors.Join(err, models.Close(), rt.Close(), base.Close(ctx))
 }
 
@@ -125,7 +125,7 @@ func run(ctx context.Context, c Config, base *app.Base, models *inference.Set) e
 		return err
 	}
 	path, handler := onehopv1connect.NewInferenceServiceHandler(service, options...)
-	public, err := server.Listen(ctx, c.Listen.Listen, rpc.Mux(base.Health, onehopv1connect.InferenceServiceName, path, handler))
+	public, err := server.Listen(ctx, c.Listen.Listen, rpc.Mux(base.Health, base.Metrics, onehopv1connect.InferenceServiceName, path, handler))
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)
 	}

@@ -56,7 +56,8 @@ func Run(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(run(ctx, c, base), base.Close(ctx))
+	err = app.WithBallast(func() error { return run(ctx, c, base) })
+	return errors.Join(err, base.Close(ctx))
 }
 
 // maxBatchBytes lets an event of 1 MiB through; the topic has the last word.
@@ -97,7 +98,7 @@ func run(ctx context.Context, c Config, base *app.Base) error {
 		return fmt.Errorf("the RPC options: %w", err)
 	}
 	path, handler := onehopv1connect.NewFeatureServiceHandler(offline.New(features, pool, c.SQLSpines), append(options, offline.SpineOption())...)
-	public, err := server.Listen(ctx, c.Listen.Listen, rpc.Mux(base.Health, onehopv1connect.FeatureServiceName, path, rpc.Patient(handler)))
+	public, err := server.Listen(ctx, c.Listen.Listen, rpc.Mux(base.Health, base.Metrics, onehopv1connect.FeatureServiceName, path, rpc.Patient(handler)))
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)
 	}

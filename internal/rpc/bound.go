@@ -1,0 +1,51 @@
+package rpc
+
+import (
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/onehop/onehop/featurestore"
+)
+
+const (
+	// maxRequests is how many requests a service answers at a time: each takes memory, and none waits for a place.
+	maxRequests = 4096
+	// retryBusy is when those that are refused may try again.
+	retryBusy = 100 * time.Millisecond
+)
+
+var errMaxRequests = toWire(featurestore.Errorf(featurestore.Exhausted, "%d requests are being answered by this instance already, and no more may", maxRequests).After(retryBusy))
+
+// bound refuses requests beyond a number of them, before it reads what they bring.
+type bound struct {
+	handler http.Handler
+	most    int64
+	now     atomic.Int64
+	errors  *connect.ErrorWriter
+	refused prometheus.Counter
+}
+
+func newBound(handler http.Handler, most int64, metrics prometheus.Registerer) *bound {
+	b := &bound{
+		handler: handler, most: most, errors: connect.NewErrorWriter(),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "onehop_rpc_refused_total", Help: "Requests refused because too many were being answered; they are in no other metric."}),
+	}
+	busy := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "onehop_rpc_requests", Help: "Requests that are being answered."}, func() float64 { return float64(b.now.Load()) })
+	metrics.MustRegister(b.refused, busy)
+	return b
+}
+
+// ServeHTTP implements http.Handler.
+func (b *bound) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer b.now.Add(-1)
+	if b.now.Add(1) > b.most {
+		b.refused.Inc()
+		_ = b.errors.Write(w, r, errMaxRequests) // fails where whoever asked is gone
+		return
+	}
+	b.handler.ServeHTTP(w, r)
+}
