@@ -84,7 +84,13 @@ func (m *Model) loadRemote(ctx context.Context) error {
 	m.remote, m.SHA256 = remote, remote.Digest()
 	options := m.Spec.Batching
 	options.Instances = cmp.Or(options.Instances, oip.RunsPerEndpoint*len(m.Spec.Remote.Endpoints))
-	return m.serve(remote, options, func(rows int) (batching.Batch, error) { return remote.NewBatch(rows) })
+	if err := m.serve(remote, options, func(rows int) (batching.Batch, error) { return remote.NewBatch(rows) }); err != nil {
+		return err
+	}
+	if err := remote.Try(ctx, m.queue.MaxRows()); err != nil {
+		return errors.Join(fmt.Errorf("the largest run that batching in model.yaml allows: %w", err), m.Close())
+	}
+	return nil
 }
 
 // serve checks what was loaded and makes its queue.

@@ -172,6 +172,33 @@ func TestServerThatHangsAtStart(t *testing.T) {
 	}
 }
 
+// TestServerThatTakesFewerRows: what the batching allows and the server does not is told at load, with both numbers.
+func TestServerThatTakesFewerRows(t *testing.T) {
+	server := oiptest.Start(t)
+	most := 200 // fewer than batching.DefaultMaxRows
+	limit := func(ctx context.Context, req *inference.ModelInferRequest) (*inference.ModelInferResponse, error) {
+		if req.GetInputs()[0].GetShape()[0] > int64(most) {
+			return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("batch-size must be <= %d", most))
+		}
+		return oiptest.Sum(ctx, req)
+	}
+	server.Behave(oiptest.Behaviour{Infer: limit})
+	s := remoteSet(t, server)
+	refresh(t, s)
+	if h := find(t, s, 0); h.Model.Number != 1 {
+		t.Errorf("version %d is served", h.Model.Number)
+	}
+	if _, err := s.Find("ranker", 2); err == nil || !strings.Contains(err.Error(), "trial run on 256 rows") || !strings.Contains(err.Error(), "must be <= 200") {
+		t.Errorf("error %v, want one with the rows of both sides", err)
+	}
+	most = batching.DefaultMaxRows
+	server.Behave(oiptest.Behaviour{Infer: limit})
+	refresh(t, s)
+	if h := find(t, s, 0); h.Model.Number != 2 {
+		t.Errorf("version %d is served when the server takes as many rows", h.Model.Number)
+	}
+}
+
 // TestAnotherModelOnTheServer: a description that changed is looked at anew, and must fit model.yaml.
 func TestAnotherModelOnTheServer(t *testing.T) {
 	server := oiptest.Start(t)

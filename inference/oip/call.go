@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -14,7 +15,10 @@ import (
 // attempts is how often a run is tried: once, and once more elsewhere.
 const attempts = 2
 
-// infer runs the model at one of its replicas. A failure that is not the request's is tried once more, on another replica where there
+// maxMessageBytes bounds what an error keeps of a server's words: some send a whole trace of calls.
+const maxMessageBytes = 4 << 10
+
+// infer runs the model at one of its replicas. A failure that may not be the request's is tried once more, on another replica where there
 // is one, while the caller's time lasts.
 func (m *Model) infer(ctx context.Context, req *inference.ModelInferRequest, accept func(*inference.ModelInferResponse) error) error {
 	var tried uint32
@@ -35,7 +39,7 @@ func (m *Model) infer(ctx context.Context, req *inference.ModelInferRequest, acc
 		if first != nil {
 			failed.Err = fmt.Errorf("%w; tried after %w", failed.Err, first)
 		}
-		if !failed.Unavailable() || ctx.Err() != nil {
+		if !m.again(failed.Outcome) || ctx.Err() != nil {
 			return failed
 		}
 		first = failed
@@ -46,10 +50,27 @@ func (m *Model) infer(ctx context.Context, req *inference.ModelInferRequest, acc
 	return &Error{Model: m.options.String(), Outcome: Unreachable, Err: m.openError()}
 }
 
+// again says whether a second attempt may end better. A model that failed may do so at one replica only, and would again there: Triton
+// answers every run with INTERNAL when a model's process has died.
+func (m *Model) again(outcome Outcome) bool {
+	switch outcome {
+	case Unreachable, TimedOut:
+		return true
+	case Failed:
+		return len(m.endpoints) > 1
+	default:
+		return false
+	}
+}
+
 // failure is an error without the code that it came with from the server: that is not the code of whatever calls this.
 func (m *Model) failure(e *endpoint, outcome Outcome, err error) *Error {
 	if sent, ok := errors.AsType[*connect.Error](err); ok {
-		err = errors.New(sent.Error())
+		text := sent.Error()
+		if len(text) > maxMessageBytes {
+			text = fmt.Sprintf("%s… (%d bytes)", strings.ToValidUTF8(text[:maxMessageBytes], ""), len(text))
+		}
+		err = errors.New(text)
 	}
 	return &Error{Model: m.options.String(), Endpoint: e.address, Outcome: outcome, Err: err}
 }

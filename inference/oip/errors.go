@@ -19,7 +19,7 @@ const (
 	Refused
 	// BadAnswer is an answer that does not fit the request or the model's description.
 	BadAnswer
-	// Failed is an error of the server that another replica would give too.
+	// Failed is an error of the server: of the model, of the token.
 	Failed
 	// Unreachable is a replica that is away, overloaded, or does not have the model.
 	Unreachable

@@ -90,12 +90,17 @@ func (m *Model) askOne(ctx context.Context, e *endpoint) (*metadata, error) {
 
 // probe runs the model on zeros once, so that one that can't run fails at load and not at the first request, and fills in the sizes of
 // the output's dimensions that the description leaves open.
-func (m *Model) probe(ctx context.Context) (err error) {
-	rows := max(1, m.rows)
+func (m *Model) probe(ctx context.Context) error {
 	info := &m.metadata.outputs[0]
 	if info.Width() < 0 { // room for one number is enough: more cannot be a score
 		info.Shape = []int64{info.Shape[0], 1}
 	}
+	return m.Try(ctx, max(1, m.rows))
+}
+
+// Try runs the model on so many rows of zeros. Servers bound the rows or the bytes of a run (Triton: max_batch_size), and their
+// descriptions do not say so.
+func (m *Model) Try(ctx context.Context, rows int) (err error) {
 	b, err := m.NewBatch(rows)
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"connectrpc.com/connect"
 
@@ -65,6 +66,7 @@ func TestOtherReplicaAnswers(t *testing.T) {
 		"unavailable": func(_ *testing.T, s *oiptest.Server) { s.Behave(fail(connect.CodeUnavailable)) },
 		"overloaded":  func(_ *testing.T, s *oiptest.Server) { s.Behave(fail(connect.CodeResourceExhausted)) },
 		"without it":  func(_ *testing.T, s *oiptest.Server) { s.Behave(fail(connect.CodeNotFound)) },
+		"broken":      func(_ *testing.T, s *oiptest.Server) { s.Behave(fail(connect.CodeInternal)) },
 		"hanging":     func(_ *testing.T, s *oiptest.Server) { s.Behave(oiptest.Behaviour{Infer: hang}) },
 		"killed in the middle": func(t *testing.T, s *oiptest.Server) {
 			s.Behave(oiptest.Behaviour{Infer: func(context.Context, *inference.ModelInferRequest) (*inference.ModelInferResponse, error) {
@@ -92,17 +94,21 @@ func TestOtherReplicaAnswers(t *testing.T) {
 			for range 4 {
 				checkRun(t, m)
 			}
-			if failed := outcomes(m, oip.Unreachable) + outcomes(m, oip.TimedOut); failed == 0 {
+			if failed := outcomes(m, oip.Unreachable) + outcomes(m, oip.TimedOut) + outcomes(m, oip.Failed); failed == 0 {
 				t.Errorf("the bad replica was never asked: %+v", m.Endpoints())
 			}
 		})
 	}
 }
 
-// TestRefusalsAreNotRetried: another replica would say the same.
-func TestRefusalsAreNotRetried(t *testing.T) {
-	for code, want := range map[connect.Code]oip.Outcome{
-		connect.CodeInvalidArgument: oip.Refused, connect.CodeInternal: oip.Failed, connect.CodeUnimplemented: oip.Failed, connect.CodeUnauthenticated: oip.Failed,
+// TestWhatIsTriedElsewhere: a refusal of values would be repeated there; an error may be of one replica. Neither opens a breaker.
+func TestWhatIsTriedElsewhere(t *testing.T) {
+	for code, want := range map[connect.Code]struct {
+		outcome oip.Outcome
+		calls   int // of 10 runs
+	}{
+		connect.CodeInvalidArgument: {oip.Refused, 10}, connect.CodeInternal: {oip.Failed, 20}, connect.CodeUnimplemented: {oip.Failed, 20},
+		connect.CodeUnauthenticated: {oip.Failed, 20},
 	} {
 		a, b := oiptest.Start(t), oiptest.Start(t)
 		m := load(t, options(a, b))
@@ -111,13 +117,30 @@ func TestRefusalsAreNotRetried(t *testing.T) {
 		before := a.Calls() + b.Calls()
 		for range 2 * 5 {
 			failed := failure(t.Context(), t, m)
-			if failed.Outcome != want || failed.Unavailable() || failed.Endpoint == "" {
-				t.Errorf("%s: outcome %s at %q, want %s", code, failed.Outcome, failed.Endpoint, want)
+			if failed.Outcome != want.outcome || failed.Unavailable() || failed.Endpoint == "" {
+				t.Errorf("%s: outcome %s at %q, want %s", code, failed.Outcome, failed.Endpoint, want.outcome)
 			}
 		}
-		if calls := a.Calls() + b.Calls() - before; calls != 10 {
-			t.Errorf("%s: 10 runs made %d calls", code, calls)
+		if calls := a.Calls() + b.Calls() - before; calls != want.calls {
+			t.Errorf("%s: 10 runs made %d calls, want %d", code, calls, want.calls)
 		}
+	}
+}
+
+// TestErrorOfTheOnlyReplica is not asked for twice, and keeps little of a long message.
+func TestErrorOfTheOnlyReplica(t *testing.T) {
+	server := oiptest.Start(t)
+	m := load(t, options(server))
+	server.Behave(oiptest.Behaviour{Infer: func(context.Context, *inference.ModelInferRequest) (*inference.ModelInferResponse, error) {
+		return nil, connect.NewError(connect.CodeInternal, errors.New("a trace "+strings.Repeat("é", 50_000)))
+	}})
+	before := server.Calls()
+	failed := failure(t.Context(), t, m)
+	if calls := server.Calls() - before; calls != 1 || failed.Outcome != oip.Failed {
+		t.Errorf("outcome %s after %d calls, want failed after one", failed.Outcome, calls)
+	}
+	if text := failed.Error(); len(text) > 5_000 || !strings.Contains(text, "a trace éé") || !utf8.ValidString(text) {
+		t.Errorf("an error of %d bytes: %.100s", len(text), text)
 	}
 }
 

@@ -36,7 +36,7 @@ type metadata struct {
 func describe(from *inference.ModelMetadataResponse, output string) (*metadata, error) {
 	m := &metadata{digest: digest(from)}
 	if len(from.GetInputs()) == 0 {
-		return nil, errors.New("its metadata names no inputs: have the server declare them (MLServer: inputs and outputs in model-settings.json)")
+		return nil, errors.New("its metadata names no inputs: have the server declare them (MLServer: inputs and outputs in model-settings.json; KServe: get_input_types and get_output_types)")
 	}
 	for _, in := range from.GetInputs() {
 		info, err := describeTensor("input", in)
