@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
@@ -63,7 +62,6 @@ type process struct {
 func start(t *testing.T, ready, program string, args ...string) *process {
 	t.Helper()
 	p := &process{command: exec.Command(program, args...), ended: make(chan struct{})} //nolint:noctx // it ends when the test says so
-	p.command.Env = append(os.Environ(), "TMPDIR="+t.TempDir())                        // what is killed leaves files behind
 	p.command.Stdout, p.command.Stderr = &p.log, &p.log
 	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.command.Start(); err != nil {
@@ -109,6 +107,21 @@ func answers(ctx context.Context, url string) bool {
 // ready is where a server says by HTTP that a model can be run.
 func ready(port int, model string) string {
 	return fmt.Sprintf("http://127.0.0.1:%d/v2/models/%s/ready", port, model)
+}
+
+// stop asks the process to end and waits for it; it kills it when that takes long.
+func (p *process) stop() {
+	select {
+	case <-p.ended:
+		return
+	default:
+	}
+	_ = syscall.Kill(p.command.Process.Pid, syscall.SIGINT) // it may end by itself
+	select {
+	case <-p.ended:
+	case <-time.After(stopTimeout):
+		p.kill()
+	}
 }
 
 // kill ends the process with its children, and waits for it.
