@@ -188,7 +188,7 @@ func TestServerThatTakesFewerRows(t *testing.T) {
 	if h := find(t, s, 0); h.Model.Number != 1 {
 		t.Errorf("version %d is served", h.Model.Number)
 	}
-	if _, err := s.Find("ranker", 2); err == nil || !strings.Contains(err.Error(), "trial run on 256 rows") || !strings.Contains(err.Error(), "must be <= 200") {
+	if _, err := s.Find("ranker", 2); err == nil || !strings.Contains(err.Error(), "trial run: 256 rows") || !strings.Contains(err.Error(), "must be <= 200") {
 		t.Errorf("error %v, want one with the rows of both sides", err)
 	}
 	most = batching.DefaultMaxRows

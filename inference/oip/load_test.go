@@ -174,7 +174,7 @@ func TestLoadRefusesWhatCannotBeFilled(t *testing.T) {
 		}),
 		`no output "scores", only ["label"]`: with(func(m *inference.ModelMetadataResponse) { m.Outputs[0].Name = "label" }),
 		"a score is a number":                with(func(m *inference.ModelMetadataResponse) { m.Outputs[0].Datatype = "BYTES" }),
-		"trial run on 1 rows":                with(func(m *inference.ModelMetadataResponse) { m.Outputs[0].Datatype = "FP64" }),
+		"trial run: 1 rows":                  with(func(m *inference.ModelMetadataResponse) { m.Outputs[0].Datatype = "FP64" }),
 	} {
 		t.Run(message, func(t *testing.T) {
 			server.Behave(behaviour)

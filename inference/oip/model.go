@@ -107,7 +107,7 @@ func (m *Model) Try(ctx context.Context, rows int) (err error) {
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
 	if err := b.Run(ctx, rows); err != nil {
-		return fmt.Errorf("trial run on %d rows: %w", rows, err)
+		return fmt.Errorf("trial run: %w", err)
 	}
 	return nil
 }

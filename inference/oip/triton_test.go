@@ -7,6 +7,7 @@ import (
 	"math"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,7 +34,7 @@ func startTriton(t *testing.T) (*process, oip.Options) {
 		t.Skipf("SKIPPED, nothing was tested: Triton needs Python with its shared library: %v\n%s", err, out)
 	}
 	ports := freePorts(t, 2)
-	p := start(t, ready(ports[0], "slow"), python, "testdata/triton/serve.py", filepath.Join(t.TempDir(), "triton"), fmt.Sprint(ports[0]), fmt.Sprint(ports[1]))
+	p := start(t, ready(ports[0], "slow"), python, "testdata/triton/serve.py", filepath.Join(t.TempDir(), "triton"), strconv.Itoa(ports[0]), strconv.Itoa(ports[1]))
 	t.Cleanup(p.stop) // only so does it give back its shared memory
 	return p, oip.Options{Endpoints: []string{fmt.Sprintf("127.0.0.1:%d", ports[1])}, Model: "ranker", Version: "3"}
 }
