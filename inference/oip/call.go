@@ -18,13 +18,24 @@ const attempts = 2
 // maxMessageBytes bounds what an error keeps of a server's words: some send a whole trace of calls.
 const maxMessageBytes = 4 << 10
 
-// infer runs the model at one of its replicas. A failure that may not be the request's is tried once more, on another replica where there
-// is one, while the caller's time lasts.
+// infer runs the model at one of its replicas, and once more at another if need be. A replica whose model failed where another's did not
+// is a bad one; where both failed the request may be to blame.
 func (m *Model) infer(ctx context.Context, req *inference.ModelInferRequest, accept func(*inference.ModelInferResponse) error) error {
+	failed, err := m.try(ctx, req, accept)
+	for _, e := range failed {
+		e.settle(err == nil)
+	}
+	return err
+}
+
+// try makes the attempts of a run. A failure that may not be the request's is tried once more, on another replica where there is one,
+// while the caller's time lasts. It gives the replicas whose model failed, which have to be settled.
+func (m *Model) try(ctx context.Context, req *inference.ModelInferRequest, accept func(*inference.ModelInferResponse) error) (failed []*endpoint, err error) {
+	start := m.next.Add(1)
 	var tried uint32
 	var first *Error
 	for range attempts {
-		e := m.pick(tried)
+		e := m.pick(start, tried)
 		if e == nil {
 			break
 		}
@@ -33,21 +44,24 @@ func (m *Model) infer(ctx context.Context, req *inference.ModelInferRequest, acc
 		}
 		outcome, err := e.infer(ctx, req, m.options.timeout(), accept)
 		if err == nil {
-			return nil
+			return failed, nil
 		}
-		failed := m.failure(e, outcome, err)
+		if outcome == Failed {
+			failed = append(failed, e)
+		}
+		last := m.failure(e, outcome, err)
 		if first != nil {
-			failed.Err = fmt.Errorf("%w; tried after %w", failed.Err, first)
+			last.Err = fmt.Errorf("%w; tried after %w", last.Err, first)
 		}
-		if !m.again(failed.Outcome) || ctx.Err() != nil {
-			return failed
+		if !m.again(outcome) || ctx.Err() != nil {
+			return failed, last
 		}
-		first = failed
+		first = last
 	}
 	if first != nil {
-		return first
+		return failed, first
 	}
-	return &Error{Model: m.options.String(), Outcome: Unreachable, Err: m.openError()}
+	return failed, &Error{Model: m.options.String(), Outcome: Unreachable, Err: m.openError()}
 }
 
 // again says whether a second attempt may end better. A model that failed may do so at one replica only, and would again there: Triton
@@ -75,13 +89,12 @@ func (m *Model) failure(e *endpoint, outcome Outcome, err error) *Error {
 	return &Error{Model: m.options.String(), Endpoint: e.address, Outcome: outcome, Err: err}
 }
 
-// pick takes a permit of the least busy replica, in turn where several are, but of none that was tried. It is nil when there is none.
-func (m *Model) pick(tried uint32) *endpoint {
-	start := int(m.next.Add(1) % uint32(len(m.endpoints)))
+// pick takes a permit of the least busy replica, the first of them from start on, but of none that was tried. It is nil when there is none.
+func (m *Model) pick(start, tried uint32) *endpoint {
 	for {
 		var best *endpoint
 		for i := range m.endpoints {
-			e := m.endpoints[(start+i)%len(m.endpoints)]
+			e := m.endpoints[(start+uint32(i))%uint32(len(m.endpoints))]
 			if tried&(1<<e.index) == 0 && (best == nil || e.busy.Load() < best.busy.Load()) {
 				best = e
 			}

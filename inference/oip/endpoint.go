@@ -80,7 +80,7 @@ func (e *endpoint) client() inferenceconnect.GRPCInferenceServiceClient {
 	return e.clients[e.next.Add(1)%uint32(len(e.clients))]
 }
 
-// infer makes one attempt, for which the breaker gave its permit, and checks the answer.
+// infer makes one attempt, for which the breaker gave its permit, and checks the answer. When the model failed, settle must follow.
 func (e *endpoint) infer(ctx context.Context, req *inference.ModelInferRequest, timeout time.Duration, accept func(*inference.ModelInferResponse) error) (Outcome, error) {
 	e.busy.Add(1)
 	defer e.busy.Add(-1)
@@ -107,6 +107,7 @@ func (e *endpoint) record(outcome Outcome, took time.Duration, short bool) {
 	e.outcomes[outcome].Add(1)
 	usual := time.Duration(e.usual.Load())
 	switch {
+	case outcome == Failed: // settle tells the breaker
 	case outcome == Unreachable:
 		e.breaker.RecordFailure()
 	case outcome == Canceled || outcome == TimedOut && short && took < 2*usual:
@@ -122,6 +123,15 @@ func (e *endpoint) record(outcome Outcome, took time.Duration, short bool) {
 		}
 		e.usual.Store(int64(usual + (took-usual)/8)) // of updates at once one may be lost
 		e.breaker.RecordSuccess()
+	}
+}
+
+// settle tells the breaker of a run in which the model failed; bad says that another replica's did not.
+func (e *endpoint) settle(bad bool) {
+	if bad {
+		e.breaker.RecordFailure()
+	} else {
+		e.breaker.RecordSuccess() // it answered
 	}
 }
 

@@ -127,6 +127,34 @@ func TestWhatIsTriedElsewhere(t *testing.T) {
 	}
 }
 
+// TestBadReplica: one whose model fails where another's does not is asked in its turn, left alone after five failures, and taken back.
+func TestBadReplica(t *testing.T) {
+	good, bad := oiptest.Start(t), oiptest.Start(t)
+	m := load(t, options(good, bad))
+	bad.Behave(fail(connect.CodeInternal))
+	before := bad.Calls()
+	for range 4 {
+		checkRun(t, m)
+	}
+	if calls := bad.Calls() - before; calls != 2 {
+		t.Errorf("4 runs made %d calls to one replica of two, want 2", calls)
+	}
+	for range 20 {
+		checkRun(t, m)
+	}
+	if calls := bad.Calls() - before; calls != 5 || m.Endpoints()[1].Open != 1 || m.Endpoints()[0].Open != 0 {
+		t.Errorf("%d calls reached it, want 5; %+v", calls, m.Endpoints())
+	}
+	bad.Behave(oiptest.Behaviour{})
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for began := time.Now(); m.Endpoints()[1].Open != 0; <-tick.C {
+		if checkRun(t, m); time.Since(began) > 20*time.Second {
+			t.Fatal("it was not taken back")
+		}
+	}
+}
+
 // TestErrorOfTheOnlyReplica is not asked for twice, and keeps little of a long message.
 func TestErrorOfTheOnlyReplica(t *testing.T) {
 	server := oiptest.Start(t)
