@@ -21,16 +21,16 @@ const maxMessageBytes = 4 << 10
 // infer runs the model at one of its replicas, and once more at another if need be. A replica whose model failed where another's did not
 // is a bad one; where both failed the request may be to blame.
 func (m *Model) infer(ctx context.Context, req *inference.ModelInferRequest, accept func(*inference.ModelInferResponse) error) error {
-	failed, err := m.try(ctx, req, accept)
+	failed, err := m.attempt(ctx, req, accept)
 	for _, e := range failed {
 		e.settle(err == nil)
 	}
 	return err
 }
 
-// try makes the attempts of a run. A failure that may not be the request's is tried once more, on another replica where there is one,
+// attempt makes the attempts of a run. A failure that may not be the request's is tried once more, on another replica where there is one,
 // while the caller's time lasts. It gives the replicas whose model failed, which have to be settled.
-func (m *Model) try(ctx context.Context, req *inference.ModelInferRequest, accept func(*inference.ModelInferResponse) error) (failed []*endpoint, err error) {
+func (m *Model) attempt(ctx context.Context, req *inference.ModelInferRequest, accept func(*inference.ModelInferResponse) error) (failed []*endpoint, err error) {
 	start := m.next.Add(1)
 	var tried uint32
 	var first *Error
