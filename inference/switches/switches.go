@@ -41,7 +41,8 @@ type Change struct {
 	Model, Action string
 	// Traffic is for Set.
 	Traffic traffic.Traffic
-	// To is, for Rollback, the switch whose state is wanted; 0 for the state before the last one.
+	// To is, for Rollback, the switch whose state is wanted; 0 for the newest one before the last switch, and other than it, that an
+	// instance took.
 	To int64
 	// Who switches and why, for the record.
 	Who, Reason string
@@ -55,7 +56,10 @@ type Switch struct {
 	Who    string    `json:"who"`
 	Reason string    `json:"reason"`
 	Action string    `json:"action"`
-	// Was and Traffic lay, before and from then on, over the model's serving.yaml.
+	// BackTo is, for Rollback, the switch that made the state that came back: 0 for the one before any switch; nil where it is not
+	// recorded.
+	BackTo *int64 `json:"back_to,omitempty"`
+	// Was and Traffic were wanted, before and from then on, over the model's serving.yaml; the outcomes say who took them.
 	Was     traffic.Traffic `json:"was"`
 	Traffic traffic.Traffic `json:"traffic"`
 	// Outcomes are those of each instance, oldest first.
@@ -72,9 +76,6 @@ type Outcome struct {
 	Problem string `json:"problem"`
 }
 
-// ErrNothing means that there is no state to go back to.
-var ErrNothing = errors.New("there is no such switch to go back to: onehop models history shows those there are")
-
 // Switch stores a change, which is in force from then on, and announces it.
 func (s *Store) Switch(ctx context.Context, c Change) (*Switch, error) {
 	made := &Switch{Model: c.Model, Who: c.Who, Reason: c.Reason, Action: c.Action}
@@ -87,15 +88,15 @@ func (s *Store) Switch(ctx context.Context, c Change) (*Switch, error) {
 			return err
 		}
 		made.Was = last.Traffic
-		if made.Traffic, err = s.next(ctx, tx, &c, last); err != nil {
+		if err := s.next(ctx, tx, &c, last, made); err != nil {
 			return err
 		}
 		if err := made.Traffic.Check(); err != nil {
 			return err
 		}
-		const insert = `INSERT INTO onehop.model_switches (namespace, model, who, reason, action, was, traffic)
-			VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id, at`
-		err = tx.QueryRow(ctx, insert, s.namespace, c.Model, c.Who, c.Reason, c.Action, made.Was, made.Traffic).Scan(&made.ID, &made.At)
+		const insert = `INSERT INTO onehop.model_switches (namespace, model, who, reason, action, was, traffic, back_to)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING id, at`
+		err = tx.QueryRow(ctx, insert, s.namespace, c.Model, c.Who, c.Reason, c.Action, made.Was, made.Traffic, made.BackTo).Scan(&made.ID, &made.At)
 		if err != nil {
 			return fmt.Errorf("storing the switch: %w", err)
 		}
@@ -111,36 +112,32 @@ func (s *Store) Switch(ctx context.Context, c Change) (*Switch, error) {
 }
 
 // last is the newest switch of a model; its ID is 0 when there is none.
-func (s *Store) last(ctx context.Context, tx pgx.Tx, model string) (last Switch, err error) {
-	err = tx.QueryRow(ctx, `SELECT id, was, traffic FROM onehop.model_switches WHERE namespace = $1 AND model = $2 ORDER BY id DESC LIMIT 1`,
-		s.namespace, model).Scan(&last.ID, &last.Was, &last.Traffic)
+func (s *Store) last(ctx context.Context, tx pgx.Tx, model string) (*Switch, error) {
+	last := &Switch{Model: model}
+	err := tx.QueryRow(ctx, `SELECT id, traffic FROM onehop.model_switches WHERE namespace = $1 AND model = $2 ORDER BY id DESC LIMIT 1`,
+		s.namespace, model).Scan(&last.ID, &last.Traffic)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return last, fmt.Errorf("reading the last switch: %w", err)
+		return nil, fmt.Errorf("reading the last switch: %w", err)
 	}
 	return last, nil
 }
 
-// next is the state that a change leads to.
-func (s *Store) next(ctx context.Context, tx pgx.Tx, c *Change, last Switch) (next traffic.Traffic, err error) {
-	switch {
-	case c.Action == Set:
-		return c.Traffic.Over(last.Traffic), nil
-	case c.Action == FromFile:
-		return next, nil
-	case c.Action != Rollback:
-		return next, fmt.Errorf("there is no action %q", c.Action)
-	case c.To == 0 && last.ID != 0:
-		return last.Was, nil
+// next puts the state that a change leads to into what is made.
+func (s *Store) next(ctx context.Context, tx pgx.Tx, c *Change, last, made *Switch) error {
+	switch c.Action {
+	case Set:
+		made.Traffic = c.Traffic.Over(last.Traffic)
+	case FromFile:
+	case Rollback:
+		state, to, err := s.back(ctx, tx, c, last)
+		if err != nil {
+			return err
+		}
+		made.Traffic, made.BackTo = state, &to
+	default:
+		return fmt.Errorf("there is no action %q", c.Action)
 	}
-	err = tx.QueryRow(ctx, `SELECT traffic FROM onehop.model_switches WHERE namespace = $1 AND model = $2 AND id = $3`,
-		s.namespace, c.Model, c.To).Scan(&next)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return next, ErrNothing
-	}
-	if err != nil {
-		return next, fmt.Errorf("reading switch %d: %w", c.To, err)
-	}
-	return next, nil
+	return nil
 }
 
 type querier interface {
@@ -173,7 +170,7 @@ func (s *Store) current(ctx context.Context, db querier) (map[string]traffic.Liv
 }
 
 // query reads switches with their outcomes, the newest first.
-const query = `SELECT id, model, at, who, reason, action, was, traffic, coalesce((
+const query = `SELECT id, model, at, who, reason, action, back_to, was, traffic, coalesce((
 		SELECT jsonb_agg(jsonb_build_object('instance', instance, 'at', o.at, 'problem', problem) ORDER BY o.id)
 		FROM onehop.model_switch_outcomes o WHERE o.switch_id = s.id), '[]'),
 	CASE WHEN EXISTS (SELECT FROM onehop.model_switch_outcomes o WHERE o.switch_id = s.id) THEN 0 ELSE coalesce((

@@ -49,27 +49,37 @@ func canary(percent float64) traffic.Traffic {
 	return traffic.Traffic{Split: &traffic.Split{Canary: &traffic.Share{Version: "4", Percent: percent}}}
 }
 
+// taken makes a switch that an instance takes.
+func (s *Store) taken(t *testing.T, c Change) *Switch {
+	t.Helper()
+	made := s.must(t, c)
+	if err := s.record(t.Context(), "a", traffic.Outcome{Switch: made.ID}); err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
 // TestSwitchAndRollback walks through states and back.
 func TestSwitchAndRollback(t *testing.T) {
 	s := open(t)
 	if _, err := s.Switch(t.Context(), Change{Model: "ranker", Action: Rollback, Who: "ada"}); !errors.Is(err, ErrNothing) {
 		t.Errorf("a rollback of nothing: %v", err)
 	}
-	first := s.must(t, Change{Action: Set, Traffic: canary(5), Reason: "new loss"})
-	second := s.must(t, Change{Action: Set, Traffic: traffic.Traffic{Default: "4", Aliases: map[string]int64{"stable": 3}}})
+	first := s.taken(t, Change{Action: Set, Traffic: canary(5), Reason: "new loss"})
+	second := s.taken(t, Change{Action: Set, Traffic: traffic.Traffic{Default: "4", Aliases: map[string]int64{"stable": 3}}})
 	if want := (traffic.Traffic{Default: "4", Aliases: map[string]int64{"stable": 3}, Split: canary(5).Split}); !second.Traffic.Equal(want) || !second.Was.Equal(canary(5)) {
 		t.Errorf("%+v", second)
 	}
-	if back := s.must(t, Change{Action: Rollback}); !back.Traffic.Equal(first.Traffic) || !back.Was.Equal(second.Traffic) {
+	if back := s.taken(t, Change{Action: Rollback}); !back.Traffic.Equal(first.Traffic) || !back.Was.Equal(second.Traffic) || *back.BackTo != first.ID {
 		t.Errorf("%+v", back)
 	}
-	if again := s.must(t, Change{Action: Rollback}); !again.Traffic.Equal(second.Traffic) {
+	if again := s.taken(t, Change{Action: Rollback}); !again.Traffic.Equal(second.Traffic) || *again.BackTo != second.ID {
 		t.Errorf("the rollback of a rollback: %+v", again)
 	}
-	if to := s.must(t, Change{Action: Rollback, To: first.ID}); !to.Traffic.Equal(first.Traffic) {
+	if to := s.taken(t, Change{Action: Rollback, To: first.ID}); !to.Traffic.Equal(first.Traffic) || *to.BackTo != first.ID {
 		t.Errorf("%+v", to)
 	}
-	if file := s.must(t, Change{Action: FromFile}); !file.Traffic.Empty() {
+	if file := s.taken(t, Change{Action: FromFile}); !file.Traffic.Empty() || file.BackTo != nil {
 		t.Errorf("%+v", file)
 	}
 	_, err := s.Switch(t.Context(), Change{Model: "ranker", Action: Set, Traffic: canary(500), Who: "ada"})
@@ -88,6 +98,9 @@ func TestSwitchAndRollback(t *testing.T) {
 	}
 	if other, err := s.History(t.Context(), "other", 10); err != nil || len(other) != 0 {
 		t.Errorf("%v, %v", other, err)
+	}
+	if back := history[3]; back.Action != Rollback || *back.BackTo != first.ID {
+		t.Errorf("%+v", back)
 	}
 	live, err := s.current(t.Context(), s.pool)
 	if diff := cmp.Diff(map[string]traffic.Live{"ranker": {Switch: history[0].ID}}, live); diff != "" || err != nil {

@@ -24,7 +24,7 @@ type modelsCommand struct {
 	List     modelsListCommand     `cmd:"" help:"List the versions of all models, and what is wrong with them."`
 	Show     modelsShowCommand     `cmd:"" help:"Show which versions of a model answer, and why."`
 	Switch   modelsSwitchCommand   `cmd:"" help:"Change which versions of a model answer."`
-	Rollback modelsRollbackCommand `cmd:"" help:"Go back to the state before the last switch, or to an earlier one."`
+	Rollback modelsRollbackCommand `cmd:"" help:"Go back to the state that was in force before the last switch, or to an earlier one."`
 	History  modelsHistoryCommand  `cmd:"" help:"Show who switched what, when and why, and what became of it."`
 }
 

@@ -76,7 +76,11 @@ func (c *modelsHistoryCommand) tellNone(ctx context.Context, s Streams, pool *pg
 
 // writeSwitch prints a switch for a person.
 func writeSwitch(w io.Writer, s *switches.Switch) {
-	fmt.Fprintf(w, "switch %d of %s: %s, by %s, %s\n", s.ID, s.Model, s.Action, s.Who, s.At.UTC().Format(time.RFC3339))
+	action := s.Action
+	if s.BackTo != nil {
+		action += " to " + stateOf(*s.BackTo)
+	}
+	fmt.Fprintf(w, "switch %d of %s: %s, by %s, %s\n", s.ID, s.Model, action, s.Who, s.At.UTC().Format(time.RFC3339))
 	if s.Reason != "" {
 		fmt.Fprintf(w, "  because: %s\n", s.Reason)
 	}
@@ -94,6 +98,14 @@ func writeSwitch(w io.Writer, s *switches.Switch) {
 	case len(s.Outcomes) == 0:
 		fmt.Fprintln(w, "  no instance of infer has taken it yet")
 	}
+}
+
+// stateOf names the state that a switch made.
+func stateOf(id int64) string {
+	if id == 0 {
+		return "before any switch"
+	}
+	return fmt.Sprintf("switch %d", id)
 }
 
 // trafficText is traffic in a line.

@@ -71,12 +71,16 @@ func (f *switchFlags) do(ctx context.Context, s Streams, change switches.Change)
 	}
 	for _, o := range made.Outcomes {
 		if o.Problem != "" {
-			fmt.Fprintf(s.Err, "What was in force before stays there. Take the switch back: onehop models rollback %s\n", f.Model)
+			fmt.Fprintf(s.Err, refusedHint, f.Model)
 			return exitError(exitFailed)
 		}
 	}
 	return nil
 }
+
+// refusedHint says what to do about a switch that an instance refused; it wants the model.
+const refusedHint = "What was in force before stays there. Take the switch back: onehop models rollback %[1]s, which goes to the newest other state that an " +
+	"instance took; --to SWITCH goes to any (onehop models history %[1]s), and onehop models switch %[1]s --from-file gives the model back to its serving.yaml.\n"
 
 // await waits until an instance has said what became of a switch, or a later one has come before, for as long as that may take.
 func (f *switchFlags) await(ctx context.Context, store *switches.Store, id int64) (*switches.Switch, error) {
@@ -249,12 +253,14 @@ func (c *modelsSwitchCommand) checkTaken(ctx context.Context, s Streams) error {
 // modelsRollbackCommand goes back.
 type modelsRollbackCommand struct {
 	switchFlags `embed:""`
-	To          int64 `placeholder:"SWITCH" help:"Go back to what this switch made, instead of to before the last one."`
+	To          int64 `placeholder:"SWITCH" help:"Go back to what this switch made, instead of to the newest other state that was in force."`
 }
 
 // Help is printed by --help.
 func (*modelsRollbackCommand) Help() string {
-	return "A rollback is a switch too: rolled back itself, it brings back what it took away.\n\n" +
+	return "It goes to the newest state before the last switch, and other than it, that an instance of infer took, and says which: never to one that " +
+		"was refused by all or overtaken. Where there is none, it goes to serving.yaml.\n\n" +
+		"A rollback is a switch too: rolled back itself, it brings back what it took away.\n\n" +
 		"Example:\n\n    onehop models rollback movie_ranker --reason 'clicks fell'"
 }
 

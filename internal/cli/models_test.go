@@ -2,8 +2,10 @@ package cli_test
 
 import (
 	"context"
+	"log/slog"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/onehop/onehop/inference/switches"
@@ -66,6 +68,53 @@ func TestHistoryOfSuperseded(t *testing.T) {
 	}
 	_, out, _ := s.models(t, "history", "ranker")
 	if strings.Count(out, "no instance of infer has taken it yet") != 1 || !strings.Contains(out, "superseded by switch "+strings.Fields(out)[1]+" before any instance of infer took it") {
+		t.Errorf("%s", out)
+	}
+}
+
+// refusing are models without versions.
+type refusing struct{ live map[string]traffic.Live }
+
+func (r *refusing) Steer(live map[string]traffic.Live) { r.live = live }
+
+func (r *refusing) Outcomes() map[string]traffic.Outcome {
+	outcomes := map[string]traffic.Outcome{}
+	for model, live := range r.live {
+		outcomes[model] = traffic.Outcome{Switch: live.Switch}
+		if live.Traffic.Default != "" {
+			outcomes[model] = traffic.Outcome{Switch: live.Switch, Problem: "there is no version " + live.Traffic.Default}
+		}
+	}
+	return outcomes
+}
+
+// TestRollbackOfRefused: what is refused says how to get out, and the rollback does, past all that was refused; the record says where to.
+func TestRollbackOfRefused(t *testing.T) {
+	s := newModels(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	follower, err := switches.Follow(ctx, switches.New(s.pool, s.namespace), &refusing{}, "a", "", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	running.Go(func() { _ = follower.Run(ctx) }) // it returns nil
+	_, handler := onehopv1connect.NewInferenceServiceHandler(&listing{})
+	infer := httptest.NewServer(handler)
+	defer infer.Close()
+	for _, version := range []string{"7", "8"} {
+		code, out, told := s.models(t, "switch", "ranker", "--default", version, "--who", "ada", "--infer", infer.URL)
+		if code != 1 || !strings.Contains(out, "refused: there is no version "+version) || !strings.Contains(told, "onehop models rollback ranker, ") ||
+			!strings.Contains(told, "--to SWITCH") || !strings.Contains(told, "onehop models switch ranker --from-file") {
+			t.Errorf("%d\n%s%s", code, out, told)
+		}
+	}
+	code, out, told := s.models(t, "rollback", "ranker", "--who", "ada")
+	if code != 0 || !strings.Contains(out, "ranker: rollback to before any switch, by ada") || !strings.Contains(out, "is:  as serving.yaml says") || !strings.Contains(out, "a: taken") {
+		t.Errorf("%d\n%s%s", code, out, told)
+	}
+	if out := mustRun(t, append([]string{"models", "history", "ranker", "--json"}, s.flags...)...); strings.Count(out, `"back_to": 0`) != 1 {
 		t.Errorf("%s", out)
 	}
 }

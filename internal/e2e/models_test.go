@@ -72,6 +72,11 @@ func TestShipAModel(t *testing.T) {
 	want("1 default")
 	change(1, `refused: default: model "ranker" has no version 9`, "switch", "ranker", "--default", "9")
 	want("1 default")
+	change(1, `refused: default: model "ranker" has no version 8`, "switch", "ranker", "--default", "8")
+	change(0, "ranker: rollback to switch ", "rollback", "ranker")
+	change(0, "ranker: rollback to switch ", "rollback", "ranker") // to the canary
+	change(0, "is:  as serving.yaml says", "rollback", "ranker")
+	want("1 default")
 	change(0, ": taken", "switch", "ranker", "--default", "2", "--alias", "stable=2")
 	want("2 default")
 	change(0, ": taken", "switch", "ranker", "--ab", "a=1:50", "--ab", "b=2:50", "--by", "user")
@@ -81,7 +86,7 @@ func TestShipAModel(t *testing.T) {
 	want("1 default")
 	change(64, "", "switch", "ranker", "--canary", "2")
 	status, out := s.historyTool(t, "models", "history", "ranker")
-	if status != 0 || strings.Count(out, "switch ") != 6 || strings.Count(out, "by ada") != 6 || !strings.Contains(out, "because: clicks fell") || !strings.Contains(out, "has no version 9") {
+	if status != 0 || strings.Count(out, "of ranker: ") != 10 || strings.Count(out, "by ada") != 10 || !strings.Contains(out, "because: clicks fell") || !strings.Contains(out, "has no version 9") {
 		t.Errorf("exit status %d\n%s", status, out)
 	}
 	list := s.askModels(t, "list")

@@ -1421,8 +1421,8 @@ type SwitchModelRequest struct {
 	// For SWITCH_ACTION_SET: the parts that are given replace those that are in force, aliases
 	// one by one.
 	Traffic *Traffic `protobuf:"bytes,3,opt,name=traffic,proto3" json:"traffic,omitempty"`
-	// For SWITCH_ACTION_ROLLBACK: the switch whose state is wanted; 0 for the state before the last
-	// switch.
+	// For SWITCH_ACTION_ROLLBACK: the switch whose state is wanted; 0 for the newest state before the
+	// last switch, and other than it, that an instance took.
 	SwitchId int64 `protobuf:"varint,4,opt,name=switch_id,json=switchId,proto3" json:"switch_id,omitempty"`
 	// Who switches, for the record.
 	Who string `protobuf:"bytes,5,opt,name=who,proto3" json:"who,omitempty"`

@@ -1,0 +1,48 @@
+package switches
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/onehop/onehop/inference/traffic"
+)
+
+// ErrNothing means that there is no state to go back to.
+var ErrNothing = errors.New("there is no such state to go back to: onehop models history shows the switches that there are")
+
+// back is the state that a rollback leads to, and the switch that made it, 0 for none.
+func (s *Store) back(ctx context.Context, tx pgx.Tx, c *Change, last *Switch) (state traffic.Traffic, to int64, err error) {
+	if c.To == 0 {
+		return s.inForceBefore(ctx, tx, last)
+	}
+	err = tx.QueryRow(ctx, `SELECT traffic FROM onehop.model_switches WHERE namespace = $1 AND model = $2 AND id = $3`,
+		s.namespace, c.Model, c.To).Scan(&state)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return state, 0, ErrNothing
+	}
+	if err != nil {
+		return state, 0, fmt.Errorf("reading switch %d: %w", c.To, err)
+	}
+	return state, c.To, nil
+}
+
+// inForceBefore is the newest state before the last switch, and other than it, that an instance took. Where there is none it is that before
+// any switch. States that were refused, or overtaken before an instance took them, are passed over: nobody has seen that they can be followed.
+func (s *Store) inForceBefore(ctx context.Context, tx pgx.Tx, last *Switch) (state traffic.Traffic, to int64, err error) {
+	err = tx.QueryRow(ctx, `SELECT id, traffic FROM onehop.model_switches s
+		WHERE namespace = $1 AND model = $2 AND id < $3 AND traffic <> $4
+		AND EXISTS (SELECT FROM onehop.model_switch_outcomes o WHERE o.switch_id = s.id AND o.problem = '')
+		ORDER BY id DESC LIMIT 1`, s.namespace, last.Model, last.ID, last.Traffic).Scan(&to, &state)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows) && last.Traffic.Empty():
+		return state, 0, ErrNothing
+	case errors.Is(err, pgx.ErrNoRows):
+		return state, 0, nil
+	case err != nil:
+		return state, 0, fmt.Errorf("reading the switches that were taken: %w", err)
+	}
+	return state, to, nil
+}

@@ -1,0 +1,63 @@
+package switches
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/onehop/onehop/inference/traffic"
+)
+
+// TestRollbackPassesOverWhatNobodyTook: it goes to a state that was in force somewhere, past those that were refused by all or overtaken,
+// and past those that are the same as what is switched.
+func TestRollbackPassesOverWhatNobodyTook(t *testing.T) {
+	s := open(t)
+	refuse := func(c Change) *Switch {
+		t.Helper()
+		made := s.must(t, c)
+		for _, instance := range []string{"a", "b"} {
+			if err := s.record(t.Context(), instance, traffic.Outcome{Switch: made.ID, Problem: "there is no such version"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return made
+	}
+	back := func(to *Switch) *Switch {
+		t.Helper()
+		made := s.taken(t, Change{Action: Rollback})
+		if *made.BackTo != to.ID || !made.Traffic.Equal(to.Traffic) {
+			t.Errorf("it went to switch %d, %+v; want %d", *made.BackTo, made.Traffic, to.ID)
+		}
+		return made
+	}
+	to := func(version string) Change { return Change{Action: Set, Traffic: traffic.Traffic{Default: version}} }
+	refuse(to("7"))
+	refuse(to("8"))
+	back(&Switch{}) // before any switch
+	one := s.taken(t, to("1"))
+	two := refuse(to("2"))
+	if err := s.record(t.Context(), "c", traffic.Outcome{Switch: two.ID}); err != nil {
+		t.Fatal(err)
+	}
+	s.must(t, to("3")) // overtaken
+	refuse(to("9"))
+	refuse(to("8"))
+	again := back(two) // which one of three took
+	back(one)
+	s.taken(t, to("1")) // once more
+	again = back(again)
+	s.taken(t, Change{Action: FromFile})
+	back(again)
+}
+
+// TestRollbackOfWhatWasNeverOtherwise: where no other state was in force there is none to go back to, and nothing is stored.
+func TestRollbackOfWhatWasNeverOtherwise(t *testing.T) {
+	s := open(t)
+	s.must(t, Change{Action: Set, Traffic: canary(5)}) // overtaken
+	s.taken(t, Change{Action: FromFile})
+	if made, err := s.Switch(t.Context(), Change{Model: "ranker", Action: Rollback, Who: "ada"}); !errors.Is(err, ErrNothing) {
+		t.Errorf("%+v, %v", made, err)
+	}
+	if history, err := s.History(t.Context(), "ranker", 10); err != nil || len(history) != 2 {
+		t.Errorf("%d switches, %v", len(history), err)
+	}
+}
