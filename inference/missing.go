@@ -13,16 +13,14 @@ import (
 // listedVersions bounds how many versions an error names, the newest.
 const listedVersions = 16
 
-// noDefault says why requests that name no version are not answered: which version they should get, and which there are.
+// noDefault says why requests that name no version are not answered: which version they should get, which there are, and what to do.
 func (r *Route) noDefault() error {
-	var why string
-	switch wanted := r.Traffic.Default; wanted {
-	case "", traffic.Newest:
-		why = "no version can be served"
-	default:
+	why, remedy := "no version can be served", "put one there that can be, under a new number"
+	if wanted := r.Traffic.Default; wanted != "" && wanted != traffic.Newest {
 		why = r.whyNot(wanted)
+		remedy = fmt.Sprintf("name a version in the request, or change the default: in serving.yaml or by onehop models switch %s --default VERSION", r.Model)
 	}
-	return featurestore.Errorf(featurestore.Unavailable, "model %q: %s; %s", r.Model, why, r.there()).Because(r.Problem)
+	return featurestore.Errorf(featurestore.Unavailable, "model %q: %s; %s: %s", r.Model, why, r.there(), remedy).Because(r.Problem)
 }
 
 // whyNot says why the default version, by number or alias, does not answer.

@@ -38,7 +38,8 @@ func TestAMissingDefaultVersionIsNamed(t *testing.T) {
 	s.put("serving.yaml", "default: 3")
 	s.look()
 	s.remove("3")
-	wantError(`model "ranker": its default is version 3, which is not there; there are these versions: 1, 2, and these that cannot be served: 4`)
+	wantError(`model "ranker": its default is version 3, which is not there; there are these versions: 1, 2, and these that cannot be served: 4: ` +
+		`name a version in the request, or change the default: in serving.yaml or by onehop models switch ranker --default VERSION`)
 	s.put("serving.yaml", "default: stable\naliases: {stable: 3}")
 	wantError(`its default is the alias stable of version 3, which is not there; there are these versions: 1, 2,`)
 	s.put("serving.yaml", "default: steady\naliases: {stable: 1}")
@@ -48,7 +49,7 @@ func TestAMissingDefaultVersionIsNamed(t *testing.T) {
 	s.put("serving.yaml", "default: newest")
 	s.remove("1")
 	s.remove("2")
-	wantError(`model "ranker": no version can be served; there are these versions: none, and these that cannot be served: 4`)
+	wantError(`model "ranker": no version can be served; there are these versions: none, and these that cannot be served: 4: put one there that can be`)
 }
 
 // TestStrayDirectoriesAreNoVersions: what is beside the versions and is none is told by the log, once, and listed as no version.

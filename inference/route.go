@@ -203,8 +203,12 @@ func (s *Set) Routes() []*Route {
 	return list
 }
 
-// Check says whether traffic could be laid over what is in force of a model now. It changes nothing.
+// Check says whether traffic could be laid over what is wanted of a model now. It changes nothing. An alias may be taken away that
+// is served or was switched, though no instance took the switch.
 func (s *Set) Check(model string, over traffic.Traffic) error {
+	s.mu.Lock()
+	wanted := s.live[model].Traffic.Over(s.files[model].traffic)
+	s.mu.Unlock()
 	r := s.now.Load().routes[model]
 	if r == nil {
 		return featurestore.Errorf(featurestore.Unknown, "there is no model %q", model)
@@ -212,8 +216,8 @@ func (s *Set) Check(model string, over traffic.Traffic) error {
 	if over.Empty() {
 		return nil
 	}
-	next, err := newRoute(r.versions, over.Over(r.Traffic))
-	if err = errors.Join(err, next.Problem, r.Traffic.CheckTaken(over)); err != nil {
+	next, err := newRoute(r.versions, over.Over(wanted))
+	if err = errors.Join(err, next.Problem, traffic.CheckTaken(over, r.Traffic, wanted)); err != nil {
 		return featurestore.Errorf(featurestore.Invalid, "model %q cannot be switched so: %v", model, err)
 	}
 	return nil

@@ -228,6 +228,24 @@ func TestSteerLiesOverTheFile(t *testing.T) {
 	s.wantShares(map[string]float64{"1 default": 80, "2 canary": 20})
 }
 
+// TestCheckLooksAtWhatIsSwitched: what could not be followed with what is switched already, though refused, is told before it is switched; and an
+// alias that came with a refused switch can be taken away, as can one that is served.
+func TestCheckLooksAtWhatIsSwitched(t *testing.T) {
+	s := newShips(t)
+	s.put("serving.yaml", "default: 1\naliases: {stable: 1}")
+	s.look()
+	s.Steer(map[string]traffic.Live{"ranker": {Switch: 1, Traffic: traffic.Traffic{Default: "9", Aliases: map[string]int64{"x": 2}}}})
+	for says, over := range map[string]traffic.Traffic{
+		"":                            {Default: "2", Aliases: map[string]int64{"x": 0, "stable": 0}},
+		"there is no alias \"y\"":     {Default: "2", Aliases: map[string]int64{"y": 0}},
+		"\"ranker\" has no version 9": {Split: &traffic.Split{Canary: &traffic.Share{Version: "2", Percent: 5}}},
+	} {
+		if err := s.Check("ranker", over); (err == nil) != (says == "") || err != nil && !strings.Contains(err.Error(), says) {
+			t.Errorf("%+v: %v, want %q", over, err, says)
+		}
+	}
+}
+
 // TestAfterAStartWhatIsSureIsServed: with no state before, a share that cannot be followed is left off, and a default
 // version that is not there is not replaced by another.
 func TestAfterAStartWhatIsSureIsServed(t *testing.T) {

@@ -42,9 +42,8 @@ func ParseServing(file string, text []byte) (traffic.Traffic, error) {
 	d := &decoder{file: file}
 	d.fields(tree.Docs[0].Body, map[string]func(ast.Node){
 		"default": func(n ast.Node) {
-			if wanted.Default = d.scalar(n, "a version: a whole number from 1, an alias or newest"); wanted.Default != traffic.Newest {
-				d.report(n, traffic.CheckVersion(wanted.Default))
-			}
+			wanted.Default = d.scalar(n, "a version: a whole number from 1, an alias or newest")
+			d.report(n, traffic.CheckDefault(wanted.Default))
 		},
 		"aliases": func(n ast.Node) { wanted.Aliases = d.aliases(n) },
 		"traffic": func(n ast.Node) { wanted.Split = d.split(n) },

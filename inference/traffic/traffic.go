@@ -114,23 +114,27 @@ func (t Traffic) Empty() bool {
 	return t.Default == "" && len(t.Aliases) == 0 && t.Split == nil && t.Shadow == nil
 }
 
-// CheckTaken says which aliases would be taken away by laying over, and are not there, and which there are.
-func (t Traffic) CheckTaken(over Traffic) error {
-	var gone, there []string
+// CheckTaken says which aliases would be taken away by laying over, and are in none of the given, and which there are.
+func CheckTaken(over Traffic, in ...Traffic) error {
+	there := map[string]bool{}
+	for _, t := range in {
+		for alias, version := range t.Aliases {
+			if version > 0 {
+				there[strconv.Quote(alias)] = true
+			}
+		}
+	}
+	var gone []string
 	for _, alias := range slices.Sorted(maps.Keys(over.Aliases)) {
-		if over.Aliases[alias] == 0 && t.Aliases[alias] == 0 {
-			gone = append(gone, strconv.Quote(alias))
+		if quoted := strconv.Quote(alias); over.Aliases[alias] == 0 && !there[quoted] {
+			gone = append(gone, quoted)
 		}
 	}
 	if len(gone) == 0 {
 		return nil
 	}
-	for _, alias := range slices.Sorted(maps.Keys(t.Aliases)) {
-		if t.Aliases[alias] > 0 {
-			there = append(there, strconv.Quote(alias))
-		}
-	}
-	return fmt.Errorf("there is no alias %s to take away; there are: %s", strings.Join(gone, ", "), cmp.Or(strings.Join(there, ", "), "none"))
+	list := strings.Join(slices.Sorted(maps.Keys(there)), ", ")
+	return fmt.Errorf("there is no alias %s to take away; there are: %s", strings.Join(gone, ", "), cmp.Or(list, "none"))
 }
 
 // Equal says that both want the same.
@@ -159,6 +163,14 @@ func CheckVersion(version string) error {
 	}
 	if !name.MatchString(version) {
 		return fmt.Errorf("%q is no version: want a whole number from 1, or an alias", version)
+	}
+	return nil
+}
+
+// CheckDefault says what is wrong with a default version, by number or alias, or [Newest].
+func CheckDefault(version string) error {
+	if version != Newest && CheckVersion(version) != nil {
+		return fmt.Errorf("%q is no version: want a whole number from 1, an alias or newest", version)
 	}
 	return nil
 }
@@ -210,8 +222,8 @@ func (t Traffic) Check() error {
 			problems = append(problems, fmt.Errorf("%s: %w", where, err))
 		}
 	}
-	if t.Default != "" && t.Default != Newest {
-		add("default", CheckVersion(t.Default))
+	if t.Default != "" {
+		add("default", CheckDefault(t.Default))
 	}
 	if len(t.Aliases) > MaxAliases {
 		add("aliases", fmt.Errorf("%d of them: at most %d are allowed", len(t.Aliases), MaxAliases))

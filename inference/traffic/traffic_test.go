@@ -77,12 +77,15 @@ func TestCheckTaken(t *testing.T) {
 		"": {"stable": 0, "fresh": 5},
 		`there is no alias "nope", "old" to take away; there are: "next", "stable"`: {"nope": 0, "old": 0, "next": 0},
 	} {
-		err := in.CheckTaken(Traffic{Aliases: over})
+		err := CheckTaken(Traffic{Aliases: over}, in)
 		if (err == nil) != (want == "") || err != nil && err.Error() != want {
 			t.Errorf("%v: %v, want %q", over, err, want)
 		}
 	}
-	if err := (Traffic{}).CheckTaken(Traffic{Aliases: map[string]int64{"x": 0}}); err == nil || !strings.Contains(err.Error(), "there are: none") {
+	if err := CheckTaken(Traffic{Aliases: map[string]int64{"old": 0}}, in, Traffic{Aliases: map[string]int64{"old": 5}}); err != nil {
+		t.Errorf("an alias of the second: %v", err)
+	}
+	if err := CheckTaken(Traffic{Aliases: map[string]int64{"x": 0}}); err == nil || !strings.Contains(err.Error(), "there are: none") {
 		t.Errorf("without aliases: %v", err)
 	}
 }
@@ -92,8 +95,8 @@ func TestCheck(t *testing.T) {
 		return Traffic{Split: &Split{AB: &AB{By: by, Variants: variants}}}
 	}
 	for want, traffic := range map[string]Traffic{
-		"":                             {Default: Newest, Aliases: map[string]int64{"a": 0}, Split: &Split{}, Shadow: &Share{}},
-		"default: \"A\" is no":         {Default: "A"},
+		"": {Default: Newest, Aliases: map[string]int64{"a": 0}, Split: &Split{}, Shadow: &Share{}},
+		`default: "A" is no version: want a whole number from 1, an alias or newest`: {Default: "A"},
 		"default: \"01\" is no":        {Default: "01"},
 		"alias x: -1 is no":            {Aliases: map[string]int64{"x": -1}},
 		`"canary" has a meaning`:       {Aliases: map[string]int64{"canary": 1}},

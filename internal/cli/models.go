@@ -72,10 +72,15 @@ func (c *modelsListCommand) Run(ctx context.Context, s Streams) error {
 	}
 	t := newTable(s.Out)
 	t.row("model", "version", "answers", "sha256", "problem")
-	for _, m := range list.GetModels() {
-		var route *onehopv1.Route
-		if i := slices.IndexFunc(list.GetRoutes(), func(r *onehopv1.Route) bool { return r.GetModel() == m.GetName() }); i >= 0 {
-			route = list.GetRoutes()[i]
+	for i, m := range list.GetModels() {
+		route := routeOf(list, m.GetName())
+		if first := i == 0 || list.GetModels()[i-1].GetName() != m.GetName(); first && route.GetProblem() != "" {
+			problem, _, _ := strings.Cut(route.GetProblem(), "\n")
+			lacking := ""
+			if !hasDefault(list, m.GetName()) {
+				lacking = "no default"
+			}
+			t.row(m.GetName(), "all", lacking, "", notInForce+problem)
 		}
 		problem, _, _ := strings.Cut(m.GetProblem(), "\n")
 		if off := m.GetCachesOff(); problem == "" && len(off) > 0 {
@@ -89,6 +94,24 @@ func (c *modelsListCommand) Run(ctx context.Context, s Streams) error {
 	}
 	t.flush()
 	return nil
+}
+
+// notInForce begins what is wrong with the traffic of a model.
+const notInForce = "what is wanted is not in force: "
+
+// routeOf is that of a model, nil when there is none.
+func routeOf(list *onehopv1.ListModelsResponse, model string) *onehopv1.Route {
+	for _, r := range list.GetRoutes() {
+		if r.GetModel() == model {
+			return r
+		}
+	}
+	return nil
+}
+
+// hasDefault says that a version of the model answers the requests that name none.
+func hasDefault(list *onehopv1.ListModelsResponse, model string) bool {
+	return slices.ContainsFunc(list.GetModels(), func(m *onehopv1.Model) bool { return m.GetName() == model && m.GetDefault() })
 }
 
 // roles are what a version does: default, canary 5 %, alias stable …
@@ -137,15 +160,14 @@ func (c *modelsShowCommand) Run(ctx context.Context, s Streams) error {
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(list.GetRoutes(), func(r *onehopv1.Route) bool { return r.GetModel() == c.Model })
-	if i < 0 {
+	route := routeOf(list, c.Model)
+	if route == nil {
 		return fmt.Errorf("infer has no model %q: onehop models list shows those it has", c.Model)
 	}
-	route := list.GetRoutes()[i]
 	if c.JSON {
 		return writeMessage(s.Out, route)
 	}
-	writeRoute(s.Out, route)
+	writeRoute(s.Out, route, hasDefault(list, c.Model))
 	for _, m := range list.GetModels() {
 		if m.GetName() == c.Model && m.GetProblem() != "" {
 			if m.GetVersion() > 0 {
@@ -157,13 +179,18 @@ func (c *modelsShowCommand) Run(ctx context.Context, s Streams) error {
 	return nil
 }
 
-func writeRoute(w io.Writer, r *onehopv1.Route) {
+// writeRoute prints who gets what; answers says that somebody answers the requests that name no version.
+func writeRoute(w io.Writer, r *onehopv1.Route, answers bool) {
 	t := r.GetTraffic()
 	version := t.GetDefaultVersion()
 	if version == "" || version == "newest" {
 		version = "the newest that can be served"
 	}
-	fmt.Fprintf(w, "%s: requests that name no version get %s\n", r.GetModel(), version)
+	if answers {
+		fmt.Fprintf(w, "%s: requests that name no version get %s\n", r.GetModel(), version)
+	} else {
+		fmt.Fprintf(w, "%s: requests that name no version are not answered: they are for %s, which is not to be had\n", r.GetModel(), version)
+	}
 	if c := t.GetSplit().GetCanary(); c.GetPercent() > 0 {
 		fmt.Fprintf(w, "  canary: version %s gets %v %% of them\n", c.GetVersion(), c.GetPercent())
 	}
@@ -189,7 +216,7 @@ func writeRoute(w io.Writer, r *onehopv1.Route) {
 		because = "because of its serving.yaml"
 	}
 	if r.GetProblem() != "" {
-		because = "what is wanted is not in force: " + r.GetProblem()
+		because = notInForce + r.GetProblem()
 	}
 	fmt.Fprintln(w, because)
 }

@@ -39,12 +39,7 @@ func (f *switchFlags) Check() error {
 }
 
 // do switches, and tells what became of it.
-func (f *switchFlags) do(ctx context.Context, s Streams, change switches.Change) error {
-	pool, err := f.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
+func (f *switchFlags) do(ctx context.Context, s Streams, store *switches.Store, change switches.Change) error {
 	change.Model, change.Who, change.Reason = f.Model, f.Who, f.Reason
 	if change.Who == "" {
 		account, err := user.Current()
@@ -53,7 +48,6 @@ func (f *switchFlags) do(ctx context.Context, s Streams, change switches.Change)
 		}
 		change.Who = account.Username
 	}
-	store := switches.New(pool, f.Namespace)
 	made, err := store.Switch(ctx, change)
 	if err != nil {
 		return err
@@ -109,13 +103,13 @@ func (f *switchFlags) await(ctx context.Context, store *switches.Store, id int64
 // modelsSwitchCommand switches.
 type modelsSwitchCommand struct {
 	switchFlags `embed:""`
-	Default     string   `placeholder:"VERSION" help:"The version for requests that name none: a number, an alias or newest."`
+	Default     version  `placeholder:"VERSION" help:"The version for requests that name none: a number, an alias or newest."`
 	Alias       []string `placeholder:"NAME=NUMBER" help:"A name for a version; NAME=0 takes the name away."`
 	Canary      string   `placeholder:"VERSION:PERCENT" help:"Try a version on a share of the requests; none ends that, and an A/B test."`
 	AB          []string `name:"ab" placeholder:"NAME=VERSION:PERCENT" help:"The variants of an A/B test, one flag each."`
 	By          string   `placeholder:"ENTITY" help:"The entity by which an A/B test is split."`
 	Shadow      string   `placeholder:"VERSION:PERCENT" help:"Have a version answer a share of the requests once more, unseen; none ends that."`
-	Infer       string   `env:"ONEHOP_INFER" default:"http://127.0.0.1:8082" placeholder:"URL" help:"The address of infer, which is asked for its aliases before one is taken away."`
+	Infer       string   `env:"ONEHOP_INFER" default:"http://127.0.0.1:8082" placeholder:"URL" help:"The address of infer, which is asked whether it has the model, and the aliases that are taken away."`
 	File        string   `placeholder:"FILE" help:"Take all of that from a file such as serving.yaml."`
 	FromFile    bool     `help:"Give the model back to its serving.yaml."`
 
@@ -161,7 +155,7 @@ func (c *modelsSwitchCommand) traffic() (t traffic.Traffic, err error) {
 		}
 	}
 	var flags traffic.Traffic
-	flags.Default = c.Default
+	flags.Default = string(c.Default)
 	var problems []error
 	for _, text := range c.Alias {
 		alias, number, _ := strings.Cut(text, "=")
@@ -223,31 +217,16 @@ func abOf(by string, variants []string) (*traffic.AB, error) {
 
 // Run switches.
 func (c *modelsSwitchCommand) Run(ctx context.Context, s Streams) error {
-	if err := c.checkTaken(ctx, s); err != nil {
+	pool, err := c.open(ctx)
+	if err != nil {
 		return err
 	}
-	return c.do(ctx, s, c.change)
-}
-
-// checkTaken refuses to take away aliases that are not there. Those of serving.yaml are known to infer alone; while it is away
-// they are taken away unasked.
-func (c *modelsSwitchCommand) checkTaken(ctx context.Context, s Streams) error {
-	if (traffic.Traffic{}).CheckTaken(c.change.Traffic) == nil {
-		return nil // none is taken away
+	defer pool.Close()
+	store := switches.New(pool, c.Namespace)
+	if err := c.checkThere(ctx, s, store); err != nil {
+		return err
 	}
-	list, err := (&inferFlags{Infer: c.Infer}).models(ctx)
-	if err != nil {
-		fmt.Fprintf(s.Err, "Whether the aliases that are taken away are there was not looked up: %v\n", err)
-		return nil
-	}
-	for _, r := range list.GetRoutes() {
-		if r.GetModel() == c.Model {
-			if err := (traffic.Traffic{Aliases: r.GetTraffic().GetAliases()}).CheckTaken(c.change.Traffic); err != nil {
-				return fmt.Errorf("model %q: %w", c.Model, err)
-			}
-		}
-	}
-	return nil
+	return c.do(ctx, s, store, c.change)
 }
 
 // modelsRollbackCommand goes back.
@@ -266,5 +245,10 @@ func (*modelsRollbackCommand) Help() string {
 
 // Run goes back.
 func (c *modelsRollbackCommand) Run(ctx context.Context, s Streams) error {
-	return c.do(ctx, s, switches.Change{Action: switches.Rollback, To: c.To})
+	pool, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	return c.do(ctx, s, switches.New(pool, c.Namespace), switches.Change{Action: switches.Rollback, To: c.To})
 }

@@ -156,7 +156,87 @@ func TestAliasThatIsNotThere(t *testing.T) {
 	if code, out, told := take("nope", "http://127.0.0.1:1"); code != 0 || !strings.Contains(out, `"nope":0`) || !strings.Contains(told, "was not looked up") {
 		t.Errorf("without infer: %d\n%s%s", code, out, told)
 	}
+	// One that was switched, though no instance took it: it is there to be taken away, once.
+	switched := traffic.Traffic{Aliases: map[string]int64{"x": 9}}
+	if _, err := switches.New(s.pool, s.namespace).Switch(t.Context(), switches.Change{Model: "ranker", Action: switches.Set, Traffic: switched, Who: "ada"}); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, told := take("x", infer.URL); code != 0 || !strings.Contains(out, `"x":0`) {
+		t.Errorf("%d\n%s%s", code, out, told)
+	}
+	if code, _, told := take("x", infer.URL); code != 1 || !strings.Contains(told, `there is no alias "x" to take away; there are: "stable"`) {
+		t.Errorf("%d\n%s", code, told)
+	}
 	if out := mustRun(t, "models", "list", "--infer", infer.URL); !strings.Contains(strings.Join(strings.Fields(out), " "), "bare none it has no version") {
 		t.Errorf("%s", out)
+	}
+}
+
+// TestSwitchOfAModelThatIsNotThere: infer is asked before anything is stored; while it is away the switch is stored and that is said. What was
+// switched, and is gone since, may be given back to its file.
+func TestSwitchOfAModelThatIsNotThere(t *testing.T) {
+	s := newModels(t)
+	_, handler := onehopv1connect.NewInferenceServiceHandler(&listing{})
+	infer := httptest.NewServer(handler)
+	defer infer.Close()
+	change := func(infer string, args ...string) (int, string, string) {
+		return s.models(t, append([]string{"switch", "nope", "--wait", "0s", "--who", "ada", "--infer", infer}, args...)...)
+	}
+	for _, args := range [][]string{{"--default", "1"}, {"--from-file"}} {
+		code, out, told := change(infer.URL, args...)
+		if code != 1 || out != "" || !strings.Contains(told, `has no model "nope", and nothing was switched`) {
+			t.Errorf("%v: %d\n%s%s", args, code, out, told)
+		}
+	}
+	if _, out, _ := s.models(t, "history", "nope"); out != "" {
+		t.Errorf("something was switched: %s", out)
+	}
+	if code, out, told := change("http://127.0.0.1:1", "--default", "1"); code != 0 || !strings.Contains(out, `{"default":"1"}`) || !strings.Contains(told, `Whether infer has model "nope"`) {
+		t.Errorf("without infer: %d\n%s%s", code, out, told)
+	}
+	if code, out, told := change(infer.URL, "--from-file"); code != 0 || !strings.Contains(out, "from_file") {
+		t.Errorf("%d\n%s%s", code, out, told)
+	}
+}
+
+// TestVersionsOfFlags: what is no version is said to be none, also where it looks like a flag.
+func TestVersionsOfFlags(t *testing.T) {
+	for text, want := range map[string]string{
+		"-1":  `default: "-1" is no version: want a whole number from 1, an alias or newest`,
+		"1.5": `default: "1.5" is no version`,
+		"--x": "expected version value but got",
+	} {
+		code, _, told := run(t, "models", "switch", "ranker", "--default", text, "--postgres", "postgres://127.0.0.1:1/nowhere")
+		if code != 64 || !strings.Contains(told, want) {
+			t.Errorf("%s: %d\n%s", text, code, told)
+		}
+	}
+}
+
+// missing is an infer whose default version is not there.
+type missing struct {
+	onehopv1connect.UnimplementedInferenceServiceHandler
+}
+
+func (missing) ListModels(context.Context, *onehopv1.ListModelsRequest) (*onehopv1.ListModelsResponse, error) {
+	return &onehopv1.ListModelsResponse{
+		Models: []*onehopv1.Model{{Name: "ranker", Version: 1}, {Name: "ranker", Version: 2}},
+		Routes: []*onehopv1.Route{{Model: "ranker", File: true, Traffic: &onehopv1.Traffic{DefaultVersion: "7"}, Problem: `default: model "ranker" has no version 7`}},
+	}, nil
+}
+
+// TestListAndShowTellOfAMissingDefault: both say what is wrong, and neither that somebody gets the version.
+func TestListAndShowTellOfAMissingDefault(t *testing.T) {
+	_, handler := onehopv1connect.NewInferenceServiceHandler(missing{})
+	infer := httptest.NewServer(handler)
+	defer infer.Close()
+	const problem = `what is wanted is not in force: default: model "ranker" has no version 7`
+	list := strings.Split(mustRun(t, "models", "list", "--infer", infer.URL), "\n")
+	if got, want := strings.Join(strings.Fields(list[1]), " "), "ranker all no default "+problem; got != want || strings.Contains(strings.Join(list[2:], ""), problem) {
+		t.Errorf("%q, want %q once", list, want)
+	}
+	show := mustRun(t, "models", "show", "ranker", "--infer", infer.URL)
+	if want := "ranker: requests that name no version are not answered: they are for 7, which is not to be had\n" + problem + "\n"; show != want {
+		t.Errorf("%s\nwant %s", show, want)
 	}
 }

@@ -51,6 +51,9 @@ func TestShipAModel(t *testing.T) {
 	})
 	change := func(status int, says string, args ...string) {
 		t.Helper()
+		if args[0] == "switch" {
+			args = append(args, "--infer", s.onehop.InferenceURL)
+		}
 		got, out := s.historyTool(t, append([]string{"models"}, append(args, "--who", "ada")...)...)
 		if got != status || !strings.Contains(out, says) {
 			t.Errorf("onehop models %s: exit status %d, want %d with %q:\n%s", strings.Join(args, " "), got, status, says, out)

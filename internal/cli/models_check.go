@@ -1,0 +1,59 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/onehop/onehop/inference/switches"
+	"github.com/onehop/onehop/inference/traffic"
+	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
+)
+
+// version is a flag's version of a model. A negative number is taken for one, and not for another flag, so that the error is about versions.
+type version string
+
+// Decode implements kong.MapperValue.
+func (v *version) Decode(ctx *kong.DecodeContext) error {
+	text := ctx.Scan.Peek().String()
+	if _, err := strconv.ParseFloat(text, 64); err == nil {
+		*v = version(text)
+		ctx.Scan.Pop()
+		return nil
+	}
+	return ctx.Scan.PopValueInto("version", (*string)(v))
+}
+
+// checkThere refuses to switch a model that infer does not have, and to take away aliases that are neither served nor switched. While infer is
+// away both are done unasked. A model that was switched and is gone may be given back to its file.
+func (c *modelsSwitchCommand) checkThere(ctx context.Context, s Streams, store *switches.Store) error {
+	list, err := (&inferFlags{Infer: c.Infer}).models(ctx)
+	if err != nil {
+		fmt.Fprintf(s.Err, "Whether infer has model %q, and aliases to take away, was not looked up: %v\n", c.Model, err)
+		return nil
+	}
+	last, err := store.History(ctx, c.Model, 1)
+	if err != nil {
+		return err
+	}
+	known := slices.ContainsFunc(list.GetModels(), func(m *onehopv1.Model) bool { return m.GetName() == c.Model })
+	if !known && (c.change.Action == switches.Set || len(last) == 0) {
+		return fmt.Errorf("infer at %s has no model %q, and nothing was switched: onehop models list shows those it has", c.Infer, c.Model)
+	}
+	var in []traffic.Traffic
+	for _, r := range list.GetRoutes() {
+		if r.GetModel() == c.Model {
+			in = append(in, traffic.Traffic{Aliases: r.GetTraffic().GetAliases()})
+		}
+	}
+	if len(last) > 0 {
+		in = append(in, last[0].Traffic)
+	}
+	if err := traffic.CheckTaken(c.change.Traffic, in...); err != nil {
+		return fmt.Errorf("model %q: %w", c.Model, err)
+	}
+	return nil
+}
