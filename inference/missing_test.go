@@ -71,6 +71,11 @@ func TestStrayDirectoriesAreNoVersions(t *testing.T) {
 			t.Errorf("the log says of %s:\n%s", name, &log)
 		}
 	}
+	s.remove("abc")
+	s.look()
+	if told := "a directory beside a model's versions is gone"; strings.Count(log.String(), told) != 1 || strings.Contains(log.String(), "version removed") {
+		t.Errorf("the log says:\n%s", &log)
+	}
 	if p, err := s.Find("ranker", 0); err != nil || p.Model.Number != 2 {
 		t.Errorf("%v", err)
 	} else {

@@ -75,6 +75,10 @@ func (s *Set) follow(files map[string]wanted, versions []repository.Version) {
 			s.retire(e.model)
 			s.retire(e.kept.model)
 			changed = true
+			if e.version.Stray {
+				s.log.Info("a directory beside a model's versions is gone", "model", e.version.Model, "directory", dir)
+				continue
+			}
 			s.log.Info("model version removed", "version", dir)
 		}
 	}

@@ -10,17 +10,19 @@ import (
 	"github.com/goccy/go-yaml/parser"
 )
 
+const specWanted = "want one YAML document with model, inputs and output"
+
 // Parse reads a model.yaml; file stands for its path in errors. Unknown fields are mistakes. All mistakes are returned at once,
 // joined; each is a [MistakeError].
 func Parse(file string, text []byte) (*Spec, error) {
 	tree, err := parser.ParseBytes(text, 0)
 	if err != nil {
-		return nil, syntaxMistake(file, err)
+		return nil, syntaxMistake(file, err, specWanted)
 	}
 	d := &decoder{file: file}
 	spec := &Spec{}
 	if len(tree.Docs) != 1 || tree.Docs[0].Body == nil {
-		return nil, &MistakeError{File: file, Line: 1, Column: 1, Message: "want one YAML document with model, inputs and output"}
+		return nil, &MistakeError{File: file, Line: 1, Column: 1, Message: specWanted}
 	}
 	root := tree.Docs[0].Body
 	seen := d.fields(root, map[string]func(ast.Node){
@@ -40,7 +42,8 @@ func Parse(file string, text []byte) (*Spec, error) {
 	return spec, errors.Join(d.mistakes...)
 }
 
-func syntaxMistake(file string, err error) error {
+// syntaxMistake is what is no YAML; wanted says what is expected.
+func syntaxMistake(file string, err error, wanted string) error {
 	var positioned interface {
 		GetMessage() string
 	}
@@ -52,6 +55,7 @@ func syntaxMistake(file string, err error) error {
 	if _, scanErr := fmt.Sscanf(err.Error(), "[%d:%d]", &line, &column); scanErr == nil {
 		mistake.Line, mistake.Column = line, column
 	}
+	mistake.Message += "; " + wanted
 	return mistake
 }
 

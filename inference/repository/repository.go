@@ -101,6 +101,9 @@ func (r *Repository) versions(model string, before map[string]digested) []Versio
 			versions = append(versions, r.read(model, number, before))
 			continue
 		}
+		if name == ServingFile {
+			continue // of which Serving says that it should be a file
+		}
 		stray := Version{Model: model, Dir: filepath.Join(dir, name), Stray: true, Err: fmt.Errorf("directory %q is no version: want a whole number from 1", name)}
 		strays, notNumbers = append(strays, stray), append(notNumbers, stray.Err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strconv"
 
@@ -16,9 +17,14 @@ import (
 // ServingFile is the name of the file beside the versions of a model that says which of them answer; it may be missing.
 const ServingFile = "serving.yaml"
 
-// Serving reads the serving.yaml of a model; without one, nothing is wanted. The error has the places of all mistakes.
+const servingWanted = "want one YAML document with default, aliases, traffic or shadow, all of it optional"
+
+// Serving reads the serving.yaml of a model; without one, or from an empty one, nothing is wanted. The error has the places of all mistakes.
 func (r *Repository) Serving(model string) (traffic.Traffic, error) {
 	path := filepath.Join(r.dir, model, ServingFile)
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return traffic.Traffic{}, fmt.Errorf("model %s: %s is a directory: want a file of that name, or none", model, path)
+	}
 	text, err := readBounded(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return traffic.Traffic{}, nil
@@ -29,15 +35,18 @@ func (r *Repository) Serving(model string) (traffic.Traffic, error) {
 	return ParseServing(path, text)
 }
 
-// ParseServing reads a serving.yaml as [Parse] does a model.yaml.
+// ParseServing reads a serving.yaml as [Parse] does a model.yaml, but that all of it may be missing.
 func ParseServing(file string, text []byte) (traffic.Traffic, error) {
 	tree, err := parser.ParseBytes(text, 0)
 	if err != nil {
-		return traffic.Traffic{}, syntaxMistake(file, err)
+		return traffic.Traffic{}, syntaxMistake(file, err, servingWanted)
 	}
 	var wanted traffic.Traffic
-	if len(tree.Docs) != 1 || tree.Docs[0].Body == nil {
-		return wanted, &MistakeError{File: file, Line: 1, Column: 1, Message: "want one YAML document with default, aliases, traffic or shadow"}
+	if len(tree.Docs) != 1 {
+		return wanted, &MistakeError{File: file, Line: 1, Column: 1, Message: servingWanted}
+	}
+	if body := tree.Docs[0].Body; body == nil || body.Type() == ast.NullType {
+		return wanted, nil
 	}
 	d := &decoder{file: file}
 	d.fields(tree.Docs[0].Body, map[string]func(ast.Node){

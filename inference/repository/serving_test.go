@@ -98,6 +98,44 @@ func TestDefaultThatIsNoVersion(t *testing.T) {
 	}
 }
 
+// TestServingOfNothing: all of it is optional, and so is its content.
+func TestServingOfNothing(t *testing.T) {
+	for _, text := range []string{"", "# later\n", "---\n", "null", "{}"} {
+		if got, err := repository.ParseServing("s.yaml", []byte(text)); err != nil || !got.Empty() {
+			t.Errorf("%q: %+v, %v", text, got, err)
+		}
+	}
+}
+
+// TestServingThatIsNone: the mistake says what is expected.
+func TestServingThatIsNone(t *testing.T) {
+	for text, want := range map[string]string{
+		"{{{":                           "s.yaml:1:2: could not find flow map content; want one YAML document with default, aliases, traffic or shadow, all of it optional",
+		"default: 1\n---\ndefault: 2\n": "s.yaml:1:1: want one YAML document with default",
+	} {
+		if _, err := repository.ParseServing("s.yaml", []byte(text)); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", text, err, want)
+		}
+	}
+}
+
+// TestServingThatIsADirectory: it is told, and is no version.
+func TestServingThatIsADirectory(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "movie_ranker", "serving.yaml", "notes.txt"), "x")
+	repo, err := repository.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := repo.Serving("movie_ranker"); err == nil || !strings.Contains(err.Error(), "serving.yaml is a directory: want a file of that name, or none") {
+		t.Errorf("%v", err)
+	}
+	versions, err := repo.Scan()
+	if err != nil || len(versions) != 1 || versions[0].Stray || strings.Contains(versions[0].Err.Error(), "serving.yaml") {
+		t.Errorf("%+v, %v", versions, err)
+	}
+}
+
 func FuzzParseServing(f *testing.F) {
 	f.Add(serving)
 	f.Add("traffic: {canary: {version: 4, percent: 5}}")
