@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -94,4 +96,15 @@ func TestShipAModel(t *testing.T) {
 	}
 	list := s.askModels(t, "list")
 	t.Log("\n" + list + out)
+	// Two more, that listen where there is room, are told apart.
+	s.run(t, "infer", "127.0.0.1:0", "127.0.0.1:0")
+	s.run(t, "infer", "127.0.0.1:0", "127.0.0.1:0")
+	took := regexp.MustCompile(` 127\.0\.0\.1:([0-9]+): taken`)
+	eventually(t, 15*time.Second, "three instances have taken the last switch, each by its own name", func() error {
+		_, out := s.historyTool(t, "models", "history", "ranker", "--limit", "1")
+		if ports := took.FindAllString(out, -1); len(ports) != 3 || len(slices.Compact(slices.Sorted(slices.Values(ports)))) != 3 || strings.Contains(out, ":0: ") {
+			return errors.New(out)
+		}
+		return nil
+	})
 }

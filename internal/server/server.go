@@ -91,6 +91,9 @@ func Listen(ctx context.Context, address string, handler http.Handler) (*Server,
 // Addr is the bound address, host:port.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
+// Close gives the address back; it is for a server that is not served.
+func (s *Server) Close() error { return s.listener.Close() }
+
 // Serve answers until the context ends, and then finishes the requests under way, but
 // for no longer than drain.
 func (s *Server) Serve(ctx context.Context, drain time.Duration) error {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"time"
 
@@ -121,13 +122,13 @@ func run(ctx context.Context, c Config, base *app.Base, models *inference.Set) e
 	models.Warm = func(hop *inference.Hop) error { return service.Warm(ctx, hop) }
 	service.Shadow = shadow.Start(ctx, base.Metrics, base.Log)
 	defer service.Shadow.Close() // when the last request is answered
-	if err := followSwitches(ctx, c, base, service); err != nil {
-		return err
-	}
 	path, handler := onehopv1connect.NewInferenceServiceHandler(service, options...)
 	public, err := server.Listen(ctx, c.Listen.Listen, rpc.Mux(base.Health, base.Metrics, onehopv1connect.InferenceServiceName, path, handler))
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)
+	}
+	if err := followSwitches(ctx, c, base, service, public.Addr()); err != nil {
+		return errors.Join(err, public.Close())
 	}
 	base.Log.Info("listening", "address", public.Addr())
 	return base.Serve(ctx, func(admin string) {
@@ -142,17 +143,35 @@ func run(ctx context.Context, c Config, base *app.Base, models *inference.Set) e
 	)
 }
 
-// followSwitches takes what was switched by hand before the first request is answered.
-func followSwitches(ctx context.Context, c Config, base *app.Base, service *rpc.Inference) (err error) {
-	host, err := os.Hostname()
+// instance names this one in the record of switches: by its host, and the address that it listens on with the port that was bound, so that
+// two of them on one host, by port 0 too, have two names.
+func instance(listen, bound string) (string, error) {
+	name, err := os.Hostname()
 	if err != nil {
-		return fmt.Errorf("the name of this host, for the record of switches: %w", err)
+		return "", fmt.Errorf("the name of this host, for the record of switches: %w", err)
+	}
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", fmt.Errorf("--listen: %w", err)
+	}
+	_, port, err := net.SplitHostPort(bound)
+	if err != nil {
+		return "", fmt.Errorf("the bound address: %w", err)
+	}
+	return name + " " + net.JoinHostPort(host, port), nil
+}
+
+// followSwitches takes what was switched by hand before the first request is answered.
+func followSwitches(ctx context.Context, c Config, base *app.Base, service *rpc.Inference, bound string) error {
+	name, err := instance(c.Listen.Listen, bound)
+	if err != nil {
+		return err
 	}
 	snapshot := ""
 	if c.Snapshot != "" {
 		snapshot = c.Snapshot + ".switches"
 	}
 	service.Switches.Store = switches.New(base.Pool, c.Namespace)
-	service.Switches.Follower, err = switches.Follow(ctx, service.Switches.Store, service.Models, host+" "+c.Listen.Listen, snapshot, base.Log)
+	service.Switches.Follower, err = switches.Follow(ctx, service.Switches.Store, service.Models, name, snapshot, base.Log)
 	return err
 }
