@@ -35,7 +35,7 @@ func FuzzAnswer(f *testing.F) {
 		kind := tensor.Float16 + tensor.Type(of)%(tensor.Int64-tensor.Float16+1)
 		res := &inference.ModelInferResponse{}
 		if proto.Unmarshal(message, res) != nil {
-			t.Skip()
+			t.Skip("no message: the client refuses it before it is read as an answer")
 		}
 		m := &Model{output: "y", metadata: &metadata{outputs: []tensor.Info{{Name: "y", Type: kind, Shape: []int64{-1, 1}}}}}
 		memory, err := tensor.NewMemory(nil, m.metadata.outputs, room)

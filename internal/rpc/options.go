@@ -30,7 +30,7 @@ const compressFrom = 64 << 10
 func CompressionOption() connect.HandlerOption { return connect.WithCompressMinBytes(compressFrom) }
 
 // Options are the handler options that every service shares: errors become codes,
-// messages are validated, requests are measured and, with a collector, traced.
+// messages are validated, JSON has no unknown fields, requests are measured and, with a collector, traced.
 func Options(t *telemetry.Telemetry) ([]connect.HandlerOption, error) {
 	interceptors := []connect.Interceptor{newMeasure(t.Metrics), errorInterceptor{log: t.Log}, validate.NewInterceptor()}
 	if t.Tracing {
@@ -41,7 +41,7 @@ func Options(t *telemetry.Telemetry) ([]connect.HandlerOption, error) {
 		}
 		interceptors = append([]connect.Interceptor{tracing}, interceptors...)
 	}
-	return []connect.HandlerOption{connect.WithInterceptors(interceptors...), connect.WithReadMaxBytes(maxMessage), CompressionOption()}, nil
+	return []connect.HandlerOption{connect.WithInterceptors(interceptors...), connect.WithReadMaxBytes(maxMessage), CompressionOption(), strictJSONOption()}, nil
 }
 
 // Mux is a service's public handler: its RPCs, of which it bounds how many are answered at a time, gRPC health and reflection, and
