@@ -21,8 +21,8 @@ const (
 	popularDays = 30
 )
 
-// recentUsers are the users who rated last: the ratings span months, and the short
-// windows of everybody else are empty by now.
+// recentUsers are the users who rated last: the ratings span months, and of users who rated
+// long ago the windows are empty by now.
 func recentUsers(data *movielens.Dataset) []int64 {
 	given := map[int64]int{}
 	for _, r := range data.Ratings {

@@ -27,7 +27,7 @@ func (r *report) printText(out io.Writer) error {
 		fmt.Fprintf(&b, "  %s\n", server)
 	}
 	r.textIngest(&b)
-	fmt.Fprintf(&b, "\nRecommendations for the %d users who rated last (the windows of all others are empty by now);\n", len(r.Users))
+	fmt.Fprintf(&b, "\nRecommendations for the %d users who rated last (windows look back from now: of users who rated long ago they are empty);\n", len(r.Users))
 	fmt.Fprintf(&b, "candidates are movies they have not rated: half the most rated of the last %d days, half drawn at random\n", popularDays)
 	for i := range r.Users {
 		r.Users[i].text(&b)
