@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/onehop/onehop/inference/oip"
 	"github.com/onehop/onehop/inference/traffic"
 )
 
@@ -40,6 +41,7 @@ func (s *Set) compile(e *entry) Served {
 		e.kept, e.served = copied{}, true
 		return Served{Version: e.model.Version, Hop: hop, Problem: e.model.Fallback} // with the digest of what lives elsewhere
 	}
+	err = public(err)
 	if e.kept.model == nil || s.catalog == nil {
 		return Served{Version: e.version, Problem: err}
 	}
@@ -51,6 +53,14 @@ func (s *Set) compile(e *entry) Served {
 		Version: e.kept.model.Version, Hop: hop,
 		Problem: fmt.Errorf("its files changed and were not taken, so that the model of before is served on: %w", err),
 	}
+}
+
+// public is a problem as every caller may read it; the log had the whole of it when it came.
+func public(problem error) error {
+	if text := oip.Public(problem); text != problem.Error() {
+		return errors.New(text)
+	}
+	return problem
 }
 
 // try compiles a version, and tries it on recent requests when it is new.

@@ -1,6 +1,7 @@
 package inference
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -108,11 +109,24 @@ func TestRemoteModelScores(t *testing.T) {
 	}
 }
 
+// wantPlace: a problem, as every caller may read it, names the server by its place, and the log by its address.
+func wantPlace(t *testing.T, problem error, want, address string, log *bytes.Buffer) {
+	t.Helper()
+	if problem == nil || !strings.Contains(problem.Error(), want) || strings.Contains(problem.Error(), address) {
+		t.Errorf("problem %v, want %q without %s", problem, want, address)
+	}
+	if !strings.Contains(log.String(), address) {
+		t.Errorf("the log lacks %s:\n%s", address, log)
+	}
+}
+
 // TestServerAwayAtStart: its version says why it cannot be served and hides no other; it is served when the server is there.
 func TestServerAwayAtStart(t *testing.T) {
 	server := oiptest.Start(t)
 	server.Kill(t)
 	s := remoteSet(t, server)
+	var log bytes.Buffer
+	s.log = slog.New(slog.NewTextHandler(&log, nil))
 	for range 2 {
 		refresh(t, s)
 		if h := find(t, s, 0); h.Model.Number != 1 {
@@ -120,9 +134,10 @@ func TestServerAwayAtStart(t *testing.T) {
 		}
 		_, err := s.Find("ranker", 2)
 		known, ok := errors.AsType[*featurestore.Error](err)
-		if !ok || known.Code != featurestore.Unavailable || !strings.Contains(err.Error(), server.Address()) {
-			t.Errorf("error %v, want Unavailable with the server", err)
+		if !ok || known.Code != featurestore.Unavailable {
+			t.Errorf("error %v, want Unavailable", err)
 		}
+		wantPlace(t, err, `at server 1 of 1: unreachable; the log of infer says more`, server.Address(), &log)
 		if _, ok := errors.AsType[*connect.Error](err); ok {
 			t.Errorf("error %v still has the code of the other server, which would be taken for ours", err)
 		}
@@ -146,6 +161,8 @@ func TestServerThatHangsAtStart(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(s.repo.Dir(), "ranker", "2", "model.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	var log bytes.Buffer
+	s.log = slog.New(slog.NewTextHandler(&log, nil))
 	done := make(chan error, 1)
 	go func() { done <- s.Refresh(t.Context()) }()
 	tick, deadline := time.NewTicker(5*time.Millisecond), time.After(10*time.Second)
@@ -167,9 +184,8 @@ func TestServerThatHangsAtStart(t *testing.T) {
 	case <-deadline:
 		t.Fatal("the refresh waits for the server for 10 s")
 	}
-	if _, err := s.Find("ranker", 2); err == nil || !strings.Contains(err.Error(), silent.Addr().String()) {
-		t.Errorf("error %v, want one with the server", err)
-	}
+	_, err = s.Find("ranker", 2)
+	wantPlace(t, err, "at server 1 of 1: timeout", silent.Addr().String(), &log)
 }
 
 // TestServerThatTakesFewerRows: what the batching allows and the server does not is told at load, with both numbers.

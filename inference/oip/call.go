@@ -86,7 +86,7 @@ func (m *Model) failure(e *endpoint, outcome Outcome, err error) *Error {
 		}
 		err = errors.New(text)
 	}
-	return &Error{Model: m.options.String(), Endpoint: e.address, Outcome: outcome, Err: err}
+	return &Error{Model: m.options.String(), Endpoint: e.address, Server: e.index + 1, Servers: len(m.endpoints), Outcome: outcome, Err: err}
 }
 
 // pick takes a permit of the least busy replica, the first of them from start on, but of none that was tried. It is nil when there is none.

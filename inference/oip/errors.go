@@ -42,6 +42,8 @@ type Error struct {
 	Model string
 	// Endpoint is the replica; empty when none could be asked.
 	Endpoint string
+	// Server is its place among the Servers of model.yaml, from 1.
+	Server, Servers int
 	// Outcome is what kind of failure it is.
 	Outcome Outcome
 	// Err is what happened.

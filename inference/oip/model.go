@@ -85,7 +85,11 @@ func (m *Model) askOne(ctx context.Context, e *endpoint) (*metadata, error) {
 	if err != nil {
 		return nil, err
 	}
-	return describe(described, m.output)
+	about, err := describe(described, m.output)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errAnswer, err)
+	}
+	return about, nil
 }
 
 // probe runs the model on zeros once, so that one that can't run fails at load and not at the first request, and fills in the sizes of
