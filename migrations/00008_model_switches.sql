@@ -1,5 +1,5 @@
 -- +goose Up
--- What was switched by hand: which versions of a model answer. The newest of a model is in force.
+-- What was switched by hand: which versions of a model answer. The newest of a model is wanted.
 CREATE TABLE onehop.model_switches (
     id        bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     namespace text        NOT NULL,
@@ -8,8 +8,8 @@ CREATE TABLE onehop.model_switches (
     who       text        NOT NULL,
     reason    text        NOT NULL,
     action    text        NOT NULL, -- set, rollback or from_file
-    was       jsonb       NOT NULL, -- in force before, over the model's serving.yaml
-    traffic   jsonb       NOT NULL  -- in force from now on, over the model's serving.yaml
+    was       jsonb       NOT NULL, -- wanted before, over the model's serving.yaml
+    traffic   jsonb       NOT NULL  -- wanted from now on, over the model's serving.yaml; the outcomes say who took it
 );
 CREATE INDEX ON onehop.model_switches (namespace, model, id);
 
