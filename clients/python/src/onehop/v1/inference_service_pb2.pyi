@@ -904,8 +904,8 @@ class SwitchModelRequest(_message.Message):
     action: Global___SwitchAction.ValueType
     """What is to be done."""
     switch_id: _builtins.int
-    """For SWITCH_ACTION_ROLLBACK: the switch whose state is wanted; 0 for the state before the last
-    switch.
+    """For SWITCH_ACTION_ROLLBACK: the switch whose state is wanted; 0 for the newest state before the
+    last switch, and other than it, that an instance took.
     """
     who: _builtins.str
     """Who switches, for the record."""
