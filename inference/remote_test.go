@@ -188,7 +188,7 @@ func TestServerThatHangsAtStart(t *testing.T) {
 	wantPlace(t, err, "at server 1 of 1: timeout", silent.Addr().String(), &log)
 }
 
-// TestServerThatTakesFewerRows: what the batching allows and the server does not is told at load, with both numbers.
+// TestServerThatTakesFewerRows: what the batching allows and the server does not is told at load, and what the server says by the log.
 func TestServerThatTakesFewerRows(t *testing.T) {
 	server := oiptest.Start(t)
 	most := 200 // fewer than batching.DefaultMaxRows
@@ -200,13 +200,14 @@ func TestServerThatTakesFewerRows(t *testing.T) {
 	}
 	server.Behave(oiptest.Behaviour{Infer: limit})
 	s := remoteSet(t, server)
+	var log bytes.Buffer
+	s.log = slog.New(slog.NewTextHandler(&log, nil))
 	refresh(t, s)
 	if h := find(t, s, 0); h.Model.Number != 1 {
 		t.Errorf("version %d is served", h.Model.Number)
 	}
-	if _, err := s.Find("ranker", 2); err == nil || !strings.Contains(err.Error(), "trial run: 256 rows") || !strings.Contains(err.Error(), "must be <= 200") {
-		t.Errorf("error %v, want one with the rows of both sides", err)
-	}
+	_, err := s.Find("ranker", 2)
+	wantPlace(t, err, "trial run: 256 rows: remote model \"there\" at server 1 of 1: refused; the log of infer says more", "must be <= 200", &log)
 	most = batching.DefaultMaxRows
 	server.Behave(oiptest.Behaviour{Infer: limit})
 	refresh(t, s)

@@ -138,12 +138,20 @@ func (r *Read) Do(ctx context.Context) error {
 	return r.copies.keep(ctx, r)
 }
 
+var errTooMany = featurestore.Errorf(featurestore.Exhausted, "the rows of this request are more than %d MiB; ask for fewer", maxReply>>20)
+
 // fetchAll fetches what is to be fetched, if anything: what needs no row at all is answered too.
 func (r *Read) fetchAll(ctx context.Context) error {
 	if len(r.ends) == 0 {
 		return nil
 	}
-	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > MaxRead {
+	deadline, ok := ctx.Deadline()
+	turn, err := r.store.gate.enter(len(r.ends), deadline)
+	if err != nil {
+		return err
+	}
+	defer r.store.gate.leave(turn)
+	if !ok || deadline.Sub(turn.start) > MaxRead {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, MaxRead)
 		defer cancel()
@@ -164,7 +172,6 @@ func (r *Read) fetchAll(ctx context.Context) error {
 		// A request is answered though its watermarks cannot be read.
 		r.marked = r.fetchMarked(ctx, rows) == nil
 	}
-	var err error
 	switch {
 	case r.marked:
 	case r.store.cluster:
@@ -173,7 +180,7 @@ func (r *Read) fetchAll(ctx context.Context) error {
 		err = r.fetchServer(ctx)
 	}
 	if errors.Is(err, errTooLarge) {
-		return featurestore.Errorf(featurestore.Exhausted, "the rows of this request are more than %d MiB; ask for fewer", maxReply>>20)
+		return errTooMany
 	}
 	if err != nil {
 		return featurestore.Errorf(featurestore.Unavailable, "the online store does not answer").Because(err)
@@ -283,8 +290,7 @@ func (s *Store) loadPart(ctx context.Context, view *View, keys [][]byte, rows []
 		r.Add(view, key)
 	}
 	err := r.Do(ctx)
-	var known *featurestore.Error
-	if errors.As(err, &known) && known.Code == featurestore.Exhausted && len(keys) > 1 {
+	if errors.Is(err, errTooMany) && len(keys) > 1 {
 		half := len(keys) / 2
 		if rows, err = s.loadPart(ctx, view, keys[:half], rows); err != nil {
 			return nil, err

@@ -16,6 +16,7 @@ import (
 type Store struct {
 	client   redis.UniversalClient
 	cluster  bool
+	gate     gate
 	near     *Near              // nil for none
 	stopNear context.CancelFunc // of near
 }

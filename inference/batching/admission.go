@@ -8,7 +8,6 @@ type Admission struct {
 	queue    *Queue
 	rows     int
 	priority int
-	at       time.Time
 	// Takes is how long the run itself takes, by what is known.
 	Takes time.Duration
 }
@@ -20,12 +19,12 @@ func (q *Queue) Admit(deadline time.Time, rows, priority int) (Admission, error)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := time.Now()
-	if err := q.admit(&it, q.place(&it), now, time.Duration(2*q.arrival)); err != nil {
+	if err := q.admit(&it, q.place(&it), now); err != nil {
 		q.stats.Refused++
 		return Admission{}, err
 	}
 	q.come(priority, it.Rows)
-	return Admission{queue: q, rows: it.Rows, priority: priority, at: now, Takes: q.cost.time(q.padded(it.Rows)) + q.margin()}, nil
+	return Admission{queue: q, rows: it.Rows, priority: priority, Takes: q.cost.Time(q.padded(it.Rows)) + q.margin()}, nil
 }
 
 // Withdraw takes the promise back, once.
@@ -33,20 +32,18 @@ func (a *Admission) Withdraw() {
 	if a == nil || a.queue == nil {
 		return
 	}
-	a.queue.mu.Lock()
-	a.queue.come(a.priority, -a.rows)
-	a.queue.mu.Unlock()
-	a.queue = nil
+	q := a.queue
+	q.mu.Lock()
+	a.keep()
+	q.mu.Unlock()
 }
 
-// keep is Withdraw for a request that has come: how long that took tells when the next ones come.
-func (a *Admission) keep(now time.Time) {
+// keep is Withdraw for a request that has come, under the queue's lock.
+func (a *Admission) keep() {
 	if a == nil || a.queue == nil {
 		return
 	}
-	q := a.queue
-	q.come(a.priority, -a.rows)
-	q.arrival += (float64(now.Sub(a.at)) - q.arrival) / costMemory
+	a.queue.come(a.priority, -a.rows)
 	a.queue = nil
 }
 

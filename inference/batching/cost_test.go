@@ -3,6 +3,8 @@ package batching
 import (
 	"testing"
 	"time"
+
+	"github.com/onehop/onehop/internal/fit"
 )
 
 // TestDoubtIsWhatWaitsHaveBeen: waits that take longer than foreseen, or vary, are foreseen to take longer.
@@ -16,7 +18,7 @@ func TestDoubtIsWhatWaitsHaveBeen(t *testing.T) {
 		}
 	}
 	observe := func(waits ...time.Duration) {
-		for i := range 20 * costMemory {
+		for i := range 20 * fit.Memory {
 			d.observe(foreseen, waits[i%len(waits)])
 		}
 	}

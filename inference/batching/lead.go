@@ -112,7 +112,7 @@ func (q *Queue) finished(t turn, rows int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if rows > 0 {
-		q.cost.observe(rows, took)
+		q.cost.Observe(rows, took)
 	}
 	if q.rows < q.cost.worth(q.options.MaxRows) {
 		q.mu.Unlock()

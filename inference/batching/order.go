@@ -15,7 +15,6 @@ type RefusedError struct {
 
 	reason          string // or else:
 	full            bool   // no more rows may wait
-	comes           bool   // the wait is that of requests for what they need
 	ahead           int    // rows to be run before
 	wait, own, left time.Duration
 }
@@ -27,9 +26,6 @@ func (e *RefusedError) Error() string {
 		return e.reason
 	case e.full:
 		return fmt.Sprintf("%d rows wait for the model already, and no more may", e.ahead)
-	case e.comes:
-		return fmt.Sprintf("requests come to the model %s after they were let in, the run itself takes %s, and the deadline is in %s",
-			e.wait.Round(10*time.Microsecond), e.own.Round(10*time.Microsecond), e.left.Round(10*time.Microsecond))
 	default:
 		return fmt.Sprintf("%d rows are to be run before, which may take %s, the run itself takes %s, and the deadline is in %s", e.ahead,
 			e.wait.Round(10*time.Microsecond), e.own.Round(10*time.Microsecond), e.left.Round(10*time.Microsecond))
@@ -39,7 +35,7 @@ func (e *RefusedError) Error() string {
 // enqueue lets an item wait, or refuses it.
 func (q *Queue) enqueue(it *item, now time.Time) error {
 	at := q.place(it)
-	if err := q.admit(it, at, now, 0); err != nil {
+	if err := q.admit(it, at, now); err != nil {
 		q.stats.Refused++
 		return err
 	}
@@ -62,8 +58,8 @@ func (q *Queue) place(it *item) int {
 	return sort.Search(len(q.waiting), func(i int) bool { return before(it, q.waiting[i]) < 0 })
 }
 
-// admit finds out whether an item has a chance that comes to some place in the queue within that time.
-func (q *Queue) admit(it *item, at int, now time.Time, comes time.Duration) error {
+// admit finds out whether an item has a chance that comes to some place in the queue.
+func (q *Queue) admit(it *item, at int, now time.Time) error {
 	if q.closed {
 		return ErrClosed
 	}
@@ -83,11 +79,11 @@ func (q *Queue) admit(it *item, at int, now time.Time, comes time.Duration) erro
 	if it.deadline.IsZero() || q.running == 0 && len(q.waiting) == 0 { // an idle model is tried, whatever it took so far
 		return nil
 	}
-	wait := max(q.doubt.of(q.waitOf(ahead, now)), comes)
-	own := q.cost.time(min(ahead%q.options.MaxRows+it.Rows, q.options.MaxRows)) + q.margin()
+	wait := q.doubt.of(q.waitOf(ahead, now))
+	own := q.cost.Time(min(ahead%q.options.MaxRows+it.Rows, q.options.MaxRows)) + q.margin()
 	if late := now.Add(wait + own).Sub(it.deadline); late > 0 {
 		// No hint is given where nothing is to be waited for.
-		return &RefusedError{comes: wait == comes, ahead: ahead, wait: wait, own: own, left: it.deadline.Sub(now), Retry: min(late, wait)}
+		return &RefusedError{ahead: ahead, wait: wait, own: own, left: it.deadline.Sub(now), Retry: min(late, wait)}
 	}
 	return nil
 }
@@ -103,7 +99,7 @@ func (q *Queue) waitOf(ahead int, now time.Time) time.Duration {
 }
 
 // margin is how much later than the fit says an answer may come.
-func (q *Queue) margin() time.Duration { return q.cost.margin() + 2*time.Duration(q.delay.Load()) }
+func (q *Queue) margin() time.Duration { return q.cost.Margin() + 2*time.Duration(q.delay.Load()) }
 
 // remove takes an item out of the queue.
 func (q *Queue) remove(it *item) {
@@ -122,7 +118,7 @@ func (q *Queue) shed(it *item, reason string, now time.Time) {
 // start begins the runs that may begin now. It reports whether the caller's own item, if any, is to be run alone, by the caller.
 func (q *Queue) start(now time.Time, own *item) (alone bool) {
 	for !q.closed && q.running < q.options.Instances && len(q.waiting) > 0 && q.ripe(now) {
-		if first := q.waiting[0]; !first.deadline.IsZero() && q.running > 0 && now.Add(q.cost.time(q.padded(first.Rows))).After(first.deadline) {
+		if first := q.waiting[0]; !first.deadline.IsZero() && q.running > 0 && now.Add(q.cost.Time(q.padded(first.Rows))).After(first.deadline) {
 			q.shed(first, "the model was busy until it was too late", now)
 			continue
 		}
@@ -167,7 +163,7 @@ func (q *Queue) claim(now time.Time) *item {
 		if compareDeadlines(it.deadline, limit) < 0 {
 			limit = it.deadline
 		}
-		if rows > 0 && !limit.IsZero() && now.Add(q.cost.time(q.padded(rows+it.Rows))).After(limit) {
+		if rows > 0 && !limit.IsZero() && now.Add(q.cost.Time(q.padded(rows+it.Rows))).After(limit) {
 			full = true
 			kept = append(kept, it)
 			continue
@@ -182,7 +178,7 @@ func (q *Queue) claim(now time.Time) *item {
 	q.rows -= rows
 	q.since = now
 	q.running++
-	lead.turn = turn{began: now, ends: now.Add(q.cost.time(q.padded(rows)))}
+	lead.turn = turn{began: now, ends: now.Add(q.cost.Time(q.padded(rows)))}
 	q.turns = append(q.turns, lead.turn)
 	q.stats.Runs++
 	q.stats.Rows += uint64(rows)
@@ -202,7 +198,7 @@ func (q *Queue) padded(rows int) int {
 func (q *Queue) ripe(now time.Time) bool {
 	left := q.since.Add(q.options.MaxDelay).Sub(now)
 	if first := q.waiting[0]; !first.deadline.IsZero() { // a delay must not cost the deadline
-		left = min(left, first.deadline.Sub(now)-q.cost.time(q.options.MaxRows)-q.margin())
+		left = min(left, first.deadline.Sub(now)-q.cost.Time(q.options.MaxRows)-q.margin())
 	}
 	if left <= 0 || q.rows >= q.options.MaxRows {
 		return true

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/onehop/onehop/inference/tensor"
+	"github.com/onehop/onehop/internal/fit"
 )
 
 // ErrClosed is returned by a queue that was closed.
@@ -63,7 +64,6 @@ type Queue struct {
 	waiting []*item   // most urgent first
 	rows    int       // of waiting
 	coming  []coming  // rows that were admitted and are not here yet, by priority: there are few
-	arrival float64   // mean time from admission to arrival, in nanoseconds
 	since   time.Time // from when on MaxDelay counts
 	turns   []turn    // under way
 	running int
@@ -163,7 +163,7 @@ func (q *Queue) Run(ctx context.Context, b Batch, r Request) (scores []float32, 
 	it := q.newItem(ctx, b, r)
 	now := time.Now()
 	q.mu.Lock()
-	r.Admission.keep(now)
+	r.Admission.keep()
 	if err := q.enqueue(it, now); err != nil {
 		q.mu.Unlock()
 		return r.Scores, 0, err
@@ -192,7 +192,7 @@ func (q *Queue) Run(ctx context.Context, b Batch, r Request) (scores []float32, 
 // noteDelay takes how long a caller's goroutine took to go on when it had its scores: on a busy machine that is part of an answer's time.
 func (q *Queue) noteDelay(delay time.Duration) {
 	old := q.delay.Load()
-	q.delay.Store(old + (int64(delay)-old)/costMemory)
+	q.delay.Store(old + (int64(delay)-old)/fit.Memory)
 }
 
 // wait waits until an item is to run alone, or has its scores or an error. It is false when the context ended before; then the item
@@ -227,7 +227,7 @@ func (q *Queue) Stats() Stats {
 	defer q.mu.Unlock()
 	s := q.stats
 	s.Waiting = q.rows
-	s.PerRow, s.PerRun = q.cost.time(1)-q.cost.time(0), q.cost.time(0)
+	s.PerRow, s.PerRun = q.cost.Time(1)-q.cost.Time(0), q.cost.Time(0)
 	return s
 }
 

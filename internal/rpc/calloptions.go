@@ -3,6 +3,7 @@ package rpc
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -62,6 +63,12 @@ func (c *hopCall) budget(ctx context.Context, hop *inference.Hop, req *onehopv1.
 func past(ctx context.Context) bool {
 	deadline, ok := ctx.Deadline()
 	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
+}
+
+// refused says that what did not happen was not tried.
+func refused(err error) bool {
+	known, ok := errors.AsType[*featurestore.Error](err)
+	return ok && known.Code == featurestore.Exhausted
 }
 
 // late is the error of a read that did not end within the budget.

@@ -152,7 +152,7 @@ func (s *Inference) readWithin(ctx context.Context, b *budget, hop *inference.Ho
 	within, stop := context.WithTimeout(ctx, b.limit)
 	defer stop()
 	read, err := s.read(within, hop, call, marked)
-	if err != nil && past(within) && ctx.Err() == nil {
+	if err != nil && past(within) && ctx.Err() == nil && !refused(err) {
 		err = b.late(err)
 	}
 	return read, err
