@@ -25,7 +25,7 @@ func BenchmarkRead(b *testing.B) {
 	}
 	v := NewView(view.Namespace, view.View)
 	var keys [][]byte
-	for i := range 500 {
+	for i := range 202 {
 		keys = append(keys, fmt.Append(nil, i))
 		if err := client.Set(b.Context(), rowKey(v.prefix, keys[i]), make([]byte, 216), 0).Err(); err != nil {
 			b.Fatal(err)

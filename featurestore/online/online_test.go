@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -223,39 +221,4 @@ func TestDeadlinesHoldWhileRedisHangs(t *testing.T) {
 			t.Errorf("with a deadline of %s: %v after %s, want unavailable within %s", c.deadline, err, took, c.most)
 		}
 	}
-}
-
-// FuzzRESP feeds the taker of replies anything, in such pieces as go-redis makes; it may refuse, not panic, and what it takes is what
-// was there.
-func FuzzRESP(f *testing.F) {
-	f.Add([]byte("*3\r\n$3\r\nabc\r\n$-1\r\n_\r\n"))
-	f.Add([]byte("-LOADING Redis is loading\r\n"))
-	f.Add([]byte("*1\r\n:7\r\n"))
-	f.Fuzz(func(t *testing.T, reply []byte) {
-		var b bulks
-		b.reset()
-		var want []string
-		for rest := reply; len(rest) > 0; {
-			line, after, _ := bytes.Cut(rest, []byte("\r\n"))
-			_, _ = b.Write(line)
-			_, _ = b.Write([]byte("\r\n"))
-			if rest = after; b.size < 0 {
-				continue
-			}
-			n := min(len(rest), b.size+2)
-			if n == b.size+2 {
-				want = append(want, string(rest[:b.size]))
-			}
-			_, _ = io.CopyN(&b, bytes.NewReader(rest), int64(b.size)+2)
-			rest = rest[n:]
-		}
-		got, err := b.appendTo(nil)
-		if err != nil {
-			return
-		}
-		got = slices.DeleteFunc(got, func(row []byte) bool { return row == nil })
-		if !slices.EqualFunc(got, want, func(row []byte, w string) bool { return string(row) == w }) {
-			t.Fatalf("%q: took %q, want %q", reply, got, want)
-		}
-	})
 }

@@ -210,10 +210,10 @@ func (r *Read) fetchServer(ctx context.Context) error {
 	for i := range r.keys {
 		r.args = append(r.args, &r.keys[i])
 	}
-	err := r.store.client.Process(ctx, r.command(ctx))
+	err := r.reply.took(r.store.client.Process(ctx, r.command(ctx)))
 	if err != nil && ctx.Err() == nil && !errors.Is(err, errTooLarge) {
 		// A connection that the server had closed: the pool has others, or makes one.
-		err = r.store.client.Process(ctx, r.command(ctx))
+		err = r.reply.took(r.store.client.Process(ctx, r.command(ctx)))
 	}
 	if err != nil {
 		return err

@@ -6,6 +6,8 @@ import (
 	"io"
 	"slices"
 	"strconv"
+
+	"github.com/redis/go-redis/v9"
 )
 
 var errRESP = errors.New("an answer of Redis in an unknown form")
@@ -18,9 +20,11 @@ const maxReply = 64 << 20
 // maxPooled is the most memory for replies that is kept for the next read.
 const maxPooled = 8 << 20
 
-// bulks takes an array of bulk strings, in RESP2 or RESP3, in the pieces in which go-redis hands on a reply that is asked for raw: a
-// line, its end, and after a line that announces a string the string and its end. Strings are copied once, from the connection's
-// buffer. What is wrong with a reply is kept until it was read to its end, so that the connection can be used again.
+// bulks takes an array of bulk strings, in RESP2 or RESP3. go-redis hands on a reply that is asked for raw piece by piece: a line, its
+// end, and after a line that announces a string a reader of that string, limited to it. From the first of those on bulks reads by
+// itself, from the buffer of the connection that is behind the limit: handed on, each string costs an allocation and three calls. When
+// the array has been read to its end it says so by redis.Nil, after which go-redis reads no further and uses the connection again;
+// after any other error it closes it. Strings are copied once.
 //
 // The format: https://redis.io/docs/latest/develop/reference/protocol-spec/
 type bulks struct {
@@ -28,11 +32,17 @@ type bulks struct {
 	spans []span // of the strings in text
 	count int    // how many there are to be, −1 before that is known
 	size  int    // of the string that comes next, −1 if a line comes
-	err   error
+	err   error  // of Redis
 }
 
 // span is where a string is; from is −1 for a null.
 type span struct{ from, to int }
+
+// lines is what go-redis reads a connection by.
+type lines interface {
+	io.Reader
+	ReadSlice(delim byte) ([]byte, error)
+}
 
 func (b *bulks) reset() { *b = bulks{text: b.text[:0], spans: b.spans[:0], count: -1, size: -1} }
 
@@ -54,22 +64,34 @@ func (b *bulks) appendTo(dst [][]byte) ([][]byte, error) {
 	return dst, nil
 }
 
+// took is what the error of the command says of the reply.
+func (b *bulks) took(err error) error {
+	if errors.Is(err, redis.Nil) && b.count == len(b.spans) {
+		return nil
+	}
+	return err
+}
+
 // Write implements io.Writer: it takes a line, or the end of one.
 func (b *bulks) Write(line []byte) (int, error) {
-	if string(line) != "\r\n" && b.err == nil {
-		b.err = b.line(line)
+	if string(line) == "\r\n" {
+		return len(line), nil
+	}
+	if err := b.line(line); err != nil {
+		return 0, err
 	}
 	return len(line), nil
 }
 
 func (b *bulks) line(line []byte) error {
-	if len(line) == 0 || b.size >= 0 {
+	if len(line) == 0 || b.err != nil || b.size >= 0 {
 		return errRESP
 	}
 	kind, n := line[0], -1
 	switch kind {
 	case '-':
-		return fmt.Errorf("error of Redis: %s", line[1:])
+		b.err = fmt.Errorf("error of Redis: %s", line[1:])
+		return nil // it is a whole reply
 	case '*', '$':
 		var err error
 		if n, err = strconv.Atoi(string(line[1:])); err != nil {
@@ -91,25 +113,51 @@ func (b *bulks) line(line []byte) error {
 	return nil
 }
 
-// ReadFrom implements io.ReaderFrom: it takes a string and its end.
+// ReadFrom implements io.ReaderFrom: it takes the string that was announced, and all that come after it.
 func (b *bulks) ReadFrom(src io.Reader) (int64, error) {
 	limited, ok := src.(*io.LimitedReader)
-	if !ok || b.err != nil || limited.N != int64(b.size)+2 {
-		if b.err == nil {
-			b.err = errRESP
+	if !ok || b.size < 0 || limited.N != int64(b.size)+2 {
+		return 0, errRESP
+	}
+	from, ok := limited.R.(lines)
+	if !ok {
+		return 0, errRESP
+	}
+	for {
+		if err := b.string(from); err != nil {
+			return 0, err
 		}
-		return io.Copy(io.Discard, src)
+		for b.size < 0 {
+			if len(b.spans) == b.count {
+				return 0, redis.Nil
+			}
+			line, err := from.ReadSlice('\n')
+			if err != nil {
+				return 0, err //nolint:wrapcheck // go-redis looks at what it is
+			}
+			if len(line) < 2 || line[len(line)-2] != '\r' {
+				return 0, errRESP
+			}
+			if err := b.line(line[:len(line)-2]); err != nil {
+				return 0, err
+			}
+		}
 	}
-	from := len(b.text)
+}
+
+// string takes the string that was announced, and its end.
+func (b *bulks) string(src io.Reader) error {
+	from, size := len(b.text), b.size+2
 	if b.size > maxReply-from {
-		return 0, errTooLarge
+		return errTooLarge
 	}
-	size := b.size + 2
 	b.text = slices.Grow(b.text, size)[:from+size]
-	n, err := io.ReadFull(limited.R, b.text[from:])
-	limited.N -= int64(n)
-	if err == nil {
-		b.spans, b.size = append(b.spans, span{from: from, to: from + b.size}), -1
+	if _, err := io.ReadFull(src, b.text[from:]); err != nil {
+		return err //nolint:wrapcheck // go-redis looks at what it is
 	}
-	return int64(n), err //nolint:wrapcheck // io.Copy looks at what it is
+	if string(b.text[from+b.size:]) != "\r\n" {
+		return errRESP
+	}
+	b.spans, b.size = append(b.spans, span{from: from, to: from + b.size}), -1
+	return nil
 }
