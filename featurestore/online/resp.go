@@ -1,6 +1,8 @@
 package online
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -22,9 +24,9 @@ const maxPooled = 8 << 20
 
 // bulks takes an array of bulk strings, in RESP2 or RESP3. go-redis hands on a reply that is asked for raw piece by piece: a line, its
 // end, and after a line that announces a string a reader of that string, limited to it. From the first of those on bulks reads by
-// itself, from the buffer of the connection that is behind the limit: handed on, each string costs an allocation and three calls. When
-// the array has been read to its end it says so by redis.Nil, after which go-redis reads no further and uses the connection again;
-// after any other error it closes it. Strings are copied once.
+// itself, from the buffer of the connection that is behind the limit, as much at a time as is there: handed on, each string costs an
+// allocation and three calls. When the array has been read to its end, and not a byte further, it says so by redis.Nil, after which
+// go-redis reads no more and uses the connection again; after any other error it closes it. Strings are copied once.
 //
 // The format: https://redis.io/docs/latest/develop/reference/protocol-spec/
 type bulks struct {
@@ -37,12 +39,6 @@ type bulks struct {
 
 // span is where a string is; from is −1 for a null.
 type span struct{ from, to int }
-
-// lines is what go-redis reads a connection by.
-type lines interface {
-	io.Reader
-	ReadSlice(delim byte) ([]byte, error)
-}
 
 func (b *bulks) reset() { *b = bulks{text: b.text[:0], spans: b.spans[:0], count: -1, size: -1} }
 
@@ -119,45 +115,87 @@ func (b *bulks) ReadFrom(src io.Reader) (int64, error) {
 	if !ok || b.size < 0 || limited.N != int64(b.size)+2 {
 		return 0, errRESP
 	}
-	from, ok := limited.R.(lines)
+	from, ok := limited.R.(*bufio.Reader)
 	if !ok {
 		return 0, errRESP
 	}
 	for {
-		if err := b.string(from); err != nil {
+		there, err := from.Peek(max(1, from.Buffered()))
+		if err != nil {
+			return 0, err //nolint:wrapcheck // go-redis looks at what it is
+		}
+		n, err := b.scan(there)
+		if err != nil {
 			return 0, err
 		}
-		for b.size < 0 {
-			if len(b.spans) == b.count {
-				return 0, redis.Nil
-			}
-			line, err := from.ReadSlice('\n')
-			if err != nil {
-				return 0, err //nolint:wrapcheck // go-redis looks at what it is
-			}
-			if len(line) < 2 || line[len(line)-2] != '\r' {
-				return 0, errRESP
-			}
-			if err := b.line(line[:len(line)-2]); err != nil {
-				return 0, err
-			}
+		b.text = append(b.text, there[:n]...)
+		if _, err := from.Discard(n); err != nil {
+			return 0, err //nolint:wrapcheck // see above
+		}
+		if b.size < 0 && len(b.spans) == b.count {
+			return 0, redis.Nil
+		}
+		if err := b.rest(from); err != nil {
+			return 0, err
 		}
 	}
 }
 
-// string takes the string that was announced, and its end.
-func (b *bulks) string(src io.Reader) error {
-	from, size := len(b.text), b.size+2
-	if b.size > maxReply-from {
-		return errTooLarge
+// scan takes the strings and lines that are whole in what is there, and says how many bytes of it they are. They are to be appended to the
+// text as they are.
+func (b *bulks) scan(there []byte) (n int, err error) {
+	for b.size >= 0 || len(b.spans) < b.count {
+		if b.size < 0 {
+			end := bytes.IndexByte(there[n:], '\n')
+			if end < 0 {
+				break
+			}
+			if err := b.ended(there[n : n+end+1]); err != nil {
+				return 0, err
+			}
+			n += end + 1
+			continue
+		}
+		from := len(b.text) + n
+		if b.size > maxReply-from {
+			return 0, errTooLarge
+		}
+		if len(there)-n < b.size+2 {
+			break
+		}
+		if n += b.size + 2; string(there[n-2:n]) != "\r\n" {
+			return 0, errRESP
+		}
+		b.spans, b.size = append(b.spans, span{from: from, to: from + b.size}), -1
 	}
+	return n, nil
+}
+
+// rest takes the string or the line that was not there as a whole.
+func (b *bulks) rest(src *bufio.Reader) error {
+	if b.size < 0 {
+		line, err := src.ReadSlice('\n')
+		if err != nil {
+			return err //nolint:wrapcheck // go-redis looks at what it is
+		}
+		return b.ended(line)
+	}
+	from, size := len(b.text), b.size+2
 	b.text = slices.Grow(b.text, size)[:from+size]
 	if _, err := io.ReadFull(src, b.text[from:]); err != nil {
-		return err //nolint:wrapcheck // go-redis looks at what it is
+		return err //nolint:wrapcheck // see above
 	}
 	if string(b.text[from+b.size:]) != "\r\n" {
 		return errRESP
 	}
 	b.spans, b.size = append(b.spans, span{from: from, to: from + b.size}), -1
 	return nil
+}
+
+// ended takes a line with its end.
+func (b *bulks) ended(line []byte) error {
+	if len(line) < 2 || line[len(line)-2] != '\r' {
+		return errRESP
+	}
+	return b.line(line[:len(line)-2])
 }

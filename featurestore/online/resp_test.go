@@ -7,7 +7,9 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/redis/go-redis/v9"
 
@@ -138,34 +140,41 @@ func FuzzRESP(f *testing.F) {
 	f.Add([]byte("*2\r\n$1\r\nx\r\n:7\r\n"))
 	f.Add([]byte("*2\r\n$1\r\nx\r\n"))
 	f.Add([]byte("*2\r\n$1\r\nxab$1\r\nxcd"))
+	f.Add([]byte("*3\r\n$40\r\n" + strings.Repeat("xy", 20) + "\r\n$-1\r\n$1\r\nz\r\n>1\r\n"))
 	f.Add([]byte("*0\r\n+OK\r\n"))
 	f.Add([]byte("-LOADING Redis is loading\r\n"))
 	f.Fuzz(func(t *testing.T, reply []byte) {
 		if len(reply) > 1<<16 {
 			t.Skip("longer than is needed to go wrong")
 		}
-		connection := bufio.NewReaderSize(bytes.NewReader(reply), 1<<17)
-		var b bulks
-		b.reset()
-		err := b.took(handOn(connection, &b))
-		var got [][]byte
-		if err == nil {
-			got, err = b.appendTo(nil)
-		}
-		want, rest, ok := parse(reply)
-		if err != nil {
-			if ok && len(reply) > 0 && wellFormed(reply) {
-				t.Fatalf("%q: %v", reply, err)
-			}
-			return
-		}
-		if !ok || !slices.EqualFunc(got, want, bytes.Equal) {
-			t.Fatalf("%q: took %q, want %q", reply, got, want)
-		}
-		if left, err := io.ReadAll(connection); err != nil || !bytes.Equal(left, rest) {
-			t.Fatalf("%q: %q is left, want %q", reply, left, rest)
+		for _, room := range []int{16, 1 << 17} { // of the connection's buffer: strings do not fit, or all do
+			fuzzRESP(t, reply, bufio.NewReaderSize(iotest.HalfReader(bytes.NewReader(reply)), room))
 		}
 	})
+}
+
+func fuzzRESP(t *testing.T, reply []byte, connection *bufio.Reader) {
+	t.Helper()
+	var b bulks
+	b.reset()
+	err := b.took(handOn(connection, &b))
+	var got [][]byte
+	if err == nil {
+		got, err = b.appendTo(nil)
+	}
+	want, rest, ok := parse(reply)
+	if err != nil {
+		if ok && len(reply) > 0 && wellFormed(reply) {
+			t.Fatalf("%q: %v", reply, err)
+		}
+		return
+	}
+	if !ok || !slices.EqualFunc(got, want, bytes.Equal) {
+		t.Fatalf("%q: took %q, want %q", reply, got, want)
+	}
+	if left, err := io.ReadAll(connection); err != nil || !bytes.Equal(left, rest) {
+		t.Fatalf("%q: %q is left, want %q", reply, left, rest)
+	}
 }
 
 // wellFormed says that a reply is written as Redis writes it.
