@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -204,6 +205,7 @@ func TestDeadlinesHoldWhileRedisHangs(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = server.Stop() })
 	store := open(t, server.URL())
+	narrow := open(t, server.URL()+"?pool_size=1")
 	if err := server.Suspend(); err != nil {
 		t.Fatal(err)
 	}
@@ -220,5 +222,21 @@ func TestDeadlinesHoldWhileRedisHangs(t *testing.T) {
 		if took := time.Since(start); !errors.As(err, &known) || known.Code != featurestore.Unavailable || took > c.most {
 			t.Errorf("with a deadline of %s: %v after %s, want unavailable within %s", c.deadline, err, took, c.most)
 		}
+	}
+	start := time.Now()
+	var all sync.WaitGroup
+	for range 3 { // for one connection
+		all.Go(func() {
+			r := narrow.NewRead()
+			defer r.Release()
+			r.Add(newView("{x:v@1"), []byte("1"))
+			if err := r.Do(context.Background()); err == nil {
+				t.Error("a server that hangs answered")
+			}
+		})
+	}
+	all.Wait()
+	if took := time.Since(start); took > MaxRead+time.Second {
+		t.Errorf("those who waited for a connection took %s", took)
 	}
 }

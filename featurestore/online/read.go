@@ -152,9 +152,14 @@ func (r *Read) fetchAll(ctx context.Context) error {
 	}
 	defer r.store.gate.leave(turn)
 	if !ok || deadline.Sub(turn.start) > MaxRead {
+		deadline = turn.start.Add(MaxRead)
+	}
+	if r.marked || r.store.cluster { // which go-redis asks again and again, and pauses between
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, MaxRead)
+		ctx, cancel = context.WithDeadline(ctx, deadline)
 		defer cancel()
+	} else {
+		ctx = Until(ctx, deadline)
 	}
 	rows := len(r.ends)
 	for _, m := range r.markers {
@@ -211,7 +216,7 @@ func (r *Read) fetchServer(ctx context.Context) error {
 		r.args = append(r.args, &r.keys[i])
 	}
 	err := r.reply.took(r.store.client.Process(ctx, r.command(ctx)))
-	if err != nil && ctx.Err() == nil && !errors.Is(err, errTooLarge) {
+	if deadline, _ := ctx.Deadline(); err != nil && ctx.Err() == nil && time.Now().Before(deadline) && !errors.Is(err, errTooLarge) {
 		// A connection that the server had closed: the pool has others, or makes one.
 		err = r.reply.took(r.store.client.Process(ctx, r.command(ctx)))
 	}
