@@ -13,6 +13,7 @@ import (
 	"github.com/onehop/onehop/inference/batching"
 	"github.com/onehop/onehop/inference/onnx"
 	"github.com/onehop/onehop/inference/onnx/onnxtest"
+	"github.com/onehop/onehop/internal/app"
 )
 
 // BatchOptions configure [Batch].
@@ -66,7 +67,12 @@ type batchBench struct {
 // Batch measures dynamic batching at the runtime's own door, with one-row requests to a 64→1024→1024→1 perceptron: rows a second
 // at 64 callers and the time of one caller, beside the same runs without a queue; then what is answered in time when
 // three times as much is asked for as can be answered.
-func Batch(ctx context.Context, o BatchOptions) (_ *BatchResult, err error) {
+func Batch(ctx context.Context, o BatchOptions) (r *BatchResult, err error) {
+	err = app.WithBallast(func() (err error) { r, err = batch(ctx, o); return err }) // as in infer
+	return r, err
+}
+
+func batch(ctx context.Context, o BatchOptions) (_ *BatchResult, err error) {
 	if o.Duration == 0 {
 		o.Duration = 5 * time.Second
 	}
