@@ -26,15 +26,15 @@ func (b *bench) prepare(h *Hop) {
 
 // candidates reads the rows of n candidates from one on, computes what is computed from them, and writes the input memory.
 func (h *Hop) candidates(ctx context.Context, req *Request, res *Result, slabs []slab, from, n int) error {
-	if len(h.computed) == 0 { // a view after the other, so that what reads it stays in the processor's caches
-		for i := range h.Plan.Views {
-			if h.Plan.Views[i].Entity != h.Candidate {
-				continue
-			}
-			if err := h.candidateRows(req, res, slabs, i, from, n); err != nil {
-				return err
-			}
+	for i := range h.Plan.Views { // a view after the other, so that what reads it stays in the processor's caches
+		if h.Plan.Views[i].Entity != h.Candidate || h.inputs[i] {
+			continue
 		}
+		if err := h.candidateRows(req, res, slabs, i, from, n); err != nil {
+			return err
+		}
+	}
+	if len(h.computed) == 0 {
 		return nil
 	}
 	for row := range n {
@@ -42,7 +42,7 @@ func (h *Hop) candidates(ctx context.Context, req *Request, res *Result, slabs [
 			return err
 		}
 		for i := range h.Plan.Views {
-			if h.Plan.Views[i].Entity != h.Candidate {
+			if h.Plan.Views[i].Entity != h.Candidate || !h.inputs[i] {
 				continue
 			}
 			if err := h.candidateRow(req, res, slabs, i, from+row, row); err != nil {

@@ -31,6 +31,7 @@ type Hop struct {
 	Columns []string
 
 	features [][]placement // for each view of the plan
+	inputs   []bool        // for each view of the plan, whether on-demand features are computed from it
 	memos    []*memo       // for each view of the plan, nil for none
 	ranges   []slab        // of the model's inputs, without memory: what their types hold
 	computed []placement   // of on-demand features
@@ -152,11 +153,19 @@ func (h *Hop) place(catalog *featurestore.Catalog, programs map[string]*fold.Pro
 	return nil
 }
 
-// remember makes the memos of the candidates' views. Features that are computed from others need those, and not what became of them.
+// remember makes the memos of the candidates' views, but for those that features are computed from: they need the values, and not what
+// became of them.
 func (h *Hop) remember() {
-	h.memos = make([]*memo, len(h.Plan.Views))
+	h.memos, h.inputs = make([]*memo, len(h.Plan.Views)), make([]bool, len(h.Plan.Views))
+	for i := range h.Plan.OnDemand {
+		for _, in := range h.Plan.OnDemand[i].Inputs {
+			if in.View >= 0 {
+				h.inputs[in.View] = true
+			}
+		}
+	}
 	for i := range h.Plan.Views {
-		if v := &h.Plan.Views[i]; v.Entity == h.Candidate && len(h.computed) == 0 {
+		if v := &h.Plan.Views[i]; v.Entity == h.Candidate && !h.inputs[i] {
 			slices.SortFunc(h.features[i], func(a, b placement) int {
 				return cmp.Or(cmp.Compare(a.input, b.input), cmp.Compare(a.column, b.column))
 			})

@@ -65,6 +65,13 @@ func (s *shelf) sell(item int, at int64, price featurestore.Value) {
 // request asks for items in some order, of a user who is not known.
 func (s *shelf) request(h *Hop, at int64, items []int) *Request {
 	req := &Request{Candidates: len(items), Now: at, Fields: make([][]float64, 2), Texts: make([][]string, 2)}
+	for _, f := range h.Plan.Request {
+		value := featurestore.FloatValue(22)
+		if f.Name == "device" {
+			value = featurestore.StringValue("phone")
+		}
+		req.Values = append(req.Values, []featurestore.Value{value})
+	}
 	var list rows
 	for _, v := range h.Plan.Views {
 		if v.Name == "u" {
@@ -106,9 +113,11 @@ func forgetful(h *Hop) *Hop {
 	return &without
 }
 
-func memoHop(t testing.TB) *Hop {
+func memoHop(t testing.TB) *Hop { return memoHopOf(t, memoSpec) }
+
+func memoHopOf(t testing.TB, spec string) *Hop {
 	t.Helper()
-	h, err := newSetOf(t, memoDefinitions, onnxtest.MLP(widths, seed), memoSpec).Find("ranker", 0)
+	h, err := newSetOf(t, memoDefinitions, onnxtest.MLP(widths, seed), spec).Find("ranker", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,8 +126,22 @@ func memoHop(t testing.TB) *Hop {
 
 // TestRememberedRowsGiveWhatRowsGive: whatever happens between two requests, and however much time goes by, what is remembered is
 // what decoding would give.
-func TestRememberedRowsGiveWhatRowsGive(t *testing.T) {
-	h := memoHop(t)
+func TestRememberedRowsGiveWhatRowsGive(t *testing.T) { rememberedRowsGiveWhatRowsGive(t, memoHop(t)) }
+
+// TestRowsBesideWhatIsComputed: rows that no on-demand feature is computed from are remembered, whatever else is computed, and those that
+// one is computed from are not.
+func TestRowsBesideWhatIsComputed(t *testing.T) {
+	rememberedRowsGiveWhatRowsGive(t, memoHopOf(t, strings.Replace(memoSpec, "u.age, default: 30", "m.late", 1)))
+	h := memoHopOf(t, strings.Replace(memoSpec, "u.age, default: 30", "m.per_age, default: 0", 1))
+	for i, v := range h.Plan.Views {
+		if h.memos[i] != nil {
+			t.Errorf("rows of %s are remembered", v.Name)
+		}
+	}
+}
+
+func rememberedRowsGiveWhatRowsGive(t *testing.T, h *Hop) {
+	t.Helper()
 	without, slabs, hits := forgetful(h), h.Model.slabsOf(t), uint64(0)
 	rapid.Check(t, func(rt *rapid.T) {
 		h.remember() // anew
