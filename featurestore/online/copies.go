@@ -103,10 +103,14 @@ func (c *copies) keep(ctx context.Context, r *Read) error {
 	}
 	n.metrics.lookups.WithLabelValues("hit").Add(float64(c.hits))
 	n.metrics.lookups.WithLabelValues("miss").Add(float64(len(r.rows) - c.hits))
+	if err := c.join(ctx, r); err != nil || c.stale != nil { // which has settled it
+		return err
+	}
+	c.grow(r)
 	if c.hits > 0 {
 		n.metrics.age.Observe(c.oldest.Seconds())
 	}
-	return c.join(ctx, r)
+	return nil
 }
 
 // join takes the rows that other reads fetched. What they did not get is fetched here: it may have been their callers who went away.
@@ -148,10 +152,23 @@ func (c *copies) settle(r *Read, err error) error {
 		return err
 	}
 	c.abandon(r, err)
-	if c.maxStale == 0 || !c.takeOld(r) {
+	if c.maxStale == 0 {
+		return err
+	}
+	c.grow(r)
+	if c.oldest > c.maxStale || !c.takeOld(r) { // the fresh copies may have grown too old meanwhile
 		return err
 	}
 	return nil
+}
+
+// grow counts the time since the read began: copies are as old as they are when it ends.
+func (c *copies) grow(r *Read) {
+	now := r.store.near.now().UnixNano()
+	if c.hits > 0 {
+		c.oldest += time.Duration(now - c.now)
+	}
+	c.now = now
 }
 
 // abandon tells those who wait for rows of this read that they do not come.

@@ -28,6 +28,7 @@ type nearby struct {
 	clock    atomic.Int64
 	commands atomic.Int64
 	gate     sync.RWMutex // held while Redis is to wait
+	takes    atomic.Int64 // that a command takes, on the clock
 }
 
 func (n *nearby) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -41,6 +42,7 @@ func (n *nearby) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		n.commands.Add(1)
 		n.gate.RLock()
 		defer n.gate.RUnlock()
+		n.pass(time.Duration(n.takes.Load()))
 		return next(ctx, cmd)
 	}
 }
@@ -185,6 +187,27 @@ func TestNearCacheWhileRedisIsAway(t *testing.T) {
 	}
 	if got, age, err := n.read(0, "a", "b"); err != nil || got != "1," || age != 0 {
 		t.Errorf("when Redis is back: %q, %s old, %v", got, age, err)
+	}
+}
+
+// TestCopiesAreAsOldAsTheAnswer: they grow older while Redis is waited for.
+func TestCopiesAreAsOldAsTheAnswer(t *testing.T) {
+	n := newNearby(t)
+	n.write("a", "1")
+	n.write("c", "3")
+	n.want("1", 0, 1, "a")
+	n.takes.Store(int64(2 * time.Second))
+	n.pass(500 * time.Millisecond)
+	if got, age, err := n.read(0, "a", "c"); err != nil || got != "1,3" || age != 2500*time.Millisecond {
+		t.Errorf("%q, %s old, %v; want the copy, which was half a second old when c was asked for", got, age, err)
+	}
+	n.redis.Close() // it is asked twice
+	if got, age, err := n.read(6*time.Second, "a", "c"); err != nil || got != "!,!3" || age != 6*time.Second {
+		t.Errorf("%q, %s old, %v; want the copy of c alone, since that of a is half a second older", got, age, err)
+	}
+	n.pass(-4 * time.Second)
+	if got, age, err := n.read(7*time.Second, "a"); err != nil || got != "!1" || age != 6500*time.Millisecond {
+		t.Errorf("%q, %s old, %v; want the copy, which was 2.5 s old when Redis was asked", got, age, err)
 	}
 }
 
