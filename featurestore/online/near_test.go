@@ -195,6 +195,7 @@ func TestCopiesAreAsOldAsTheAnswer(t *testing.T) {
 	n := newNearby(t)
 	n.write("a", "1")
 	n.write("c", "3")
+	start := n.clock.Load()
 	n.want("1", 0, 1, "a")
 	n.takes.Store(int64(2 * time.Second))
 	n.pass(500 * time.Millisecond)
@@ -208,6 +209,10 @@ func TestCopiesAreAsOldAsTheAnswer(t *testing.T) {
 	n.pass(-4 * time.Second)
 	if got, age, err := n.read(7*time.Second, "a"); err != nil || got != "!1" || age != 6500*time.Millisecond {
 		t.Errorf("%q, %s old, %v; want the copy, which was 2.5 s old when Redis was asked", got, age, err)
+	}
+	n.clock.Store(start + int64(time.Second/2)) // when the copy of a was fresh
+	if got, age, err := n.read(2*time.Second, "a", "b"); err == nil {
+		t.Errorf("%q, %s old: the copy that was fresh at first is older than the caller takes", got, age)
 	}
 }
 

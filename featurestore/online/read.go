@@ -141,7 +141,7 @@ func (r *Read) Do(ctx context.Context) error {
 var errTooMany = featurestore.Errorf(featurestore.Exhausted, "the rows of this request are more than %d MiB; ask for fewer", maxReply>>20)
 
 // fetchAll fetches what is to be fetched, if anything: what needs no row at all is answered too.
-func (r *Read) fetchAll(ctx context.Context) error {
+func (r *Read) fetchAll(ctx context.Context) (err error) {
 	if len(r.ends) == 0 {
 		return nil
 	}
@@ -150,7 +150,7 @@ func (r *Read) fetchAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer r.store.gate.leave(turn)
+	defer func() { r.store.gate.leave(turn, err == nil) }()
 	if !ok || deadline.Sub(turn.start) > MaxRead {
 		deadline = turn.start.Add(MaxRead)
 	}

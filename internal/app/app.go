@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/extra/redisotel/v9"
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
@@ -181,6 +182,9 @@ func (b *Base) connectRedis(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("no Redis to use at %s: start it, or set --redis (ONEHOP_REDIS): %w", hostOf(b.Common.Redis), err)
 	}
+	b.Metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "onehop_read_refused_total", Help: "Reads of rows refused because they would not have ended by their deadlines.",
+	}, func() float64 { return float64(b.Store.Refused()) }))
 	return nil
 }
 

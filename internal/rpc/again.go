@@ -112,17 +112,27 @@ func (r *recent) of(model string) []*onehopv1.GetFeaturesAndPredictRequest {
 }
 
 // Warm runs a version, before it comes into service, on requests that were answered lately, by rows read for it. It fails when
-// the model itself cannot be run on them. What a request lacks for this version is no fault of it, and no answer of the
-// online store neither.
+// the model itself cannot be run on them, and when it scores nothing but NaN. What a request lacks for this version is no fault of
+// it, and no answer of the online store neither.
 func (s *Inference) Warm(ctx context.Context, hop *inference.Hop) error {
 	ctx, cancel := context.WithTimeout(ctx, warming)
 	defer cancel()
+	scored, numbers := 0, 0
 	for _, req := range s.recent.of(hop.Model.Name) {
-		_, err := s.again(ctx, hop, 0, req)
+		scores, err := s.again(ctx, hop, 0, req)
+		scored += len(scores)
+		for _, score := range scores {
+			if score == score { //nolint:gocritic // it is none where it is not
+				numbers++
+			}
+		}
 		var known *featurestore.Error
 		if err != nil && ctx.Err() == nil && !errors.As(err, &known) {
 			return fmt.Errorf("model %s version %d: %w", hop.Model.Name, hop.Model.Number, err)
 		}
+	}
+	if scored > 0 && numbers == 0 {
+		return fmt.Errorf("model %s version %d: all %d scores of requests that were answered lately are NaN", hop.Model.Name, hop.Model.Number, scored)
 	}
 	return nil
 }

@@ -33,7 +33,7 @@ func toConnect(ctx context.Context, log *slog.Logger, procedure string, err erro
 	switch {
 	case errors.As(err, &already):
 		return err
-	case ctx.Err() != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case past(ctx) && !errors.Is(ctx.Err(), context.Canceled): // whatever failed because of it
 		return connect.NewError(connect.CodeDeadlineExceeded, errors.New("the deadline passed before the answer was ready"))
 	case ctx.Err() != nil:
 		return connect.NewError(connect.CodeCanceled, errors.New("the caller went away"))

@@ -9,10 +9,12 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 
 	"github.com/onehop/onehop/featurestore"
+	"github.com/onehop/onehop/featurestore/online"
 	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
 )
 
@@ -32,12 +34,13 @@ func TestErrorsTellNothingInternal(t *testing.T) {
 		code connect.Code
 		says string
 	}{
-		"invalid":     {t.Context(), featurestore.Errorf(featurestore.Invalid, "field x"), connect.CodeInvalidArgument, "field x"},
-		"wrapped":     {t.Context(), fmt.Errorf("deep: %w", featurestore.Errorf(featurestore.Unknown, "no x")), connect.CodeNotFound, "no x"},
-		"with cause":  {t.Context(), featurestore.Errorf(featurestore.Unavailable, "the store").Because(cause), connect.CodeUnavailable, "the store"},
-		"unknown":     {t.Context(), cause, connect.CodeInternal, "id "},
-		"deadline":    {expired, cause, connect.CodeDeadlineExceeded, "deadline"},
-		"caller gone": {gone, cause, connect.CodeCanceled, "went away"},
+		"invalid":               {t.Context(), featurestore.Errorf(featurestore.Invalid, "field x"), connect.CodeInvalidArgument, "field x"},
+		"wrapped":               {t.Context(), fmt.Errorf("deep: %w", featurestore.Errorf(featurestore.Unknown, "no x")), connect.CodeNotFound, "no x"},
+		"with cause":            {t.Context(), featurestore.Errorf(featurestore.Unavailable, "the store").Because(cause), connect.CodeUnavailable, "the store"},
+		"unknown":               {t.Context(), cause, connect.CodeInternal, "id "},
+		"deadline":              {expired, cause, connect.CodeDeadlineExceeded, "deadline"},
+		"deadline by the clock": {online.Until(t.Context(), time.Now()), featurestore.Errorf(featurestore.Exhausted, "busy"), connect.CodeDeadlineExceeded, "deadline"},
+		"caller gone":           {gone, cause, connect.CodeCanceled, "went away"},
 	} {
 		err := toConnect(c.ctx, logger, "/p", c.err)
 		if connect.CodeOf(err) != c.code || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "hunter2") {

@@ -51,6 +51,21 @@ func TestWarmRunsRecentRequests(t *testing.T) {
 	if err := s.service.Warm(t.Context(), now); err != nil {
 		t.Error(err)
 	}
+	s.ship(2, shopSpec, 4)
+	s.put("2/model.onnx", onnxtest.Graph{
+		Inputs:  []onnxtest.Value{{Name: "features", Type: onnxtest.Float32, Shape: []int64{-1, 4}}},
+		Outputs: []onnxtest.Value{{Name: "scores", Type: onnxtest.Float32, Shape: []int64{-1, 1}}},
+		Nodes: []onnxtest.Node{
+			{Op: "ReduceMin", Inputs: []string{"features"}, Outputs: []string{"least"}, Attributes: [][]byte{onnxtest.Ints("axes", 1)}},
+			{Op: "Sub", Inputs: []string{"least", "least"}, Outputs: []string{"zero"}},
+			{Op: "Div", Inputs: []string{"zero", "zero"}, Outputs: []string{"scores"}},
+		},
+	}.Bytes())
+	s.look()
+	if p, err := s.service.Models.Find("ranker", 2); err == nil || !strings.Contains(err.Error(), "scores of requests that were answered lately are NaN") {
+		t.Errorf("a model that knows no numbers: %v", err)
+		p.Release()
+	}
 	for _, req := range kept {
 		delete(req.Entities, "user_id")
 	}
