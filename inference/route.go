@@ -203,8 +203,8 @@ func (s *Set) Routes() []*Route {
 	return list
 }
 
-// Check says whether traffic could be laid over what is wanted of a model now. It changes nothing. An alias may be taken away that
-// is served or was switched, though no instance took the switch.
+// Check says whether traffic could be laid over what is wanted of a model now, or where that was refused over what is in force. It changes
+// nothing. An alias may be taken away that is served or was switched, though no instance took the switch.
 func (s *Set) Check(model string, over traffic.Traffic) error {
 	s.mu.Lock()
 	wanted := s.live[model].Traffic.Over(s.files[model].traffic)
@@ -216,7 +216,11 @@ func (s *Set) Check(model string, over traffic.Traffic) error {
 	if over.Empty() {
 		return nil
 	}
-	next, err := newRoute(r.versions, over.Over(wanted))
+	base := wanted
+	if r.Problem != nil {
+		base = r.Traffic
+	}
+	next, err := newRoute(r.versions, over.Over(base))
 	if err = errors.Join(err, next.Problem, traffic.CheckTaken(over, r.Traffic, wanted)); err != nil {
 		return featurestore.Errorf(featurestore.Invalid, "model %q cannot be switched so: %v", model, err)
 	}

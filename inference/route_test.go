@@ -228,8 +228,8 @@ func TestSteerLiesOverTheFile(t *testing.T) {
 	s.wantShares(map[string]float64{"1 default": 80, "2 canary": 20})
 }
 
-// TestCheckLooksAtWhatIsSwitched: what could not be followed with what is switched already, though refused, is told before it is switched; and an
-// alias that came with a refused switch can be taken away, as can one that is served.
+// TestCheckLooksAtWhatIsSwitched: what could not be followed with what is switched already is told before it is switched, but a switch that was
+// refused stands in nobody's way; and an alias that came with it can be taken away, as can one that is served.
 func TestCheckLooksAtWhatIsSwitched(t *testing.T) {
 	s := newShips(t)
 	s.put("serving.yaml", "default: 1\naliases: {stable: 1}")
@@ -238,11 +238,19 @@ func TestCheckLooksAtWhatIsSwitched(t *testing.T) {
 	for says, over := range map[string]traffic.Traffic{
 		"":                            {Default: "2", Aliases: map[string]int64{"x": 0, "stable": 0}},
 		"there is no alias \"y\"":     {Default: "2", Aliases: map[string]int64{"y": 0}},
-		"\"ranker\" has no version 9": {Split: &traffic.Split{Canary: &traffic.Share{Version: "2", Percent: 5}}},
+		"\"ranker\" has no version 8": {Split: &traffic.Split{Canary: &traffic.Share{Version: "8", Percent: 5}}},
 	} {
 		if err := s.Check("ranker", over); (err == nil) != (says == "") || err != nil && !strings.Contains(err.Error(), says) {
 			t.Errorf("%+v: %v, want %q", over, err, says)
 		}
+	}
+	right := traffic.Traffic{Split: &traffic.Split{Canary: &traffic.Share{Version: "2", Percent: 5}}}
+	if err := s.Check("ranker", right); err != nil {
+		t.Errorf("after a refused switch: %v", err)
+	}
+	s.Steer(map[string]traffic.Live{"ranker": {Switch: 2, Traffic: traffic.Traffic{Shadow: &traffic.Share{Version: "stable", Percent: 5}}}})
+	if err := s.Check("ranker", traffic.Traffic{Aliases: map[string]int64{"stable": 0}}); err == nil {
+		t.Error("an alias was taken away that the shadow needs, which was switched")
 	}
 }
 

@@ -46,3 +46,21 @@ func (s *Store) inForceBefore(ctx context.Context, tx pgx.Tx, last *Switch) (sta
 	}
 	return state, to, nil
 }
+
+// base is what a change is laid over: the state of the last switch, but where all who said what became of it refused it, and nobody took it,
+// that which is still in force. A mistake must not stand in the way of what mends it.
+func (s *Store) base(ctx context.Context, tx pgx.Tx, last *Switch) (traffic.Traffic, error) {
+	var refused bool
+	err := tx.QueryRow(ctx, `SELECT coalesce(bool_and(problem <> ''), false) FROM onehop.model_switch_outcomes WHERE switch_id = $1`, last.ID).Scan(&refused)
+	if err != nil {
+		return traffic.Traffic{}, fmt.Errorf("reading what became of switch %d: %w", last.ID, err)
+	}
+	if !refused {
+		return last.Traffic, nil
+	}
+	state, _, err := s.inForceBefore(ctx, tx, last)
+	if errors.Is(err, ErrNothing) { // nothing was switched before it
+		return traffic.Traffic{}, nil
+	}
+	return state, err
+}

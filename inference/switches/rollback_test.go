@@ -61,3 +61,37 @@ func TestRollbackOfWhatWasNeverOtherwise(t *testing.T) {
 		t.Errorf("%d switches, %v", len(history), err)
 	}
 }
+
+// TestASwitchAfterARefusedOne: it is laid over what is in force, and over what nobody has spoken of yet; a mistake does not come back with it.
+func TestASwitchAfterARefusedOne(t *testing.T) {
+	s := open(t)
+	refuse := func(c Change) {
+		t.Helper()
+		if err := s.record(t.Context(), "a", traffic.Outcome{Switch: s.must(t, c).ID, Problem: "there is no such version"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	alias := func(name string, version int64) Change {
+		return Change{Action: Set, Traffic: traffic.Traffic{Aliases: map[string]int64{name: version}}}
+	}
+	want := func(made *Switch, want traffic.Traffic) {
+		t.Helper()
+		if !made.Traffic.Equal(want) {
+			t.Errorf("%+v, want %+v", made.Traffic, want)
+		}
+	}
+	refuse(alias("x", 99))
+	want(s.taken(t, alias("one", 1)), traffic.Traffic{Aliases: map[string]int64{"one": 1}})
+	refuse(alias("x", 99))
+	refuse(Change{Action: Set, Traffic: traffic.Traffic{Default: "7"}})
+	want(s.must(t, alias("two", 2)), traffic.Traffic{Aliases: map[string]int64{"one": 1, "two": 2}}) // not heard of yet
+	made := s.must(t, Change{Action: Set, Traffic: traffic.Traffic{Default: "2"}})
+	want(made, traffic.Traffic{Default: "2", Aliases: map[string]int64{"one": 1, "two": 2}})
+	if err := s.record(t.Context(), "a", traffic.Outcome{Switch: made.ID, Problem: "there is no such version"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.record(t.Context(), "b", traffic.Outcome{Switch: made.ID}); err != nil {
+		t.Fatal(err)
+	}
+	want(s.must(t, alias("three", 3)), traffic.Traffic{Default: "2", Aliases: map[string]int64{"one": 1, "two": 2, "three": 3}}) // which one took
+}

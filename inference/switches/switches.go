@@ -126,7 +126,11 @@ func (s *Store) last(ctx context.Context, tx pgx.Tx, model string) (*Switch, err
 func (s *Store) next(ctx context.Context, tx pgx.Tx, c *Change, last, made *Switch) error {
 	switch c.Action {
 	case Set:
-		made.Traffic = c.Traffic.Over(last.Traffic)
+		base, err := s.base(ctx, tx, last)
+		if err != nil {
+			return err
+		}
+		made.Traffic = c.Traffic.Over(base)
 	case FromFile:
 	case Rollback:
 		state, to, err := s.back(ctx, tx, c, last)
