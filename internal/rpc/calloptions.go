@@ -59,6 +59,16 @@ func (c *hopCall) budget(ctx context.Context, hop *inference.Hop, req *onehopv1.
 	return b, nil
 }
 
+// within is the context of the read. The request's own limit counts where it waits for a connection too; that of the caller's deadline is
+// about to do so anyway.
+func (b *budget) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline := time.Now().Add(b.limit)
+	if b.own {
+		return context.WithDeadline(ctx, deadline)
+	}
+	return online.Until(ctx, deadline), func() {}
+}
+
 // past says that a context has ended, or is about to: a connection that has its deadline may notice that first.
 func past(ctx context.Context) bool {
 	deadline, ok := ctx.Deadline()

@@ -149,12 +149,8 @@ func (s *Inference) readWithin(ctx context.Context, b *budget, hop *inference.Ho
 	if b.limit >= online.MaxRead { // a read takes no longer anyway
 		return s.read(ctx, hop, call, marked)
 	}
-	within := online.Until(ctx, time.Now().Add(b.limit))
-	if b.own {
-		var stop context.CancelFunc
-		within, stop = context.WithDeadline(ctx, time.Now().Add(b.limit))
-		defer stop()
-	}
+	within, stop := b.within(ctx)
+	defer stop()
 	read, err := s.read(within, hop, call, marked)
 	if err != nil && past(within) && ctx.Err() == nil && !refused(err) {
 		err = b.late(err)
