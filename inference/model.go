@@ -60,6 +60,7 @@ func Load(ctx context.Context, rt *onnx.Runtime, version repository.Version, sha
 	}
 	session, err := rt.Load(version.ModelPath, onnx.Options{
 		Outputs: []string{version.Spec.Output}, IntraOpThreads: version.Spec.Threads, Provider: version.Spec.Provider,
+		Sizes: version.Spec.Batching.Sizes,
 	})
 	if err != nil {
 		return nil, err

@@ -16,6 +16,7 @@ type Batch struct {
 	memory  *tensor.Memory
 	options *ort.RunOptions
 	views   []*bound // by number of rows, made when first needed
+	pinned  bool     // for the session's graphs
 }
 
 // NewBatch makes room for runs of up to maxRows rows: rows × widths elements, plus about 1 KiB for each number of rows that is
@@ -36,6 +37,12 @@ func (s *Session) NewBatch(maxRows int) (_ *Batch, err error) {
 	if b.memory, err = tensor.NewMemory(s.inputs, s.outputs, maxRows); err != nil {
 		return nil, errors.Join(err, b.options.Destroy())
 	}
+	if s.graphs != nil {
+		if err := s.graphs.pin(b.memory); err != nil {
+			return nil, errors.Join(err, b.options.Destroy(), b.memory.Free())
+		}
+		b.pinned = true
+	}
 	s.batches[b] = struct{}{}
 	return b, nil
 }
@@ -51,7 +58,7 @@ func (s *Session) rowsError(rows int) error {
 func (b *Batch) Memory() *tensor.Memory { return b.memory }
 
 // Run computes the outputs of the batch's first rows. It allocates nothing for a row, but for strings, each of which is copied.
-// A context that has ended stops it from starting, and ends a run under way before its next operator. Values are taken as
+// A context that has ended stops it from starting, and ends a run under way before its next operator, but for one of graphs. Values are taken as
 // they are, NaN included. Runs on different batches may be concurrent.
 func (b *Batch) Run(ctx context.Context, rows int) error {
 	s := b.session
@@ -69,15 +76,24 @@ func (b *Batch) Run(ctx context.Context, rows int) error {
 	if s.session == nil || b.memory.Freed() {
 		return fmt.Errorf("run model %s: %w", s.name, ErrClosed)
 	}
-	v, err := b.bind(rows)
-	if err != nil {
-		return fmt.Errorf("run model %s: prepare %d rows: %w", s.name, rows, err)
-	}
-	if err := b.run(ctx, v); err != nil {
+	if err := b.compute(ctx, rows); err != nil {
 		return fmt.Errorf("run model %s on %d rows: %w", s.name, rows, err)
 	}
 	b.memory.Done(rows)
 	return nil
+}
+
+// compute runs the model by its graphs, where it has any.
+func (b *Batch) compute(ctx context.Context, rows int) error {
+	if b.session.graphs != nil {
+		return b.session.graphs.run(ctx, b.memory, rows)
+	}
+	v, err := b.bind(rows)
+	if err != nil {
+		return fmt.Errorf("prepare: %w", err)
+	}
+	defer b.session.useGPU()()
+	return b.run(ctx, v)
 }
 
 // run runs the model and ends it when the context ends.
@@ -108,5 +124,14 @@ func (b *Batch) Close() error {
 		return nil
 	}
 	delete(b.session.batches, b)
-	return errors.Join(b.dropViews(), b.options.Destroy(), b.memory.Free())
+	return errors.Join(b.detach(), b.options.Destroy(), b.memory.Free())
+}
+
+// detach frees what the batch has of the session's; the caller holds the session's lock for writing.
+func (b *Batch) detach() (err error) {
+	if b.pinned {
+		b.pinned = false
+		err = b.session.graphs.unpin(b.memory)
+	}
+	return errors.Join(err, b.dropViews())
 }

@@ -12,14 +12,14 @@ import (
 // probe runs the model on rows of zeros, so that a model that can't run fails at load and not at the first request, and fills in
 // the sizes of output dimensions that the file leaves open. One row tells whether rows come first, and two whether the output has as many as
 // the input.
-func (s *Session) probe() error {
+func (s *Session) probe(options *ort.RunOptions) error {
 	if s.rows > 0 {
-		return s.try(s.rows)
+		return s.try(s.rows, options)
 	}
-	return errors.Join(s.try(1), s.try(2))
+	return errors.Join(s.try(1, options), s.try(2, options))
 }
 
-func (s *Session) try(rows int) (err error) {
+func (s *Session) try(rows int, options *ort.RunOptions) (err error) {
 	memory, err := tensor.NewMemory(s.inputs, nil, rows)
 	if err != nil {
 		return err
@@ -32,7 +32,7 @@ func (s *Session) try(rows int) (err error) {
 	}
 	outputs := make([]ort.Value, len(s.outputs))
 	defer func() { err = errors.Join(err, destroy(outputs)) }()
-	if err := s.session.Run(inputs, outputs); err != nil {
+	if err := s.session.RunWithOptions(inputs, outputs, options); err != nil {
 		return fmt.Errorf("trial run on %d rows: %w", rows, err)
 	}
 	for i := range s.outputs {

@@ -45,8 +45,6 @@ func setProvider(o *ort.SessionOptions, library string, p provider.Options) erro
 	return nil
 }
 
-// appendCUDA leaves CUDA graphs off: they replay on fixed addresses of the device, bound by an I/O binding, and a run through a
-// binding cannot be told to end.
 func appendCUDA(o *ort.SessionOptions, p provider.Options) (err error) {
 	cuda, err := ort.NewCUDAProviderOptions()
 	if err != nil {
@@ -56,6 +54,9 @@ func appendCUDA(o *ort.SessionOptions, p provider.Options) (err error) {
 	options := map[string]string{"device_id": strconv.Itoa(p.Device)}
 	if p.MemoryLimit > 0 {
 		options["gpu_mem_limit"] = strconv.FormatInt(p.MemoryLimit, 10)
+	}
+	if p.Graphs && p.Name == provider.CUDA {
+		options["enable_cuda_graph"] = "1"
 	}
 	if err := cuda.Update(options); err != nil {
 		return err
@@ -81,6 +82,9 @@ func appendTensorRT(o *ort.SessionOptions, p provider.Options) (err error) {
 	}
 	if p.INT8 {
 		options["trt_int8_enable"] = "1"
+	}
+	if p.Graphs {
+		options["trt_cuda_graph_enable"] = "1"
 	}
 	if err := tensorRT.Update(options); err != nil {
 		return err

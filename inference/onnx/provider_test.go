@@ -64,12 +64,12 @@ func hasGPU() error {
 }
 
 // loadOnGPU loads the model of checkScores, or skips the test where there is no GPU or no library for it.
-func loadOnGPU(t *testing.T, options provider.Options) *onnx.Session {
+func loadOnGPU(t *testing.T, options onnx.Options) *onnx.Session {
 	t.Helper()
 	if err := hasGPU(); err != nil {
 		t.Skip("SKIPPED, nothing was tested: this machine has no NVIDIA GPU:", err)
 	}
-	session, err := onnxtest.Open(t).LoadBytes("m", onnxtest.MLP(widths, 7), onnx.Options{Provider: options})
+	session, err := onnxtest.Open(t).LoadBytes("m", onnxtest.MLP(widths, 7), options)
 	if errors.Is(err, onnx.ErrNoProvider) {
 		t.Skip("SKIPPED, nothing was tested:", err)
 	}
@@ -81,14 +81,14 @@ func loadOnGPU(t *testing.T, options provider.Options) *onnx.Session {
 			t.Error(err)
 		}
 	})
-	if session.Provider() != options.Name || session.Fallback() != nil {
-		t.Errorf("it runs on %s because of %v, want %s", session.Provider(), session.Fallback(), options.Name)
+	if session.Provider() != options.Provider.Name || session.Fallback() != nil {
+		t.Errorf("it runs on %s because of %v, want %s", session.Provider(), session.Fallback(), options.Provider.Name)
 	}
 	return session
 }
 
 func TestCUDA(t *testing.T) {
-	session := loadOnGPU(t, provider.Options{Name: provider.CUDA, MemoryLimit: 256 << 20})
+	session := loadOnGPU(t, onnx.Options{Provider: provider.Options{Name: provider.CUDA, MemoryLimit: 256 << 20}})
 	checkScores(t, session, 1e-3) // CUDA may multiply in TF32
 	const most = 63
 	far := provider.Options{Name: provider.CUDA, Device: most}
@@ -104,7 +104,8 @@ func TestCUDA(t *testing.T) {
 
 func TestTensorRT(t *testing.T) {
 	cache := t.TempDir()
-	session := loadOnGPU(t, provider.Options{Name: provider.TensorRT, MemoryLimit: 1 << 30, EngineCache: cache, FP16: true})
+	options := provider.Options{Name: provider.TensorRT, MemoryLimit: 1 << 30, EngineCache: cache, FP16: true}
+	session := loadOnGPU(t, onnx.Options{Provider: options})
 	checkScores(t, session, 1e-2)
 	if engines, err := os.ReadDir(cache); err != nil || len(engines) == 0 {
 		t.Errorf("the engine cache holds %v, %v", engines, err)
@@ -116,14 +117,26 @@ func checkScores(t *testing.T, session *onnx.Session, tolerance float64) {
 	t.Helper()
 	batch := newBatch(t, session, 33)
 	for _, rows := range []int{1, 33, 7, 2} {
-		if err := batch.Run(t.Context(), rows); err != nil {
-			t.Fatal(err)
-		}
-		want := onnxtest.EvaluateMLP(widths, 7, batch.Memory().Float32(0)[:rows*widths[0]])
-		for i, got := range batch.Memory().Scores(0)[:rows] {
-			if math.Abs(float64(got)-want[i]) > tolerance {
-				t.Errorf("%d rows: score %d is %v, want %v", rows, i, got, want[i])
-			}
+		checkRun(t, session.Name(), batch, rows, tolerance)
+	}
+}
+
+// checkRun runs MLP(widths, 7) on the batch's first rows.
+func checkRun(t *testing.T, what string, batch *onnx.Batch, rows int, tolerance float64) {
+	t.Helper()
+	if err := batch.Run(t.Context(), rows); err != nil {
+		t.Fatal(err)
+	}
+	compare(t, what, batch, rows, tolerance)
+}
+
+// compare tells where scores are not those of MLP(widths, 7); it may be called on any goroutine.
+func compare(t *testing.T, what string, batch *onnx.Batch, rows int, tolerance float64) {
+	t.Helper()
+	want := onnxtest.EvaluateMLP(widths, 7, batch.Memory().Float32(0)[:rows*widths[0]])
+	for i, got := range batch.Memory().Scores(0)[:rows] {
+		if math.Abs(float64(got)-want[i]) > tolerance {
+			t.Errorf("%s, %d rows: score %d is %v, want %v", what, rows, i, got, want[i])
 		}
 	}
 }

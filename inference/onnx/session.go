@@ -12,6 +12,8 @@ import (
 
 	ort "github.com/yalue/onnxruntime_go"
 
+	"github.com/onehop/onehop/inference/onnx/binding"
+	"github.com/onehop/onehop/inference/onnx/cuda"
 	"github.com/onehop/onehop/inference/provider"
 	"github.com/onehop/onehop/inference/tensor"
 )
@@ -33,6 +35,8 @@ type Options struct {
 	Outputs []string
 	// Provider computes the model.
 	Provider provider.Options
+	// Sizes are the numbers of rows that runs have, ascending, where Provider.Graphs is to capture one for each; else they mean nothing.
+	Sizes []int
 }
 
 const defaultMaxFileBytes = 512 << 20
@@ -49,6 +53,7 @@ type Session struct {
 	mu      sync.RWMutex // held for reading while a run is under way
 	session *ort.DynamicAdvancedSession
 	batches map[*Batch]struct{}
+	graphs  *graphs // nil where runs launch what they do one by one
 }
 
 // Load reads the ONNX file at path, compiles it and tries it on one row of zeros. The model must keep its weights in that
@@ -120,18 +125,59 @@ func load(library, name string, model []byte, options Options) (*Session, error)
 	if err != nil {
 		return nil, err
 	}
-	s.session, err = ort.NewDynamicAdvancedSessionWithONNXData(model, tensor.Names(s.inputs), tensor.Names(s.outputs), sessionOptions)
-	err = errors.Join(err, sessionOptions.Destroy())
-	if err == nil {
-		err = s.probe()
-	}
-	if err != nil {
-		if s.session != nil {
-			err = errors.Join(err, s.session.Destroy())
-		}
-		return nil, fmt.Errorf("%w: %w", ErrBadModel, err)
+	err = s.compile(library, model, sessionOptions, options)
+	if err = errors.Join(err, sessionOptions.Destroy()); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %w", ErrBadModel, err), s.unload())
 	}
 	return s, nil
+}
+
+// compile makes ONNX Runtime's session of the model, tries it, and captures its graphs where they are asked for.
+func (s *Session) compile(library string, model []byte, sessionOptions *ort.SessionOptions, options Options) (err error) {
+	if !options.Provider.Graphs {
+		return s.start(model, sessionOptions, nil)
+	}
+	api, err := binding.Open(library)
+	if err != nil {
+		return err
+	}
+	plain, err := plainRun(api)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, plain.Destroy()) }()
+	if err := s.start(model, sessionOptions, plain); err != nil {
+		return err
+	}
+	d, err := cuda.Open(options.Provider.Device)
+	if err != nil {
+		return err
+	}
+	sizes := options.Sizes
+	if s.rows > 0 {
+		sizes = []int{s.rows}
+	}
+	s.graphs, err = newGraphs(s, api, d, sizes)
+	return err
+}
+
+// start makes the session and tries it by runs with the options, which may be nil.
+func (s *Session) start(model []byte, sessionOptions *ort.SessionOptions, options *ort.RunOptions) (err error) {
+	defer s.useGPU()()
+	s.session, err = ort.NewDynamicAdvancedSessionWithONNXData(model, tensor.Names(s.inputs), tensor.Names(s.outputs), sessionOptions)
+	if err != nil {
+		return err
+	}
+	return s.probe(options)
+}
+
+// useGPU keeps graphs from being captured until what it returns is called, if the model is on a GPU.
+func (s *Session) useGPU() (done func()) {
+	if s.provider == provider.CPU {
+		return func() {}
+	}
+	capturing.RLock()
+	return capturing.RUnlock
 }
 
 // checkInputs returns the number of rows that the model is fixed to, or 0.
@@ -233,10 +279,22 @@ func (s *Session) Close() error {
 	}
 	var errs []error
 	for batch := range s.batches {
-		errs = append(errs, batch.dropViews())
+		errs = append(errs, batch.detach())
 	}
-	errs = append(errs, s.session.Destroy())
+	errs = append(errs, s.unload())
 	s.session, s.batches = nil, nil
 	release()
 	return errors.Join(errs...)
+}
+
+// unload frees what the session has of the runtime and of the GPU.
+func (s *Session) unload() (err error) {
+	if s.graphs != nil {
+		err = s.graphs.close()
+	}
+	if s.session != nil {
+		defer s.useGPU()()
+		err = errors.Join(err, s.session.Destroy())
+	}
+	return err
 }

@@ -25,4 +25,7 @@ type Options struct {
 	EngineCache string
 	// FP16 and INT8 let TensorRT compute in these types. INT8 wants a model that was quantised.
 	FP16, INT8 bool
+	// Graphs launches what a run does on the GPU as one CUDA graph, captured at load for each number of rows that runs have. The provider
+	// must compute all of the model, and the memory of its runs on the device is one: they follow each other.
+	Graphs bool
 }

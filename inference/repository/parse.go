@@ -39,6 +39,9 @@ func Parse(file string, text []byte) (*Spec, error) {
 	if seen["runtime"] && seen["remote"] {
 		d.reportf(root, "\"runtime\" is of models that run here, and \"remote\" of those that do not: give one of them")
 	}
+	if spec.Provider.Graphs && len(spec.Batching.Sizes) == 0 {
+		d.reportf(root, "cuda_graph captures one graph for each number of rows that runs have: say which by batching: {sizes: […]}")
+	}
 	return spec, errors.Join(d.mistakes...)
 }
 

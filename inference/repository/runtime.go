@@ -35,6 +35,7 @@ func (d *decoder) runtime(n ast.Node) (threads int, o provider.Options) {
 		"engine_cache": note("engine_cache", func(n ast.Node) { o.EngineCache = d.directory(n) }),
 		"fp16":         note("fp16", func(n ast.Node) { o.FP16 = d.bool(n) }),
 		"int8":         note("int8", func(n ast.Node) { o.INT8 = d.bool(n) }),
+		"cuda_graph":   note("cuda_graph", func(n ast.Node) { o.Graphs = d.bool(n) }),
 	})
 	refuse := func(providers string, keys ...string) {
 		for _, key := range keys {
@@ -44,7 +45,7 @@ func (d *decoder) runtime(n ast.Node) (threads int, o provider.Options) {
 		}
 	}
 	if o.Name == "" || o.Name == provider.CPU {
-		refuse("cuda or tensorrt", "fallback", "device", "memory_limit")
+		refuse("cuda or tensorrt", "fallback", "device", "memory_limit", "cuda_graph")
 	}
 	if o.Name != provider.TensorRT {
 		refuse("tensorrt", "engine_cache", "fp16", "int8")

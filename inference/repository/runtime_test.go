@@ -26,6 +26,8 @@ func TestParseRuntime(t *testing.T) {
 				Name: provider.TensorRT, MemoryLimit: 2 << 30, EngineCache: "/var/cache/engines", FP16: true, INT8: true,
 			},
 		},
+		"{provider: cuda, cuda_graph: true}\nbatching: {sizes: [1, 64]}": {provider: provider.Options{Name: provider.CUDA, Graphs: true}},
+		"{provider: tensorrt, cuda_graph: false}":                        {provider: provider.Options{Name: provider.TensorRT}},
 	} {
 		spec, err := repository.Parse("m.yaml", []byte(good+"runtime: "+text+"\n"))
 		if err != nil {
@@ -35,6 +37,13 @@ func TestParseRuntime(t *testing.T) {
 		if got := (parsed{spec.Threads, spec.Provider}); got != want {
 			t.Errorf("%s: %+v, want %+v", text, got, want)
 		}
+	}
+}
+
+func TestGraphsNeedSizes(t *testing.T) {
+	_, err := repository.Parse("m.yaml", []byte(good+"runtime: {provider: cuda, cuda_graph: true}\n"))
+	if err == nil || !strings.HasPrefix(err.Error(), "m.yaml:1:1: cuda_graph captures one graph") {
+		t.Errorf("error %v, want it to ask for sizes", err)
 	}
 }
 
@@ -59,8 +68,9 @@ func TestParseRefusesARuntime(t *testing.T) {
 		"{provider: cuda, memory_limit: 2GB}":             {"41: want an amount"},
 		"{provider: cuda, memory_limit: 2000}":            {"41: want an amount"},
 		"{provider: tensorrt, engine_cache: engines}":     {`45: want an absolute path, not "engines"`},
-		"{provider: tensorrt, fp16: 1, cuda_graph: true}": {"37: want true or false", `40: unknown field "cuda_graph"`},
-		"cuda": {"10: want a mapping"},
+		"{provider: tensorrt, fp16: 1, cuda_graf: true}":  {"37: want true or false", `40: unknown field "cuda_graf"`},
+		"{cuda_graph: false}":                             {"23: cuda_graph is for provider cuda or tensorrt only"},
+		"cuda":                                            {"10: want a mapping"},
 	} {
 		_, err := repository.Parse("m.yaml", []byte(good+"runtime: "+text+"\n"))
 		if err == nil {

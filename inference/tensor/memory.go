@@ -64,6 +64,9 @@ func (m *Memory) Freed() bool { return m.slab == nil }
 // Inputs is how many inputs there are.
 func (m *Memory) Inputs() int { return len(m.inputs) }
 
+// Slab is the memory of all elements, inputs and outputs, but for strings.
+func (m *Memory) Slab() []byte { return m.slab }
+
 // RowBytes is the memory of one row of an input; empty for strings.
 func (m *Memory) RowBytes(input, row int) []byte { return m.inputs[input].bytes(m.slab, row, 1) }
 
