@@ -13,6 +13,7 @@ type bench struct {
 	values     []featurestore.Value
 	computer   *plan.Computer
 	remembered []*remembered // of the rows of a view
+	touched    uint32        // see touch
 	of         *plan.Plan
 }
 
@@ -63,6 +64,7 @@ func (h *Hop) candidateRows(req *Request, res *Result, slabs []slab, view, from,
 		m = nil
 	} else {
 		req.own.remembered = m.look(req.own.remembered, req.Rows, first, n)
+		req.own.touched += touch(req.own.remembered)
 	}
 	for row := range n {
 		if m == nil || req.Rows.Stale(first+row) {

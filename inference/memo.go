@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"slices"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/fold"
@@ -17,7 +18,7 @@ const (
 	// maxRemembered is the largest row that is remembered, and memoBytes about the most memory for rows of all memos of the process.
 	maxRemembered, memoBytes = 1 << 10, 64 << 20
 	// rememberedOverhead is about what a row takes beside its bytes and values.
-	rememberedOverhead = 160
+	rememberedOverhead = 96
 	// A memo is judged by so many rows, and when fewer than one of worthOf was remembered it does without the next restRows.
 	judgedRows, worthOf, restRows = 1 << 14, 4, 1 << 18
 )
@@ -66,8 +67,8 @@ type memoSet struct {
 type remembered struct {
 	from, until int64 // for which times of a read it holds, in microseconds
 	newest      int64
-	row         []byte
-	values      []float32
+	data        []byte // the row, and behind it the values, in the processor's order of bytes: one piece is fewer lines of its cache
+	row         uint32 // bytes of data
 	present     uint32
 	others      *[featurestore.Statuses]uint32 // nil when all values are present
 }
@@ -144,9 +145,28 @@ func (m *memo) look(dst []*remembered, rows Rows, first, n int) []*remembered {
 	return dst
 }
 
+// touch reads a byte of each line of the processor's cache that what was found takes, for the same reason: comparing waits for the lines of one
+// row, and then for those of the next. The sum is of no use, but that the reads are not optimised away.
+func touch(found []*remembered) (sum uint32) {
+	for _, r := range found {
+		if r != nil {
+			sum += r.present
+		}
+	}
+	for _, r := range found {
+		if r == nil {
+			continue
+		}
+		for at := 0; at < len(r.data); at += 64 {
+			sum += uint32(r.data[at])
+		}
+	}
+	return sum
+}
+
 // is says whether what was found is what a row gives at a time.
 func (r *remembered) is(row []byte, t int64) bool {
-	return r != nil && r.from <= t && t < r.until && bytes.Equal(r.row, row)
+	return r != nil && r.from <= t && t < r.until && bytes.Equal(r.data[:r.row], row)
 }
 
 // keep remembers a row that was decoded at a time into a row of the input memory, with the statuses that were counted for it.
@@ -164,8 +184,8 @@ func (m *memo) keep(row []byte, t int64, slabs []slab, at int, counted *[feature
 		return
 	}
 	r := &remembered{
-		from: t, until: until, newest: m.reader.Newest(row), row: bytes.Clone(row),
-		values: make([]float32, 0, m.values), present: counted[featurestore.Present],
+		from: t, until: until, newest: m.reader.Newest(row), data: append(make([]byte, 0, len(row)+4*m.values), row...),
+		row: uint32(len(row)), present: counted[featurestore.Present],
 	}
 	if int(r.present) != m.values {
 		others := *counted
@@ -174,7 +194,7 @@ func (m *memo) keep(row []byte, t int64, slabs []slab, at int, counted *[feature
 	for _, p := range m.places {
 		s := &slabs[p.input]
 		from := at*s.width + p.column
-		r.values = append(r.values, s.floats[from:from+p.n]...)
+		r.data = append(r.data, bytesOf(s.floats[from:from+p.n])...)
 	}
 	grown := m.size(row) - m.sizeOf(set.rows[way].Swap(r))
 	set.tags[way].Store(tag)
@@ -194,7 +214,7 @@ func (m *memo) sizeOf(r *remembered) int64 {
 	if r == nil {
 		return 0
 	}
-	return m.size(r.row)
+	return m.size(r.data[:r.row])
 }
 
 // place is where a row goes: over what was remembered of it for another time, over nothing, over what has become useless, or over
@@ -215,11 +235,10 @@ func (s *memoSet) place(tag uint32, t int64) (way int, again bool) {
 
 // put writes what is remembered to a row of the input memory.
 func (m *memo) put(r *remembered, slabs []slab, at int, res *Result) {
-	values := r.values
+	values := r.data[r.row:]
 	for _, p := range m.places {
 		s := &slabs[p.input]
-		copy(s.floats[at*s.width+p.column:][:p.n], values)
-		values = values[p.n:]
+		values = values[copy(bytesOf(s.floats[at*s.width+p.column:][:p.n]), values):]
 	}
 	res.Newest = max(res.Newest, r.newest)
 	res.Statuses[featurestore.Present] += r.present
@@ -228,4 +247,9 @@ func (m *memo) put(r *remembered, slabs []slab, at int, res *Result) {
 			res.Statuses[status] += n
 		}
 	}
+}
+
+// bytesOf are the bytes of floats, in the processor's order.
+func bytesOf(floats []float32) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(floats))), 4*len(floats))
 }

@@ -16,6 +16,21 @@ var errRESP = errors.New("an answer of Redis in an unknown form")
 
 var errTooLarge = errors.New("the reply is too large")
 
+// errEnd ends a reply that was read to its end. For go-redis it is an error of Redis, which leaves the connection as it is; so is redis.Nil, but of
+// that it asks a dozen questions first, each with an allocation.
+var errEnd error = endError{}
+
+type endError struct{}
+
+func (endError) Error() string { return "the end of the reply" }
+
+// RedisError implements redis.Error: the connection is in order.
+func (endError) RedisError() {}
+
+// Is says what go-redis may take it for: an end, which ends its questions whether to ask once more (it never does after a raw reply), and a
+// reply without a value, which is none of the failures that are counted.
+func (endError) Is(target error) bool { return target == io.EOF || target == redis.Nil }
+
 // maxReply bounds the bytes of the rows of one read.
 const maxReply = 64 << 20
 
@@ -25,7 +40,7 @@ const maxPooled = 8 << 20
 // bulks takes an array of bulk strings, in RESP2 or RESP3. go-redis hands on a reply that is asked for raw piece by piece: a line, its
 // end, and after a line that announces a string a reader of that string, limited to it. From the first of those on bulks reads by
 // itself, from the buffer of the connection that is behind the limit, as much at a time as is there: handed on, each string costs an
-// allocation and three calls. When the array has been read to its end, and not a byte further, it says so by redis.Nil, after which
+// allocation and three calls. When the array has been read to its end, and not a byte further, it says so by errEnd, after which
 // go-redis reads no more and uses the connection again; after any other error it closes it. Strings are copied once.
 //
 // The format: https://redis.io/docs/latest/develop/reference/protocol-spec/
@@ -62,7 +77,7 @@ func (b *bulks) appendTo(dst [][]byte) ([][]byte, error) {
 
 // took is what the error of the command says of the reply.
 func (b *bulks) took(err error) error {
-	if errors.Is(err, redis.Nil) && b.count == len(b.spans) {
+	if errors.Is(err, errEnd) && b.count == len(b.spans) {
 		return nil
 	}
 	return err
@@ -133,7 +148,7 @@ func (b *bulks) ReadFrom(src io.Reader) (int64, error) {
 			return 0, err //nolint:wrapcheck // see above
 		}
 		if b.size < 0 && len(b.spans) == b.count {
-			return 0, redis.Nil
+			return 0, errEnd
 		}
 		if err := b.rest(from); err != nil {
 			return 0, err

@@ -11,8 +11,11 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/onehop/onehop/internal/telemetry"
 	"github.com/onehop/onehop/internal/testenv"
 )
 
@@ -31,6 +34,8 @@ func TestReadsKeepTheirConnection(t *testing.T) {
 			}
 		}
 	}
+	metrics := prometheus.NewRegistry()
+	client.AddHook(telemetry.NewRedisHook(metrics))
 	before := client.PoolStats()
 	for first := range keys {
 		r := store.NewRead()
@@ -54,6 +59,10 @@ func TestReadsKeepTheirConnection(t *testing.T) {
 	}
 	if after := client.PoolStats(); after.Misses != before.Misses || after.StaleConns != before.StaleConns || after.TotalConns != before.TotalConns {
 		t.Errorf("connections before %+v, after %+v", before, after)
+	}
+	none := strings.NewReader("# HELP onehop_redis_errors_total Calls to Redis that failed.\n# TYPE onehop_redis_errors_total counter\nonehop_redis_errors_total 0\n")
+	if err := testutil.GatherAndCompare(metrics, none, "onehop_redis_errors_total"); err != nil {
+		t.Errorf("reads that went well are counted as errors: %v", err)
 	}
 }
 

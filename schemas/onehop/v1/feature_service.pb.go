@@ -1534,14 +1534,15 @@ var File_onehop_v1_feature_service_proto protoreflect.FileDescriptor
 
 const file_onehop_v1_feature_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1fonehop/v1/feature_service.proto\x12\tonehop.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16onehop/v1/values.proto\"\xf5\x04\n" +
+	"\x1fonehop/v1/feature_service.proto\x12\tonehop.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16onehop/v1/values.proto\"\xff\x04\n" +
 	"\x18GetOnlineFeaturesRequest\x121\n" +
 	"\x0ffeature_service\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x0efeatureService\x12.\n" +
-	"\bfeatures\x18\x02 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10\xe8\a\"\ar\x05\x10\x03\x18\xac\x02R\bfeatures\x12W\n" +
-	"\bentities\x18\x03 \x03(\v21.onehop.v1.GetOnlineFeaturesRequest.EntitiesEntryB\b\xbaH\x05\x9a\x01\x02\x10 R\bentities\x12\x1f\n" +
+	"\bfeatures\x18\x02 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10\xe8\a\"\ar\x05\x10\x03\x18\xac\x02R\bfeatures\x12\\\n" +
+	"\bentities\x18\x03 \x03(\v21.onehop.v1.GetOnlineFeaturesRequest.EntitiesEntryB\r\xbaH\n" +
+	"\x9a\x01\a\x10 *\x03\xd8\x01\x03R\bentities\x12\x1f\n" +
 	"\vallow_stale\x18\x04 \x01(\bR\n" +
-	"allowStale\x12U\n" +
-	"\arequest\x18\x05 \x03(\v20.onehop.v1.GetOnlineFeaturesRequest.RequestEntryB\t\xbaH\x06\x9a\x01\x03\x10\x80\x02R\arequest\x1aN\n" +
+	"allowStale\x12Z\n" +
+	"\arequest\x18\x05 \x03(\v20.onehop.v1.GetOnlineFeaturesRequest.RequestEntryB\x0e\xbaH\v\x9a\x01\b\x10\x80\x02*\x03\xd8\x01\x03R\arequest\x1aN\n" +
 	"\rEntitiesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
 	"\x05value\x18\x02 \x01(\v2\x11.onehop.v1.ValuesR\x05value:\x028\x01\x1aM\n" +

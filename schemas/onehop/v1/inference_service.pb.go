@@ -1563,17 +1563,17 @@ var File_onehop_v1_inference_service_proto protoreflect.FileDescriptor
 
 const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"\n" +
-	"!onehop/v1/inference_service.proto\x12\tonehop.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16onehop/v1/values.proto\"\xeb\a\n" +
+	"!onehop/v1/inference_service.proto\x12\tonehop.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16onehop/v1/values.proto\"\xfa\a\n" +
 	"\x1cGetFeaturesAndPredictRequest\x12 \n" +
 	"\x05model\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x05model\x12!\n" +
-	"\aversion\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\aversion\x12[\n" +
-	"\bentities\x18\x03 \x03(\v25.onehop.v1.GetFeaturesAndPredictRequest.EntitiesEntryB\b\xbaH\x05\x9a\x01\x02\x10 R\bentities\x12c\n" +
+	"\aversion\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\aversion\x12`\n" +
+	"\bentities\x18\x03 \x03(\v25.onehop.v1.GetFeaturesAndPredictRequest.EntitiesEntryB\r\xbaH\n" +
+	"\x9a\x01\a\x10 *\x03\xd8\x01\x03R\bentities\x12h\n" +
 	"\n" +
-	"candidates\x18\x04 \x03(\v27.onehop.v1.GetFeaturesAndPredictRequest.CandidatesEntryB\n" +
-	"\xbaH\a\x9a\x01\x04\b\x01\x10\bR\n" +
-	"candidates\x12Y\n" +
-	"\arequest\x18\x05 \x03(\v24.onehop.v1.GetFeaturesAndPredictRequest.RequestEntryB\t\xbaH\x06\x9a\x01\x03\x10\x80\x02R\arequest\x12\x13\n" +
+	"candidates\x18\x04 \x03(\v27.onehop.v1.GetFeaturesAndPredictRequest.CandidatesEntryB\x0f\xbaH\f\x9a\x01\t\b\x01\x10\b*\x03\xd8\x01\x03R\n" +
+	"candidates\x12^\n" +
+	"\arequest\x18\x05 \x03(\v24.onehop.v1.GetFeaturesAndPredictRequest.RequestEntryB\x0e\xbaH\v\x9a\x01\b\x10\x80\x02*\x03\xd8\x01\x03R\arequest\x12\x13\n" +
 	"\x05top_k\x18\x06 \x01(\rR\x04topK\x12'\n" +
 	"\x0freturn_features\x18\a \x01(\bR\x0ereturnFeatures\x12\x1f\n" +
 	"\vallow_stale\x18\b \x01(\bR\n" +
@@ -1642,12 +1642,13 @@ const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"\vassemble_us\x18\x02 \x01(\x03R\n" +
 	"assembleUs\x12\x15\n" +
 	"\x06run_us\x18\x03 \x01(\x03R\x05runUs\x12\x17\n" +
-	"\await_us\x18\x04 \x01(\x03R\x06waitUs\"\x92\x02\n" +
+	"\await_us\x18\x04 \x01(\x03R\x06waitUs\"\x97\x02\n" +
 	"\x0ePredictRequest\x12 \n" +
 	"\x05model\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x05model\x12!\n" +
-	"\aversion\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\aversion\x12M\n" +
-	"\acolumns\x18\x03 \x03(\v2&.onehop.v1.PredictRequest.ColumnsEntryB\v\xbaH\b\x9a\x01\x05\b\x01\x10\x80 R\acolumns\x12\x1d\n" +
+	"\aversion\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\aversion\x12R\n" +
+	"\acolumns\x18\x03 \x03(\v2&.onehop.v1.PredictRequest.ColumnsEntryB\x10\xbaH\r\x9a\x01\n" +
+	"\b\x01\x10\x80 *\x03\xd8\x01\x03R\acolumns\x12\x1d\n" +
 	"\x05alias\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18?R\x05alias\x1aM\n" +
 	"\fColumnsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
