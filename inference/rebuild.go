@@ -92,7 +92,7 @@ func (s *Set) route(versions []Served, before *Route) *Route {
 	r, err := newRoute(versions, layers)
 	if err = errors.Join(file.err, err); err != nil {
 		r = fallback(versions, layers, before)
-		r.Problem = err
+		r.Problem, r.RestInForce = err, false
 		if s.catalog != nil && (before == nil || before.Problem == nil || before.Problem.Error() != err.Error()) {
 			s.log.Error("the traffic of a model is not as it is wanted", "model", model, "switch", live.Switch, "error", err)
 		}

@@ -23,6 +23,8 @@ type Route struct {
 	// Problem is why what is wanted is not in force, but what was before; or which alias names no
 	// version that can be served.
 	Problem error
+	// RestInForce says that the problem is of aliases only, and all else that is wanted is in force.
+	RestInForce bool
 
 	versions []Served // by number
 	standard *Served
@@ -73,6 +75,7 @@ func newRoute(versions []Served, t traffic.Traffic) (*Route, error) {
 			}
 		}
 	}
+	r.RestInForce = r.Problem != nil
 	return r, errors.Join(problems...)
 }
 

@@ -193,16 +193,22 @@ func TestWhatCannotBeFollowedLeavesWhatWas(t *testing.T) {
 		`serving.yaml:1:10: want a version`:        "default: [1]",
 	} {
 		s.put("serving.yaml", text)
-		if r := s.look(); r.Problem == nil || !strings.Contains(r.Problem.Error(), says) {
+		if r := s.look(); r.Problem == nil || !strings.Contains(r.Problem.Error(), says) || r.RestInForce {
 			t.Errorf("%s: %v, want %s", text, r.Problem, says)
 		}
 		s.wantShares(map[string]float64{"1 default": 80, "2 canary": 20})
 	}
 	s.put("serving.yaml", "default: 1\naliases: {old: 1, next: 3}")
-	if r := s.look(); r.Problem == nil || !strings.Contains(r.Problem.Error(), "alias next: ") {
-		t.Errorf("an alias of nothing: %v", r.Problem)
+	if r := s.look(); r.Problem == nil || !strings.Contains(r.Problem.Error(), "alias next: ") || !r.RestInForce {
+		t.Errorf("an alias of nothing: %+v", r)
 	}
 	s.wantShares(map[string]float64{"1 default": 100})
+	s.put("serving.yaml", "default: 9") // what stays in force may lack an alias too
+	if r := s.look(); r.Problem == nil || !strings.Contains(r.Problem.Error(), "has no version 9") || r.RestInForce {
+		t.Errorf("%+v", r)
+	}
+	s.wantShares(map[string]float64{"1 default": 100})
+	s.put("serving.yaml", "default: 1\naliases: {old: 1, next: 3}")
 	s.ship(3, 3)
 	if r := s.look(); r.Problem != nil {
 		t.Errorf("the version came, and %v", r.Problem)

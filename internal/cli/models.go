@@ -75,12 +75,12 @@ func (c *modelsListCommand) Run(ctx context.Context, s Streams) error {
 	for i, m := range list.GetModels() {
 		route := routeOf(list, m.GetName())
 		if first := i == 0 || list.GetModels()[i-1].GetName() != m.GetName(); first && route.GetProblem() != "" {
-			problem, _, _ := strings.Cut(route.GetProblem(), "\n")
 			lacking := ""
 			if !hasDefault(list, m.GetName()) {
 				lacking = "no default"
 			}
-			t.row(m.GetName(), "all", lacking, "", notInForce+problem)
+			problem, _, _ := strings.Cut(notInForce(route), "\n")
+			t.row(m.GetName(), "all", lacking, "", problem)
 		}
 		problem, _, _ := strings.Cut(m.GetProblem(), "\n")
 		if off := m.GetCachesOff(); problem == "" && len(off) > 0 {
@@ -96,8 +96,14 @@ func (c *modelsListCommand) Run(ctx context.Context, s Streams) error {
 	return nil
 }
 
-// notInForce begins what is wrong with the traffic of a model.
-const notInForce = "what is wanted is not in force: "
+// notInForce says what is wrong with the traffic of a model: on the first line all that there is room for in a list.
+func notInForce(r *onehopv1.Route) string {
+	if !r.GetRestInForce() {
+		return "what is wanted is not in force: " + r.GetProblem()
+	}
+	aliases := strings.ReplaceAll(r.GetProblem(), "\n", "; ") // each has a line
+	return "all that is wanted is in force but " + aliases
+}
 
 // routeOf is that of a model, nil when there is none.
 func routeOf(list *onehopv1.ListModelsResponse, model string) *onehopv1.Route {
@@ -215,10 +221,12 @@ func writeRoute(w io.Writer, r *onehopv1.Route, answers bool) {
 	case r.GetFile():
 		because = "because of its serving.yaml"
 	}
-	if r.GetProblem() != "" {
-		because = notInForce + r.GetProblem()
+	if r.GetProblem() == "" || r.GetRestInForce() {
+		fmt.Fprintln(w, because)
 	}
-	fmt.Fprintln(w, because)
+	if r.GetProblem() != "" {
+		fmt.Fprintln(w, notInForce(r))
+	}
 }
 
 // writeMessage prints a message as JSON, with the names of the .proto files.

@@ -213,21 +213,24 @@ func TestVersionsOfFlags(t *testing.T) {
 	}
 }
 
-// missing is an infer whose default version is not there.
+// missing is an infer of two versions, the first of which may answer by default, where not all that is wanted is there.
 type missing struct {
 	onehopv1connect.UnimplementedInferenceServiceHandler
+	answers bool
+	route   *onehopv1.Route
 }
 
-func (missing) ListModels(context.Context, *onehopv1.ListModelsRequest) (*onehopv1.ListModelsResponse, error) {
+func (m *missing) ListModels(context.Context, *onehopv1.ListModelsRequest) (*onehopv1.ListModelsResponse, error) {
 	return &onehopv1.ListModelsResponse{
-		Models: []*onehopv1.Model{{Name: "ranker", Version: 1}, {Name: "ranker", Version: 2}},
-		Routes: []*onehopv1.Route{{Model: "ranker", File: true, Traffic: &onehopv1.Traffic{DefaultVersion: "7"}, Problem: `default: model "ranker" has no version 7`}},
+		Models: []*onehopv1.Model{{Name: "ranker", Version: 1, Default: m.answers}, {Name: "ranker", Version: 2}}, Routes: []*onehopv1.Route{m.route},
 	}, nil
 }
 
 // TestListAndShowTellOfAMissingDefault: both say what is wrong, and neither that somebody gets the version.
 func TestListAndShowTellOfAMissingDefault(t *testing.T) {
-	_, handler := onehopv1connect.NewInferenceServiceHandler(missing{})
+	_, handler := onehopv1connect.NewInferenceServiceHandler(&missing{route: &onehopv1.Route{
+		Model: "ranker", File: true, Traffic: &onehopv1.Traffic{DefaultVersion: "7"}, Problem: `default: model "ranker" has no version 7`,
+	}})
 	infer := httptest.NewServer(handler)
 	defer infer.Close()
 	const problem = `what is wanted is not in force: default: model "ranker" has no version 7`
@@ -238,5 +241,23 @@ func TestListAndShowTellOfAMissingDefault(t *testing.T) {
 	show := mustRun(t, "models", "show", "ranker", "--infer", infer.URL)
 	if want := "ranker: requests that name no version are not answered: they are for 7, which is not to be had\n" + problem + "\n"; show != want {
 		t.Errorf("%s\nwant %s", show, want)
+	}
+}
+
+// TestListAndShowTellOfAliasesOfNothing: each is named with what is wrong, and the rest is said to be in force.
+func TestListAndShowTellOfAliasesOfNothing(t *testing.T) {
+	_, handler := onehopv1connect.NewInferenceServiceHandler(&missing{answers: true, route: &onehopv1.Route{
+		Model: "ranker", File: true, Traffic: &onehopv1.Traffic{DefaultVersion: "1", Aliases: map[string]int64{"next": 7, "old": 8}}, RestInForce: true,
+		Problem: "alias next: model \"ranker\" has no version 7\nalias old: model \"ranker\" has no version 8",
+	}})
+	infer := httptest.NewServer(handler)
+	defer infer.Close()
+	const problem = `all that is wanted is in force but alias next: model "ranker" has no version 7; alias old: model "ranker" has no version 8`
+	list := strings.Split(mustRun(t, "models", "list", "--infer", infer.URL), "\n")
+	if got, want := strings.Join(strings.Fields(list[1]), " "), "ranker all "+problem; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if show, want := mustRun(t, "models", "show", "ranker", "--infer", infer.URL), "because of its serving.yaml\n"+problem+"\n"; !strings.HasSuffix(show, want) {
+		t.Errorf("%s\nwant it to end with %s", show, want)
 	}
 }

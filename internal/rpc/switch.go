@@ -42,7 +42,7 @@ func (s *Inference) SwitchModel(ctx context.Context, req *onehopv1.SwitchModelRe
 	if err := s.Switches.Follower.Look(ctx); err != nil {
 		return nil, featurestore.Errorf(featurestore.Unavailable, "switch %d is stored, and not taken here yet", made.ID).Because(err)
 	}
-	res := &onehopv1.SwitchModelResponse{SwitchId: made.ID}
+	res := &onehopv1.SwitchModelResponse{SwitchId: made.ID, BackTo: made.BackTo}
 	for _, r := range s.Models.Routes() {
 		if r.Model == change.Model {
 			res.Route = routeOf(r)

@@ -104,14 +104,24 @@ func TestSwitchModel(t *testing.T) {
 	if err != nil || made.GetRoute().GetSwitchId() != made.GetSwitchId() || made.GetRoute().GetTraffic().GetDefaultVersion() != "1" {
 		t.Fatalf("%v, %v", made, err)
 	}
+	if made.BackTo != nil {
+		t.Errorf("a switch that is no rollback went back to %d", made.GetBackTo())
+	}
 	if res := s.ask(ask(1)); res.GetModelVersion() != 2 || res.GetVariant() != "canary" {
 		t.Errorf("version %d, %s", res.GetModelVersion(), res.GetVariant())
 	}
-	if _, err := change(rollback, nil); err != nil {
-		t.Fatal(err)
+	if back, err := change(rollback, nil); err != nil || back.BackTo == nil || back.GetBackTo() != 0 {
+		t.Fatalf("a rollback to before any switch: %v, %v", back, err)
 	}
 	if got := s.ask(ask(1)).GetModelVersion(); got != 1 {
 		t.Errorf("after the rollback version %d answers", got)
+	}
+	back, err := s.client.SwitchModel(t.Context(), &onehopv1.SwitchModelRequest{Model: "ranker", Action: rollback, SwitchId: made.GetSwitchId(), Who: "ada"})
+	if err != nil || back.GetBackTo() != made.GetSwitchId() {
+		t.Fatalf("a rollback to switch %d: %v, %v", made.GetSwitchId(), back, err)
+	}
+	if _, err := change(rollback, nil); err != nil { // which takes it away again
+		t.Fatal(err)
 	}
 	if _, err := change(set, &onehopv1.Traffic{DefaultVersion: "2"}); err != nil {
 		t.Fatal(err)
@@ -130,15 +140,24 @@ func TestSwitchModel(t *testing.T) {
 	if got := s.ask(ask(1)).GetModelVersion(); got != 1 {
 		t.Errorf("by the file version %d answers", got)
 	}
+	s.put("serving.yaml", []byte("default: 1\naliases: {next: 2}"))
+	s.look()
+	list, err := s.client.ListModels(t.Context(), &onehopv1.ListModelsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := list.GetRoutes()[0]; !r.GetRestInForce() || !strings.HasPrefix(r.GetProblem(), "alias next: ") {
+		t.Errorf("with an alias of nothing: %v", r)
+	}
 	history, err := store.History(t.Context(), "ranker", 10)
-	if err != nil || len(history) != 4 {
+	if err != nil || len(history) != 6 {
 		t.Fatalf("%d switches, %v", len(history), err)
 	}
 	gone := history[1].Outcomes
 	if len(gone) != 2 || gone[0].Problem != "" || !strings.Contains(gone[1].Problem, "has no version 2") || gone[0].Instance != "test" {
 		t.Errorf("%+v", gone)
 	}
-	if first := history[3]; first.Who != "ada" || first.Reason != "try" || len(first.Outcomes) != 1 || first.Outcomes[0].Problem != "" {
+	if first := history[5]; first.Who != "ada" || first.Reason != "try" || len(first.Outcomes) != 1 || first.Outcomes[0].Problem != "" {
 		t.Errorf("%+v", first)
 	}
 }

@@ -1038,7 +1038,9 @@ type Route struct {
 	SwitchId int64 `protobuf:"varint,4,opt,name=switch_id,json=switchId,proto3" json:"switch_id,omitempty"`
 	// Why what is wanted is not in force, but what was before; or which alias names no version
 	// that can be served. Empty when all is well.
-	Problem       string `protobuf:"bytes,5,opt,name=problem,proto3" json:"problem,omitempty"`
+	Problem string `protobuf:"bytes,5,opt,name=problem,proto3" json:"problem,omitempty"`
+	// Whether the problem is of aliases only, and all else that is wanted is in force.
+	RestInForce   bool `protobuf:"varint,6,opt,name=rest_in_force,json=restInForce,proto3" json:"rest_in_force,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1106,6 +1108,13 @@ func (x *Route) GetProblem() string {
 		return x.Problem
 	}
 	return ""
+}
+
+func (x *Route) GetRestInForce() bool {
+	if x != nil {
+		return x.RestInForce
+	}
+	return false
 }
 
 // Traffic says which versions of a model answer. Versions are numbers, or aliases, as text.
@@ -1510,7 +1519,9 @@ type SwitchModelResponse struct {
 	// The number of the switch.
 	SwitchId int64 `protobuf:"varint,1,opt,name=switch_id,json=switchId,proto3" json:"switch_id,omitempty"`
 	// What this instance has in force now.
-	Route         *Route `protobuf:"bytes,2,opt,name=route,proto3" json:"route,omitempty"`
+	Route *Route `protobuf:"bytes,2,opt,name=route,proto3" json:"route,omitempty"`
+	// For SWITCH_ACTION_ROLLBACK: the switch whose state came back; 0 for the state before any switch.
+	BackTo        *int64 `protobuf:"varint,3,opt,name=back_to,json=backTo,proto3,oneof" json:"back_to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1557,6 +1568,13 @@ func (x *SwitchModelResponse) GetRoute() *Route {
 		return x.Route
 	}
 	return nil
+}
+
+func (x *SwitchModelResponse) GetBackTo() int64 {
+	if x != nil && x.BackTo != nil {
+		return *x.BackTo
+	}
+	return 0
 }
 
 var File_onehop_v1_inference_service_proto protoreflect.FileDescriptor
@@ -1672,13 +1690,14 @@ const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"candidates\x18\a \x01(\tR\n" +
 	"candidates\x12\x1d\n" +
 	"\n" +
-	"caches_off\x18\x0e \x03(\tR\tcachesOff\"\x96\x01\n" +
+	"caches_off\x18\x0e \x03(\tR\tcachesOff\"\xba\x01\n" +
 	"\x05Route\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12,\n" +
 	"\atraffic\x18\x02 \x01(\v2\x12.onehop.v1.TrafficR\atraffic\x12\x12\n" +
 	"\x04file\x18\x03 \x01(\bR\x04file\x12\x1b\n" +
 	"\tswitch_id\x18\x04 \x01(\x03R\bswitchId\x12\x18\n" +
-	"\aproblem\x18\x05 \x01(\tR\aproblem\"\x8e\x02\n" +
+	"\aproblem\x18\x05 \x01(\tR\aproblem\x12\"\n" +
+	"\rrest_in_force\x18\x06 \x01(\bR\vrestInForce\"\x8e\x02\n" +
 	"\aTraffic\x120\n" +
 	"\x0fdefault_version\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x0edefaultVersion\x12C\n" +
 	"\aaliases\x18\x02 \x03(\v2\x1f.onehop.v1.Traffic.AliasesEntryB\b\xbaH\x05\x9a\x01\x02\x10@R\aaliases\x12&\n" +
@@ -1709,10 +1728,13 @@ const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"\tswitch_id\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\bswitchId\x12\x1c\n" +
 	"\x03who\x18\x05 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x03who\x12 \n" +
-	"\x06reason\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\x06reason\"Z\n" +
+	"\x06reason\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\x06reason\"\x84\x01\n" +
 	"\x13SwitchModelResponse\x12\x1b\n" +
 	"\tswitch_id\x18\x01 \x01(\x03R\bswitchId\x12&\n" +
-	"\x05route\x18\x02 \x01(\v2\x10.onehop.v1.RouteR\x05route*I\n" +
+	"\x05route\x18\x02 \x01(\v2\x10.onehop.v1.RouteR\x05route\x12\x1c\n" +
+	"\aback_to\x18\x03 \x01(\x03H\x00R\x06backTo\x88\x01\x01B\n" +
+	"\n" +
+	"\b_back_to*I\n" +
 	"\bPriority\x12\x18\n" +
 	"\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fPRIORITY_LOW\x10\x01\x12\x11\n" +
@@ -1824,6 +1846,7 @@ func file_onehop_v1_inference_service_proto_init() {
 		return
 	}
 	file_onehop_v1_values_proto_init()
+	file_onehop_v1_inference_service_proto_msgTypes[17].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

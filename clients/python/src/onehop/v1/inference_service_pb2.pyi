@@ -680,6 +680,7 @@ class Route(_message.Message):
     FILE_FIELD_NUMBER: _builtins.int
     SWITCH_ID_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
+    REST_IN_FORCE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model."""
     file: _builtins.bool
@@ -690,6 +691,8 @@ class Route(_message.Message):
     """Why what is wanted is not in force, but what was before; or which alias names no version
     that can be served. Empty when all is well.
     """
+    rest_in_force: _builtins.bool
+    """Whether the problem is of aliases only, and all else that is wanted is in force."""
     @_builtins.property
     def traffic(self) -> Global___Traffic:
         """What is in force."""
@@ -702,10 +705,11 @@ class Route(_message.Message):
         file: _builtins.bool = ...,
         switch_id: _builtins.int = ...,
         problem: _builtins.str = ...,
+        rest_in_force: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["traffic", b"traffic"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "model", b"model", "problem", b"problem", "switch_id", b"switch_id", "traffic", b"traffic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "model", b"model", "problem", b"problem", "rest_in_force", b"rest_in_force", "switch_id", b"switch_id", "traffic", b"traffic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -943,8 +947,11 @@ class SwitchModelResponse(_message.Message):
 
     SWITCH_ID_FIELD_NUMBER: _builtins.int
     ROUTE_FIELD_NUMBER: _builtins.int
+    BACK_TO_FIELD_NUMBER: _builtins.int
     switch_id: _builtins.int
     """The number of the switch."""
+    back_to: _builtins.int
+    """For SWITCH_ACTION_ROLLBACK: the switch whose state came back; 0 for the state before any switch."""
     @_builtins.property
     def route(self) -> Global___Route:
         """What this instance has in force now."""
@@ -954,11 +961,14 @@ class SwitchModelResponse(_message.Message):
         *,
         switch_id: _builtins.int = ...,
         route: Global___Route | None = ...,
+        back_to: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["route", b"route"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_back_to", b"_back_to", "back_to", b"back_to", "route", b"route"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["route", b"route", "switch_id", b"switch_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_back_to", b"_back_to", "back_to", b"back_to", "route", b"route", "switch_id", b"switch_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__back_to: _TypeAlias = _typing.Literal["back_to"]  # noqa: Y015
+    _WhichOneofArgType__back_to: _TypeAlias = _typing.Literal["_back_to", b"_back_to"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__back_to) -> _WhichOneofReturnType__back_to | None: ...
 
 Global___SwitchModelResponse: _TypeAlias = SwitchModelResponse  # noqa: Y015
