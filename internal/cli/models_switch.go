@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/onehop/onehop/inference/repository"
 	"github.com/onehop/onehop/inference/switches"
@@ -250,5 +254,33 @@ func (c *modelsRollbackCommand) Run(ctx context.Context, s Streams) error {
 		return err
 	}
 	defer pool.Close()
-	return c.do(ctx, s, switches.New(pool, c.Namespace), switches.Change{Action: switches.Rollback, To: c.To})
+	store := switches.New(pool, c.Namespace)
+	if c.To > 0 {
+		if err := c.tellRefused(ctx, s, store); err != nil {
+			return err
+		}
+	}
+	return c.do(ctx, s, store, switches.Change{Action: switches.Rollback, To: c.To})
+}
+
+// tellRefused warns of a state that instances refused when they last said what became of it. It is tried again all the same: what it lacked may
+// be there by now.
+func (c *modelsRollbackCommand) tellRefused(ctx context.Context, s Streams, store *switches.Store) error {
+	wanted, err := store.Get(ctx, c.To)
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && wanted.Model != c.Model {
+		return nil // which the rollback itself refuses
+	}
+	if err != nil {
+		return err
+	}
+	last := map[string]switches.Outcome{}
+	for _, o := range wanted.Outcomes { // oldest first
+		last[o.Instance] = o
+	}
+	for _, instance := range slices.Sorted(maps.Keys(last)) {
+		if o := last[instance]; o.Problem != "" {
+			fmt.Fprintf(s.Err, "Switch %d is tried again, though %s refused it at %s: %s\n", c.To, instance, o.At.UTC().Format(time.RFC3339), o.Problem)
+		}
+	}
+	return nil
 }

@@ -2,11 +2,15 @@ package cli_test
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/onehop/onehop/inference/switches"
 	"github.com/onehop/onehop/inference/traffic"
@@ -114,8 +118,25 @@ func TestRollbackOfRefused(t *testing.T) {
 	if code != 0 || !strings.Contains(out, "ranker: rollback to before any switch, by ada") || !strings.Contains(out, "is:  as serving.yaml says") || !strings.Contains(out, "a: taken") {
 		t.Errorf("%d\n%s%s", code, out, told)
 	}
-	if out := mustRun(t, append([]string{"models", "history", "ranker", "--json"}, s.flags...)...); strings.Count(out, `"back_to": 0`) != 1 {
-		t.Errorf("%s", out)
+	if strings.Contains(told, "tried again") {
+		t.Errorf("a state that nobody refused: %s", told)
+	}
+	history := mustRun(t, append([]string{"models", "history", "ranker", "--json"}, s.flags...)...)
+	if strings.Count(history, `"back_to": 0`) != 1 {
+		t.Errorf("%s", history)
+	}
+	var made []switches.Switch
+	if err := json.Unmarshal([]byte(history), &made); err != nil {
+		t.Fatal(err)
+	}
+	refused := made[1].ID
+	code, out, told = s.models(t, "rollback", "ranker", "--to", strconv.FormatInt(refused, 10), "--who", "ada", "--json")
+	want := fmt.Sprintf("Switch %d is tried again, though a refused it at %s: there is no version 8\n", refused, made[1].Outcomes[0].At.UTC().Format(time.RFC3339))
+	if code != 1 || !strings.HasPrefix(told, want) || !strings.Contains(out, fmt.Sprintf(`"back_to": %d,`, refused)) {
+		t.Errorf("%d\n%s%s\nwant %s", code, out, told, want)
+	}
+	if code, _, told := s.models(t, "rollback", "ranker", "--to", "1000000000", "--who", "ada"); code != 1 || !strings.Contains(told, "there is no such state") {
+		t.Errorf("to a state that is not there: %d\n%s", code, told)
 	}
 }
 
