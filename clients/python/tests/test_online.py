@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from datetime import datetime, timedelta, timezone
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -123,6 +126,25 @@ def test_keys_that_are_none(client: onehop.Client, entities: object, says: str) 
     with pytest.raises(onehop.InvalidArgument) as caught:
         client.online_features(entities, features=["user_ratings.*"])  # type: ignore[arg-type]
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (math.nan, "value 1 is NaN, which is no value"),
+        ([1.5, math.nan], "value 2 is NaN, which is no value"),
+        (np.array([1, np.nan], np.float32), "value 2 is NaN, which is no value"),
+        (pd.Series([1, np.nan], index=[7, 8]), "value 2 is NaN, which is no value"),
+        ([1.5, None], "value 2 is missing"),
+        (pd.Series([1, None], dtype="Int64"), "value 2 is missing"),
+        (iter([1.5, None]), "value 2 is missing"),
+        ([np.float32("nan")], "value 1 is not finite"),  # which the service says
+        (pa.array([1.5, math.nan]), "value 2 is not finite"),
+    ],
+)
+def test_request_fields_that_are_no_numbers(client: onehop.Client, given: object, says: str) -> None:
+    with pytest.raises(onehop.InvalidArgument, match=f"request: .hour_of_day.: {says}"):
+        client.online_features({}, features=["match.late"], request={"hour_of_day": given})
 
 
 def test_predictions(client: onehop.Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable
 
@@ -65,8 +66,17 @@ def _to_array(where: str, name: str, values: Any) -> pa.Array:
         raise InvalidArgument(f"{where}: {name!r} has no values")
     if array.null_count:
         at = array.is_null().index(True).as_py()
-        raise InvalidArgument(f"{where}: {name!r}: value {at + 1} is missing; leave out what has no value")
+        what = "NaN, which is no value" if _is_nan(values, at) else "missing"
+        raise InvalidArgument(f"{where}: {name!r}: value {at + 1} is {what}; leave out what has no value")
     return array
+
+
+def _is_nan(values: Any, at: int) -> bool:
+    """Say whether it is NaN that pandas, and so Arrow, takes for a null."""
+    if hasattr(values, "tolist"):  # arrays and series
+        values = values.tolist()
+    value = values[at] if isinstance(values, Sequence) else None
+    return isinstance(value, float) and math.isnan(value)
 
 
 def to_values(where: str, arrays: Mapping[str, pa.Array]) -> dict[str, values_pb2.Values]:
