@@ -11,20 +11,12 @@ import (
 	"github.com/onehop/onehop/featurestore/ingest"
 	"github.com/onehop/onehop/featurestore/ingest/storetest"
 	"github.com/onehop/onehop/featurestore/online"
+	"github.com/onehop/onehop/internal/rpc/rpctest"
 	"github.com/onehop/onehop/internal/serving"
 	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
 )
 
-const starDefinitions = `
-namespace: stars
-entities: [{name: user, keys: [{name: user_id, type: int64}]}]
-sources:
-  - {name: s, format: json, event_time: {field: at, unit: us}, fields: [{name: user_id, type: int64, required: true}, {name: stars, type: int64}]}
-views:
-  - name: v
-    entity: user
-    source: s
-    features: [{name: n, aggregate: count, windows: [lifetime]}, {name: stars, aggregate: latest, field: stars}]
+const starDefinitions = rpctest.Stars + `
 on_demand: [{name: d, features: [{name: more, expression: "v.n_lifetime + 1"}, {name: stars, expression: "v.stars == null ? 0 : v.stars"}]}]
 services: [{name: all, features: [v.*, d.*]}]
 `
@@ -86,20 +78,7 @@ func TestWhatIsNotThereYetIsNoValue(t *testing.T) {
 // openOnline is a store in a Redis of the test's own.
 func openOnline(t *testing.T) *online.Store {
 	t.Helper()
-	client, err := online.Connect("redis://" + miniredis.RunT(t).Addr())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := client.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	store, err := online.Open(t.Context(), client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return store
+	return rpctest.OpenOnline(t, "redis://"+miniredis.RunT(t).Addr())
 }
 
 // fillHalf folds an event of one of two partitions.

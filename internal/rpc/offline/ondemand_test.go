@@ -21,7 +21,7 @@ import (
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/ingest"
 	"github.com/onehop/onehop/featurestore/ingest/storetest"
-	"github.com/onehop/onehop/featurestore/online"
+	"github.com/onehop/onehop/internal/rpc/rpctest"
 	"github.com/onehop/onehop/internal/testenv"
 	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
 )
@@ -205,25 +205,6 @@ func onlineText(t *testing.T, columns []*onehopv1.Column) map[string][]string {
 	return text
 }
 
-// openOnline is a store in the Redis of the tests.
-func openOnline(t *testing.T) *online.Store {
-	t.Helper()
-	client, err := online.Connect(testenv.Redis(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := client.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	store, err := online.Open(t.Context(), client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return store
-}
-
 // TestOnDemandOnlineIsOffline: what is computed online, and in a training set for the same
 // rows at the read time, is the same: values, statuses and event times.
 func TestOnDemandOnlineIsOffline(t *testing.T) {
@@ -232,7 +213,7 @@ func TestOnDemandOnlineIsOffline(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr.features.Store = openOnline(t)
+	tr.features.Store = rpctest.OpenOnline(t, testenv.Redis(t))
 	var views []*ingest.View
 	for i := range definitions.Catalog.Views {
 		view, err := ingest.NewView(definitions.Catalog, &definitions.Catalog.Views[i])
@@ -307,7 +288,7 @@ func matchEvents(random *rand.Rand, next int64, n int64) ingest.Batch {
 // TestOnDemandRequestsThatAreRefused say which field it is, and what needs it.
 func TestOnDemandRequestsThatAreRefused(t *testing.T) {
 	tr := newTrainerOf(t, matchDefinitions, false)
-	tr.features.Store = openOnline(t)
+	tr.features.Store = rpctest.OpenOnline(t, testenv.Redis(t))
 	for says, change := range map[string]func(r *onehopv1.GetOnlineFeaturesRequest){
 		`request: field "hour" is missing; feature "m.late" is computed from it`: func(r *onehopv1.GetOnlineFeaturesRequest) { delete(r.Request, "hour") },
 		`request: field "here" must be given as string only`:                     func(r *onehopv1.GetOnlineFeaturesRequest) { r.Request["here"] = &onehopv1.Values{Int64: []int64{1}} },
@@ -348,7 +329,7 @@ func TestOnDemandRequestsThatAreRefused(t *testing.T) {
 // TestOnDemandWithoutEntities: the rows are then those of the request's fields.
 func TestOnDemandWithoutEntities(t *testing.T) {
 	tr := newTrainerOf(t, matchDefinitions, false)
-	tr.features.Store = openOnline(t)
+	tr.features.Store = rpctest.OpenOnline(t, testenv.Redis(t))
 	answer, err := tr.client.GetOnlineFeatures(t.Context(), &onehopv1.GetOnlineFeaturesRequest{Features: []string{"m.late"}, Request: map[string]*onehopv1.Values{
 		"hour": {Double: []float64{3, 12}}, "ok": {Bool: []bool{true}},
 	}})

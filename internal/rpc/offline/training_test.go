@@ -26,6 +26,7 @@ import (
 	"github.com/onehop/onehop/featurestore/ingest"
 	"github.com/onehop/onehop/internal/app"
 	"github.com/onehop/onehop/internal/rpc"
+	"github.com/onehop/onehop/internal/rpc/rpctest"
 	"github.com/onehop/onehop/internal/serving"
 	"github.com/onehop/onehop/internal/telemetry"
 	"github.com/onehop/onehop/internal/testenv"
@@ -36,18 +37,7 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-const starDefinitions = `
-namespace: stars
-entities: [{name: user, keys: [{name: user_id, type: int64}]}]
-sources:
-  - {name: s, format: json, event_time: {field: at, unit: us}, fields: [{name: user_id, type: int64, required: true}, {name: stars, type: int64}]}
-views:
-  - name: v
-    entity: user
-    source: s
-    features: [{name: n, aggregate: count, windows: [lifetime]}, {name: stars, aggregate: latest, field: stars}]
-services: [{name: all, features: [v.*]}]
-`
+const starDefinitions = rpctest.Stars + "services: [{name: all, features: [v.*]}]"
 
 // trainer is a service that makes training sets, and the writer of its history.
 type trainer struct {
