@@ -154,14 +154,27 @@ func (r *Read) fetchAll(ctx context.Context) (err error) {
 	if !ok || deadline.Sub(turn.start) > MaxRead {
 		deadline = turn.start.Add(MaxRead)
 	}
-	if r.marked || r.store.cluster { // which go-redis asks again and again, and pauses between
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline)
-		defer cancel()
-	} else {
-		ctx = Until(ctx, deadline)
-	}
+	ctx, cancel := r.until(ctx, deadline)
+	defer cancel()
 	rows := len(r.ends)
+	r.makeKeys()
+	if err := r.ask(ctx, rows); err != nil {
+		return err
+	}
+	r.place(rows)
+	return nil
+}
+
+// until is a context that ends at the deadline, and the end of it.
+func (r *Read) until(ctx context.Context, deadline time.Time) (context.Context, context.CancelFunc) {
+	if r.marked || r.store.cluster { // which go-redis asks again and again, and pauses between
+		return context.WithDeadline(ctx, deadline)
+	}
+	return Until(ctx, deadline), func() {}
+}
+
+// makeKeys adds the markers to the text, after the rows, and cuts it into keys.
+func (r *Read) makeKeys() {
 	for _, m := range r.markers {
 		r.text = r.appendMarker(r.text, m)
 		r.ends = append(r.ends, len(r.text))
@@ -173,6 +186,10 @@ func (r *Read) fetchAll(ctx context.Context) (err error) {
 		r.keys = append(r.keys, unsafe.String(unsafe.SliceData(r.text[start:end]), end-start))
 		start = end
 	}
+}
+
+// ask fetches the keys, of which so many are of rows, and says what kind of failure there was.
+func (r *Read) ask(ctx context.Context, rows int) (err error) {
 	if r.marked {
 		// A request is answered though its watermarks cannot be read.
 		r.marked = r.fetchMarked(ctx, rows) == nil
@@ -190,13 +207,17 @@ func (r *Read) fetchAll(ctx context.Context) (err error) {
 	if err != nil {
 		return featurestore.Errorf(featurestore.Unavailable, "the online store does not answer").Because(err)
 	}
+	return nil
+}
+
+// place puts what was fetched, so many rows and then the markers, where it belongs.
+func (r *Read) place(rows int) {
 	for _, live := range r.fetched[rows:] {
 		r.filling = r.filling || string(live) != "live"
 	}
 	for i, at := range r.slots {
 		r.rows[at] = r.fetched[i]
 	}
-	return nil
 }
 
 func (r *Read) appendMarker(dst []byte, m marker) []byte {
