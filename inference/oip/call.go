@@ -39,10 +39,14 @@ func (m *Model) attempt(ctx context.Context, req *inference.ModelInferRequest, a
 		if e == nil {
 			break
 		}
+		timeout := m.options.timeout()
 		if len(m.endpoints) > 1 { // a single address may have several replicas behind it
+			if tried == 0 {
+				timeout = e.patience(ctx, timeout)
+			}
 			tried |= 1 << e.index
 		}
-		outcome, err := e.infer(ctx, req, m.options.timeout(), accept)
+		outcome, err := e.infer(ctx, req, timeout, accept)
 		if err == nil {
 			return failed, nil
 		}

@@ -33,6 +33,7 @@ type endpoint struct {
 	breaker  circuitbreaker.CircuitBreaker[any]
 	busy     atomic.Int32 // calls under way
 	usual    atomic.Int64 // mean time of calls that were answered, in nanoseconds
+	suspect  atomic.Bool  // the last call that tells anything failed
 	outcomes [Outcomes]atomic.Uint64
 }
 
@@ -80,14 +81,25 @@ func (e *endpoint) client() inferenceconnect.GRPCInferenceServiceClient {
 	return e.clients[e.next.Add(1)%uint32(len(e.clients))]
 }
 
+// patience is how long a first attempt may take. A replica that failed when it was last asked has half of the caller's time: the rest is for
+// another one, unless half is less than this one usually takes, which would be too little for that one too.
+func (e *endpoint) patience(ctx context.Context, timeout time.Duration) time.Duration {
+	deadline, limited := ctx.Deadline()
+	if !limited || !e.suspect.Load() {
+		return timeout
+	}
+	half := time.Until(deadline) / 2
+	if half < time.Duration(e.usual.Load()) {
+		return timeout
+	}
+	return min(timeout, half)
+}
+
 // infer makes one attempt, for which the breaker gave its permit, and checks the answer. When the model failed, settle must follow.
 func (e *endpoint) infer(ctx context.Context, req *inference.ModelInferRequest, timeout time.Duration, accept func(*inference.ModelInferResponse) error) (Outcome, error) {
 	e.busy.Add(1)
 	defer e.busy.Add(-1)
 	deadline, limited := ctx.Deadline()
-	if limited && e.breaker.IsHalfOpen() {
-		timeout = min(timeout, time.Until(deadline)/2) // the rest is for another replica, if this one is still bad
-	}
 	try, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	began := time.Now()
@@ -108,7 +120,9 @@ func (e *endpoint) record(outcome Outcome, took time.Duration, short bool) {
 	usual := time.Duration(e.usual.Load())
 	switch {
 	case outcome == Failed: // settle tells the breaker
+		e.suspect.Store(true)
 	case outcome == Unreachable:
+		e.suspect.Store(true)
 		e.breaker.RecordFailure()
 	case outcome == Canceled || outcome == TimedOut && short && took < 2*usual:
 		// That was too little time to tell. A permit of a half-open breaker must be given back all the same.
@@ -116,12 +130,14 @@ func (e *endpoint) record(outcome Outcome, took time.Duration, short bool) {
 			e.breaker.RecordFailure()
 		}
 	case outcome == TimedOut:
+		e.suspect.Store(true)
 		e.breaker.RecordFailure()
 	default: // it answered
 		if usual == 0 {
 			usual = took
 		}
 		e.usual.Store(int64(usual + (took-usual)/8)) // of updates at once one may be lost
+		e.suspect.Store(false)
 		e.breaker.RecordSuccess()
 	}
 }

@@ -85,3 +85,98 @@ func TestErrorOfTheOnlyReplica(t *testing.T) {
 		t.Errorf("an error of %d bytes: %.100s", len(text), text)
 	}
 }
+
+// TestSlowBadReplicaCostsARun: one that hangs, or fails when there is too little time left for another, costs that run; the next ones leave
+// time for the other replica, until the bad one is left alone.
+func TestSlowBadReplicaCostsARun(t *testing.T) {
+	const patience = 600 * time.Millisecond
+	for name, infer := range map[string]func(context.Context, *inference.ModelInferRequest) (*inference.ModelInferResponse, error){
+		"hangs": hang,
+		"fails": func(ctx context.Context, _ *inference.ModelInferRequest) (*inference.ModelInferResponse, error) {
+			return late(ctx, patience*5/6, nil, connect.NewError(connect.CodeInternal, errors.New("no")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bad, good := oiptest.Start(t), oiptest.Start(t)
+			m := load(t, options(bad, good))
+			bad.Behave(oiptest.Behaviour{Infer: infer})
+			good.Behave(oiptest.Behaviour{Infer: func(ctx context.Context, req *inference.ModelInferRequest) (*inference.ModelInferResponse, error) {
+				res, err := oiptest.Sum(ctx, req)
+				return late(ctx, patience/4, res, err)
+			}})
+			b := newBatch(t, m, 1)
+			costs := 0
+			for runs := 0; m.Endpoints()[0].Open != 1; runs++ {
+				if runs == 20 {
+					t.Fatalf("after %d runs it is not left alone: %+v", runs, m.Endpoints())
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				if b.Run(ctx, 1) != nil {
+					costs++
+				}
+				cancel()
+			}
+			if costs < 1 || costs > 2 {
+				t.Errorf("it cost %d runs, want one or two", costs)
+			}
+		})
+	}
+}
+
+// late answers after a time, unless the caller is gone before.
+func late(ctx context.Context, after time.Duration, res *inference.ModelInferResponse, err error) (*inference.ModelInferResponse, error) {
+	timer := time.NewTimer(after)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return res, err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// TestOneFailureOfTheOnlyReplica shuts nobody out: the next run has all of its time, though half would not do.
+func TestOneFailureOfTheOnlyReplica(t *testing.T) {
+	server := oiptest.Start(t)
+	m := load(t, options(server))
+	server.Behave(fail(connect.CodeInternal))
+	failure(t.Context(), t, m)
+	server.Behave(oiptest.Behaviour{Infer: func(ctx context.Context, req *inference.ModelInferRequest) (*inference.ModelInferResponse, error) {
+		res, err := oiptest.Sum(ctx, req)
+		return late(ctx, 600*time.Millisecond, res, err)
+	}})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := newBatch(t, m, 1).Run(ctx, 1); err != nil {
+		t.Errorf("the run after a failure: %v", err)
+	}
+}
+
+// TestAnswerClearsAReplica: one that failed and answered since has all of the caller's time again.
+func TestAnswerClearsAReplica(t *testing.T) {
+	other, once := oiptest.Start(t), oiptest.Start(t)
+	m := load(t, options(other, once))
+	once.Behave(fail(connect.CodeInternal))
+	checkRun(t, m)
+	checkRun(t, m)
+	once.Behave(oiptest.Behaviour{})
+	checkRun(t, m)
+	checkRun(t, m)
+	slow := oiptest.Behaviour{Infer: func(ctx context.Context, req *inference.ModelInferRequest) (*inference.ModelInferResponse, error) {
+		res, err := oiptest.Sum(ctx, req)
+		return late(ctx, 600*time.Millisecond, res, err)
+	}}
+	once.Behave(slow)
+	other.Behave(slow)
+	b := newBatch(t, m, 1)
+	for range 2 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		if err := b.Run(ctx, 1); err != nil {
+			t.Error(err)
+		}
+		cancel()
+	}
+	if outcomes(m, oip.Failed) != 1 || outcomes(m, oip.TimedOut) != 0 {
+		t.Errorf("%+v", m.Endpoints())
+	}
+}
