@@ -68,15 +68,30 @@ func newRoute(versions []Served, t traffic.Traffic) (*Route, error) {
 	if t.Shadow != nil && t.Shadow.Percent > 0 {
 		r.shadow = find("shadow", t.Shadow.Version)
 	}
-	for _, alias := range slices.Sorted(maps.Keys(t.Aliases)) {
-		if n := t.Aliases[alias]; n > 0 { // which only the requests that use it need
+	r.Problem = r.checkAliases(t.Aliases) // which only the requests that use them need
+	r.RestInForce = r.Problem != nil
+	return r, errors.Join(problems...)
+}
+
+// checkAliases says which aliases name no version that can be served.
+func (r *Route) checkAliases(aliases map[string]int64) (problems error) {
+	for _, alias := range slices.Sorted(maps.Keys(aliases)) {
+		if n := aliases[alias]; n > 0 {
 			if _, err := r.version(n); err != nil {
-				r.Problem = errors.Join(r.Problem, fmt.Errorf("alias %s: %w", alias, err))
+				problems = errors.Join(problems, fmt.Errorf("alias %s: %w", alias, err))
 			}
 		}
 	}
-	r.RestInForce = r.Problem != nil
-	return r, errors.Join(problems...)
+	return problems
+}
+
+// refusal is why what was switched by hand is not in force, nil where it is. An alias of the serving.yaml that names no version is no fault of
+// the switch.
+func (r *Route) refusal(switched traffic.Traffic) error {
+	if r.RestInForce {
+		return r.checkAliases(switched.Aliases)
+	}
+	return r.Problem
 }
 
 // splitBy finds the entity of an A/B test; requests must bring it to whichever version.
@@ -224,7 +239,7 @@ func (s *Set) Check(model string, over traffic.Traffic) error {
 		base = r.Traffic
 	}
 	next, err := newRoute(r.versions, over.Over(base))
-	if err = errors.Join(err, next.Problem, traffic.CheckTaken(over, r.Traffic, wanted)); err != nil {
+	if err = errors.Join(err, next.checkAliases(over.Aliases), traffic.CheckTaken(over, r.Traffic, wanted)); err != nil {
 		return featurestore.Errorf(featurestore.Invalid, "model %q cannot be switched so: %v", model, err)
 	}
 	return nil
@@ -241,11 +256,10 @@ func (s *Set) Outcomes() map[string]traffic.Outcome {
 	routes := s.now.Load().routes
 	for model, live := range s.live {
 		outcome := traffic.Outcome{Switch: live.Switch}
-		switch r := routes[model]; {
-		case r == nil:
+		if r := routes[model]; r == nil {
 			outcome.Problem = fmt.Sprintf("there is no model %q in the repository", model)
-		case r.Problem != nil:
-			outcome.Problem = r.Problem.Error()
+		} else if err := r.refusal(live.Traffic); err != nil {
+			outcome.Problem = err.Error()
 		}
 		outcomes[model] = outcome
 	}

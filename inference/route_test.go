@@ -260,6 +260,30 @@ func TestCheckLooksAtWhatIsSwitched(t *testing.T) {
 	}
 }
 
+// TestASwitchBesideAnAliasOfNothing: one that stands in the file stops no switch and is not its refusal; one that is switched is.
+func TestASwitchBesideAnAliasOfNothing(t *testing.T) {
+	s := newShips(t)
+	s.put("serving.yaml", "default: 1\naliases: {next: 7}")
+	s.look()
+	right := traffic.Traffic{Default: "2"}
+	if err := s.Check("ranker", right); err != nil {
+		t.Error(err)
+	}
+	s.Steer(map[string]traffic.Live{"ranker": {Switch: 1, Traffic: right}})
+	s.wantShares(map[string]float64{"2 default": 100})
+	if o := s.Outcomes()["ranker"]; o.Problem != "" || o.Switch != 1 {
+		t.Errorf("a switch that is in force: %+v", o)
+	}
+	wrong := traffic.Traffic{Aliases: map[string]int64{"old": 8}}
+	if err := s.Check("ranker", wrong); err == nil || !strings.Contains(err.Error(), "alias old: ") || strings.Contains(err.Error(), "next") {
+		t.Errorf("%v", err)
+	}
+	s.Steer(map[string]traffic.Live{"ranker": {Switch: 2, Traffic: wrong}})
+	if o := s.Outcomes()["ranker"]; o.Problem != `alias old: model "ranker" has no version 8` {
+		t.Errorf("an alias of nothing that is switched: %+v", o)
+	}
+}
+
 // TestAfterAStartWhatIsSureIsServed: with no state before, a share that cannot be followed is left off, and a default
 // version that is not there is not replaced by another.
 func TestAfterAStartWhatIsSureIsServed(t *testing.T) {

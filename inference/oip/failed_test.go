@@ -140,7 +140,9 @@ func TestOneFailureOfTheOnlyReplica(t *testing.T) {
 	server := oiptest.Start(t)
 	m := load(t, options(server))
 	server.Behave(fail(connect.CodeInternal))
-	failure(t.Context(), t, m)
+	if failed := failure(t.Context(), t, m); failed.Outcome != oip.Failed {
+		t.Fatal(failed)
+	}
 	server.Behave(oiptest.Behaviour{Infer: func(ctx context.Context, req *inference.ModelInferRequest) (*inference.ModelInferResponse, error) {
 		res, err := oiptest.Sum(ctx, req)
 		return late(ctx, 600*time.Millisecond, res, err)
