@@ -71,7 +71,8 @@ Global___Status: _TypeAlias = Status  # noqa: Y015
 class Values(_message.Message):
     """Values is a column of values of one type. Exactly one of the packed fields is
     used, and says the type; more than one is refused. A null or missing value takes a place in it too
-    (0, "" or an empty list), so that positions stay aligned; the statuses tell.
+    (0, "" or an empty list), so that positions stay aligned; the statuses tell. It has no rules of buf.validate, and the fields of
+    requests that hold it say so (IGNORE_ALWAYS): without that each is walked through by reflection to find none.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
