@@ -51,8 +51,6 @@ type nearMetrics struct {
 const (
 	// nearOverhead is about what an entry takes beside its key and row.
 	nearOverhead = 160
-	// maxKept is how long a copy is of use to callers who take old ones.
-	maxKept = time.Hour
 	// refreshRows is the most rows that are read anew at once, and waitingRefreshes how many may wait to be.
 	refreshRows, waitingRefreshes = 512, 4096
 )
@@ -72,9 +70,8 @@ func (s *Store) StartNear(ctx context.Context, maxBytes int64, registry promethe
 			}),
 		},
 		rows: otter.Must(&otter.Options[string, *copied]{
-			MaximumWeight:    uint64(maxBytes),
-			Weigher:          func(key string, c *copied) uint32 { return uint32(len(key) + len(c.row) + nearOverhead) },
-			ExpiryCalculator: otter.ExpiryWriting[string, *copied](maxKept),
+			MaximumWeight: uint64(maxBytes),
+			Weigher:       func(key string, c *copied) uint32 { return uint32(len(key) + len(c.row) + nearOverhead) },
 		}),
 	}
 	size := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "onehop_near_cache_bytes", Help: "Bytes of the near cache."},
