@@ -31,6 +31,10 @@ type HopResult struct {
 	// Empty RPCs at the same rate: what the machine and the loopback add to the slowest calls, whatever they do.
 	HalfEchoP50 float64 `json:"half_load_floor_echo_p50_us"`
 	HalfEchoP99 float64 `json:"half_load_floor_echo_p99_us"`
+	// Empty RPCs at half of what 16 callers get of them: the same question to a service that does nothing.
+	EchoQPS     float64 `json:"floor_echo_qps_c16"`
+	EchoHalfP50 float64 `json:"floor_echo_half_load_p50_us"`
+	EchoHalfP99 float64 `json:"floor_echo_half_load_p99_us"`
 	// With the near cache, 16 callers.
 	NearQPS  float64 `json:"near_cache_qps_c16"`
 	NearGain float64 `json:"near_cache_gain"`
@@ -121,23 +125,28 @@ func (h *hopStack) manyCallers(ctx context.Context, o HopOptions, things []timed
 			return err
 		}
 	}
-	r.QPS, r.QPSBase = qps[0], 1/(1/qps[1]+1/qps[2]+1/qps[3])
+	r.QPS, r.EchoQPS, r.QPSBase = qps[0], qps[1], 1/(1/qps[1]+1/qps[2]+1/qps[3])
 	return nil
 }
 
-// halfLoad times calls, and empty ones, at half of the rate that 16 callers got.
+// halfLoad times calls at half of the rate that 16 callers got, as many empty ones, and empty ones at half of theirs.
 func (h *hopStack) halfLoad(ctx context.Context, o HopOptions, things []timed, r *HopResult) error {
-	fmt.Fprintf(o.Progress, "half as many calls a second, %.0f, for %s, and as many empty ones\n", r.QPS/2, o.Duration)
-	half, err := paced(ctx, things[0], r.QPS/2, o.Duration)
-	if err != nil {
-		return err
+	for _, m := range []struct {
+		thing    timed
+		rate     float64
+		p50, p99 *float64
+	}{
+		{things[0], r.QPS / 2, &r.HalfP50, &r.HalfP99},
+		{things[1], r.QPS / 2, &r.HalfEchoP50, &r.HalfEchoP99},
+		{things[1], r.EchoQPS / 2, &r.EchoHalfP50, &r.EchoHalfP99},
+	} {
+		fmt.Fprintf(o.Progress, "%s, %.0f a second, for %s\n", m.thing.name, m.rate, o.Duration)
+		times, err := paced(ctx, m.thing, m.rate, o.Duration)
+		if err != nil {
+			return err
+		}
+		*m.p50, *m.p99 = percentile(times, .5), percentile(times, .99)
 	}
-	empty, err := paced(ctx, things[1], r.QPS/2, o.Duration)
-	if err != nil {
-		return err
-	}
-	r.HalfP50, r.HalfP99 = percentile(half, .5), percentile(half, .99)
-	r.HalfEchoP50, r.HalfEchoP99 = percentile(empty, .5), percentile(empty, .99)
 	return nil
 }
 
@@ -171,6 +180,7 @@ func (r *HopResult) Write(w io.Writer) {
 		{"  RPC, keys, order", us(r.P50 - r.ReadStage - r.AssembleStage - r.RunStage)},
 		{"at half of that rate", us(r.HalfP50), us(r.HalfP99), fmt.Sprintf("p99 is %.1f times p50", r.HalfP99/r.HalfP50)},
 		{"  empty RPCs as often", us(r.HalfEchoP50), us(r.HalfEchoP99), fmt.Sprintf("p99 is %.1f times p50", r.HalfEchoP99/r.HalfEchoP50)},
+		{"  … at half of theirs", us(r.EchoHalfP50), us(r.EchoHalfP99), fmt.Sprintf("p99 is %.1f times p50, at %.0f/s", r.EchoHalfP99/r.EchoHalfP50, r.EchoQPS/2)},
 		{"with the near cache", "", "", fmt.Sprintf("%.0f/s, %.2f times as many", r.NearQPS, r.NearGain)},
 		{"ratio", fmt.Sprintf("%.2f", r.Ratio), "", fmt.Sprintf("%.2f", r.QPS/r.QPSBase)},
 	})
