@@ -90,7 +90,7 @@ func (s *Set) route(versions []Served, before *Route) *Route {
 	file, live := s.files[model], s.live[model]
 	layers := live.Traffic.Over(file.traffic)
 	r, err := newRoute(versions, layers)
-	if err = errors.Join(file.err, err); err != nil {
+	if err = errors.Join(file.err, err, r.newAliases(live, before)); err != nil {
 		r = fallback(versions, layers, before)
 		r.Problem, r.RestInForce = err, false
 		if s.catalog != nil && (before == nil || before.Problem == nil || before.Problem.Error() != err.Error()) {

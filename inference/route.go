@@ -85,6 +85,21 @@ func (r *Route) checkAliases(aliases map[string]int64) (problems error) {
 	return problems
 }
 
+// newAliases says which aliases of a switch that is not in force yet name no version: it is taken as a whole or not at all. One that was taken stays
+// in force when a version goes away, and is taken again after a start.
+func (r *Route) newAliases(live traffic.Live, before *Route) error {
+	if before == nil || before.Switch == live.Switch && (before.Problem == nil || before.RestInForce) {
+		return nil
+	}
+	changed := map[string]int64{}
+	for alias, version := range live.Traffic.Aliases {
+		if before.Traffic.Aliases[alias] != version {
+			changed[alias] = version
+		}
+	}
+	return r.checkAliases(changed)
+}
+
 // refusal is why what was switched by hand is not in force, nil where it is. An alias of the serving.yaml that names no version is no fault of
 // the switch.
 func (r *Route) refusal(switched traffic.Traffic) error {
@@ -240,6 +255,22 @@ func (s *Set) Check(model string, over traffic.Traffic) error {
 	}
 	next, err := newRoute(r.versions, over.Over(base))
 	if err = errors.Join(err, next.checkAliases(over.Aliases), traffic.CheckTaken(over, r.Traffic, wanted)); err != nil {
+		return featurestore.Errorf(featurestore.Invalid, "model %q cannot be switched so: %v", model, err)
+	}
+	return nil
+}
+
+// CheckState says whether a state that was switched by hand could be laid over the model's serving.yaml. It changes nothing.
+func (s *Set) CheckState(model string, state traffic.Traffic) error {
+	s.mu.Lock()
+	wanted := state.Over(s.files[model].traffic)
+	s.mu.Unlock()
+	r := s.now.Load().routes[model]
+	if r == nil {
+		return featurestore.Errorf(featurestore.Unknown, "there is no model %q", model)
+	}
+	next, err := newRoute(r.versions, wanted)
+	if err = errors.Join(err, next.checkAliases(state.Aliases)); err != nil {
 		return featurestore.Errorf(featurestore.Invalid, "model %q cannot be switched so: %v", model, err)
 	}
 	return nil

@@ -284,6 +284,34 @@ func TestASwitchBesideAnAliasOfNothing(t *testing.T) {
 	}
 }
 
+// TestASwitchIsTakenAsAWhole: with an alias of nothing nothing of it is, also when it is looked at again; what it lacked may come, and go.
+func TestASwitchIsTakenAsAWhole(t *testing.T) {
+	s := newShips(t)
+	s.look()
+	s.Steer(map[string]traffic.Live{"ranker": {Switch: 1, Traffic: traffic.Traffic{Default: "2"}}})
+	s.Steer(map[string]traffic.Live{"ranker": {Switch: 2, Traffic: traffic.Traffic{Default: "1", Aliases: map[string]int64{"next": 3}}}})
+	for _, file := range []string{"aliases: {old: 1}", "aliases: {old: 2}"} { // so that it is looked at again
+		s.wantShares(map[string]float64{"2 default": 100})
+		s.put("serving.yaml", file)
+		if r := s.look(); r.Problem == nil || r.RestInForce || s.Outcomes()["ranker"].Problem == "" {
+			t.Errorf("%+v", r)
+		}
+	}
+	s.ship(3, 3)
+	s.look()
+	s.wantShares(map[string]float64{"1 default": 100})
+	if o := s.Outcomes()["ranker"]; o.Problem != "" {
+		t.Errorf("when the version is there: %+v", o)
+	}
+	s.remove("3")
+	if r := s.look(); !r.RestInForce {
+		t.Errorf("when it has gone: %+v", r)
+	}
+	s.wantShares(map[string]float64{"1 default": 100})
+	s.Steer(map[string]traffic.Live{"ranker": {Switch: 3, Traffic: traffic.Traffic{Default: "2", Aliases: map[string]int64{"next": 3}}}})
+	s.wantShares(map[string]float64{"2 default": 100}) // the alias was there before, and stops no other switch
+}
+
 // TestAfterAStartWhatIsSureIsServed: with no state before, a share that cannot be followed is left off, and a default
 // version that is not there is not replaced by another.
 func TestAfterAStartWhatIsSureIsServed(t *testing.T) {

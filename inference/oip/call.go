@@ -50,7 +50,7 @@ func (m *Model) attempt(ctx context.Context, req *inference.ModelInferRequest, a
 		if err == nil {
 			return failed, nil
 		}
-		if outcome == Failed {
+		if outcome.doubtful() {
 			failed = append(failed, e)
 		}
 		last := m.failure(e, outcome, err)
@@ -71,14 +71,7 @@ func (m *Model) attempt(ctx context.Context, req *inference.ModelInferRequest, a
 // again says whether a second attempt may end better. A model that failed may do so at one replica only, and would again there: Triton
 // answers every run with INTERNAL when a model's process has died.
 func (m *Model) again(outcome Outcome) bool {
-	switch outcome {
-	case Unreachable, TimedOut:
-		return true
-	case Failed:
-		return len(m.endpoints) > 1
-	default:
-		return false
-	}
+	return outcome == Unreachable || outcome == TimedOut || outcome.doubtful() && len(m.endpoints) > 1
 }
 
 // failure is an error without the code that it came with from the server: that is not the code of whatever calls this.

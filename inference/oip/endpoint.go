@@ -110,6 +110,9 @@ func (e *endpoint) infer(ctx context.Context, req *inference.ModelInferRequest, 
 		err = accept(res)
 	}
 	outcome := outcomeOf(ctx, err)
+	if outcome == Canceled && limited && time.Until(deadline) < took/10 {
+		outcome = TimedOut // a caller by gRPC goes away at its deadline, and the news of that may be here before our own clock says so
+	}
 	e.record(outcome, took, short)
 	return outcome, err
 }
@@ -119,7 +122,7 @@ func (e *endpoint) record(outcome Outcome, took time.Duration, short bool) {
 	e.outcomes[outcome].Add(1)
 	usual := time.Duration(e.usual.Load())
 	switch {
-	case outcome == Failed: // settle tells the breaker
+	case outcome.doubtful(): // settle tells the breaker
 		e.suspect.Store(true)
 	case outcome == Unreachable:
 		e.suspect.Store(true)

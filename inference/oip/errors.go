@@ -36,6 +36,9 @@ func (o Outcome) String() string {
 	return [...]string{"ok", "refused", "bad_answer", "failed", "unreachable", "timeout", "canceled"}[o]
 }
 
+// doubtful says that the replica may be to blame, or the request: how another replica answers tells.
+func (o Outcome) doubtful() bool { return o == Failed || o == BadAnswer }
+
 // Error is a run that failed.
 type Error struct {
 	// Model says which model, as [Options] name it.

@@ -69,6 +69,27 @@ func TestBadReplica(t *testing.T) {
 	}
 }
 
+// TestReplicaThatAnswersGarbage is one that is bad, where another's answers are right; it costs no run.
+func TestReplicaThatAnswersGarbage(t *testing.T) {
+	good, bad := oiptest.Start(t), oiptest.Start(t)
+	m := load(t, options(good, bad))
+	garbage := oiptest.Behaviour{Infer: func(context.Context, *inference.ModelInferRequest) (*inference.ModelInferResponse, error) {
+		return &inference.ModelInferResponse{}, nil
+	}}
+	bad.Behave(garbage)
+	before := bad.Calls()
+	for range 20 {
+		checkRun(t, m)
+	}
+	if calls := bad.Calls() - before; calls != 5 || m.Endpoints()[1].Open != 1 || m.Endpoints()[0].Open != 0 {
+		t.Errorf("%d calls reached it, want 5; %+v", calls, m.Endpoints())
+	}
+	good.Behave(garbage)
+	if failed := failure(t.Context(), t, m); failed.Outcome != oip.BadAnswer || failed.Unavailable() {
+		t.Errorf("where all answer so: %+v", failed)
+	}
+}
+
 // TestErrorOfTheOnlyReplica is not asked for twice, and keeps little of a long message.
 func TestErrorOfTheOnlyReplica(t *testing.T) {
 	server := oiptest.Start(t)
@@ -92,6 +113,7 @@ func TestSlowBadReplicaCostsARun(t *testing.T) {
 	const patience = 600 * time.Millisecond
 	for name, infer := range map[string]func(context.Context, *inference.ModelInferRequest) (*inference.ModelInferResponse, error){
 		"hangs": hang,
+		"hangs, and callers by gRPC go away just before their deadline": hang,
 		"fails": func(ctx context.Context, _ *inference.ModelInferRequest) (*inference.ModelInferResponse, error) {
 			return late(ctx, patience*5/6, nil, connect.NewError(connect.CodeInternal, errors.New("no")))
 		},
@@ -111,6 +133,9 @@ func TestSlowBadReplicaCostsARun(t *testing.T) {
 					t.Fatalf("after %d runs it is not left alone: %+v", runs, m.Endpoints())
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				if strings.Contains(name, "go away") {
+					time.AfterFunc(patience*19/20, cancel)
+				}
 				if b.Run(ctx, 1) != nil {
 					costs++
 				}

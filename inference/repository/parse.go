@@ -40,7 +40,7 @@ func Parse(file string, text []byte) (*Spec, error) {
 		d.reportf(root, "\"runtime\" is of models that run here, and \"remote\" of those that do not: give one of them")
 	}
 	if spec.Provider.Graphs && len(spec.Batching.Sizes) == 0 {
-		d.reportf(root, "cuda_graph captures one graph for each number of rows that runs have: say which by batching: {sizes: […]}")
+		d.reportf(d.graphs, "cuda_graph captures one graph for each number of rows that runs have: say which by batching: {sizes: […]}")
 	}
 	return spec, errors.Join(d.mistakes...)
 }
@@ -66,6 +66,7 @@ func syntaxMistake(file string, err error, wanted string) error {
 type decoder struct {
 	file     string
 	mistakes []error
+	graphs   ast.Node // cuda_graph, where it is given
 }
 
 func (d *decoder) at(n ast.Node) position {

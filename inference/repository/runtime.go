@@ -44,6 +44,7 @@ func (d *decoder) runtime(n ast.Node) (threads int, o provider.Options) {
 			}
 		}
 	}
+	d.graphs = given["cuda_graph"]
 	if o.Name == "" || o.Name == provider.CPU {
 		refuse("cuda or tensorrt", "fallback", "device", "memory_limit", "cuda_graph")
 	}

@@ -42,7 +42,7 @@ func TestParseRuntime(t *testing.T) {
 
 func TestGraphsNeedSizes(t *testing.T) {
 	_, err := repository.Parse("m.yaml", []byte(good+"runtime: {provider: cuda, cuda_graph: true}\n"))
-	if err == nil || !strings.HasPrefix(err.Error(), "m.yaml:1:1: cuda_graph captures one graph") {
+	if err == nil || !strings.HasPrefix(err.Error(), "m.yaml:13:39: cuda_graph captures one graph") {
 		t.Errorf("error %v, want it to ask for sizes", err)
 	}
 }

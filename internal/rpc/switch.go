@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/inference/switches"
 	"github.com/onehop/onehop/inference/traffic"
@@ -29,7 +31,7 @@ func (s *Inference) SwitchModel(ctx context.Context, req *onehopv1.SwitchModelRe
 		Model: req.GetModel(), Action: actions[req.GetAction()], Traffic: trafficFrom(req.GetTraffic()), To: req.GetSwitchId(),
 		Who: req.GetWho(), Reason: req.GetReason(),
 	}
-	if err := s.checkSwitch(&change); err != nil {
+	if err := s.checkSwitch(ctx, &change); err != nil {
 		return nil, err
 	}
 	made, err := s.Switches.Store.Switch(ctx, change)
@@ -51,7 +53,13 @@ func (s *Inference) SwitchModel(ctx context.Context, req *onehopv1.SwitchModelRe
 	return res, nil
 }
 
-func (s *Inference) checkSwitch(c *switches.Change) error {
+func (s *Inference) checkSwitch(ctx context.Context, c *switches.Change) error {
+	if c.Action != switches.Set && !c.Traffic.Empty() {
+		return featurestore.Errorf(featurestore.Invalid, "traffic: it is for SWITCH_ACTION_SET; a rollback and from-file take it from elsewhere")
+	}
+	if c.Action == switches.Rollback && c.To > 0 {
+		return s.checkBack(ctx, c)
+	}
 	if c.Action != switches.Set {
 		return s.Models.Check(c.Model, traffic.Traffic{})
 	}
@@ -62,6 +70,18 @@ func (s *Inference) checkSwitch(c *switches.Change) error {
 		return featurestore.Errorf(featurestore.Invalid, "traffic: %v", err)
 	}
 	return s.Models.Check(c.Model, c.Traffic)
+}
+
+// checkBack looks at the state that a rollback names: other ones were in force, but that one may have been refused.
+func (s *Inference) checkBack(ctx context.Context, c *switches.Change) error {
+	back, err := s.Switches.Store.Get(ctx, c.To)
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && back.Model != c.Model {
+		return s.Models.Check(c.Model, traffic.Traffic{}) // storing it says that there is no such state
+	}
+	if err != nil {
+		return featurestore.Errorf(featurestore.Unavailable, "the switches cannot be read").Because(err)
+	}
+	return s.Models.CheckState(c.Model, back.Traffic)
 }
 
 func trafficFrom(m *onehopv1.Traffic) traffic.Traffic {

@@ -149,6 +149,17 @@ func TestSwitchModel(t *testing.T) {
 	if r := list.GetRoutes()[0]; !r.GetRestInForce() || !strings.HasPrefix(r.GetProblem(), "alias next: ") {
 		t.Errorf("with an alias of nothing: %v", r)
 	}
+	refused := &onehopv1.SwitchModelRequest{Model: "ranker", Action: rollback, SwitchId: made.GetSwitchId() + 4, Who: "ada"} // to version 2, which has gone
+	if _, err := s.client.SwitchModel(t.Context(), refused); connect.CodeOf(err) != connect.CodeInvalidArgument || !strings.Contains(err.Error(), "has no version 2") {
+		t.Errorf("a rollback to what cannot be followed: %v", err)
+	}
+	refused.SwitchId = 1 << 40
+	if _, err := s.client.SwitchModel(t.Context(), refused); connect.CodeOf(err) != connect.CodeInvalidArgument || !strings.Contains(err.Error(), "no such state") {
+		t.Errorf("a rollback to nothing: %v", err)
+	}
+	if _, err := change(fromFile, &onehopv1.Traffic{DefaultVersion: "1"}); connect.CodeOf(err) != connect.CodeInvalidArgument {
+		t.Errorf("from-file with traffic: %v", err)
+	}
 	history, err := store.History(t.Context(), "ranker", 10)
 	if err != nil || len(history) != 6 {
 		t.Fatalf("%d switches, %v", len(history), err)
