@@ -111,5 +111,5 @@ func (m *Model) openError() error {
 			wait = left
 		}
 	}
-	return fmt.Errorf("all of its %d replicas failed %d times in a row or more and are left alone for %s", len(m.endpoints), breakerFailures, wait.Round(time.Millisecond))
+	return fmt.Errorf("all of its %d replicas failed %d times in a row or more and are left alone for %s", len(m.endpoints), m.options.failures(), wait.Round(time.Millisecond))
 }

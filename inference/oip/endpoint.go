@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	// breakerFailures in a row open the breaker of a replica.
-	breakerFailures = 5
+	// breakerFailures in a row open the breaker of a replica, and onlyFailures that of an address that is the only one: nobody else is there for
+	// its callers, and behind it may be several servers of which some answer.
+	breakerFailures, onlyFailures = 5, 20
 	// breakerDelay is how long a replica is then left alone, before one call tries it.
 	breakerDelay = time.Second
 	// maxAnswerBytes bounds an answer: one score for each of 16,384 rows, and as much again for outputs that nobody asked for.
@@ -37,10 +38,18 @@ type endpoint struct {
 	outcomes [Outcomes]atomic.Uint64
 }
 
+// failures is how many in a row open a breaker.
+func (o *Options) failures() uint {
+	if len(o.Endpoints) == 1 {
+		return onlyFailures
+	}
+	return breakerFailures
+}
+
 func newEndpoint(index int, address string, o *Options, token string) *endpoint {
 	e := &endpoint{
 		address: address, index: index, dialer: newDialer(o.timeout()),
-		breaker: circuitbreaker.NewBuilder[any]().WithFailureThreshold(breakerFailures).WithSuccessThreshold(1).
+		breaker: circuitbreaker.NewBuilder[any]().WithFailureThreshold(o.failures()).WithSuccessThreshold(1).
 			WithDelay(breakerDelay).WithJitterFactor(0.1).Build(),
 	}
 	url, protocols := "http://"+address, new(http.Protocols)

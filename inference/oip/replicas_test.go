@@ -140,19 +140,19 @@ func recovers(t *testing.T, m *oip.Model) {
 	}
 }
 
-// TestBreaker: a bad replica is left alone after five failures, tried by one call a second, and taken back when that succeeds.
+// TestBreaker: the only replica is left alone after twenty failures, tried by one call a second, and taken back when that succeeds.
 func TestBreaker(t *testing.T) {
 	bad := oiptest.Start(t)
 	m := load(t, options(bad))
 	bad.Behave(fail(connect.CodeUnavailable))
 	before := bad.Calls()
-	for range 20 {
+	for range 30 {
 		if failed := failure(t.Context(), t, m); failed.Outcome != oip.Unreachable {
 			t.Errorf("outcome %s, want unreachable", failed.Outcome)
 		}
 	}
-	if calls := bad.Calls() - before; calls != 5 {
-		t.Errorf("%d calls reached it, want 5", calls)
+	if calls := bad.Calls() - before; calls != 20 {
+		t.Errorf("%d calls reached it, want 20", calls)
 	}
 	if open := m.Endpoints()[0].Open; open != 1 {
 		t.Errorf("the breaker is %v open, want 1", open)
@@ -161,6 +161,28 @@ func TestBreaker(t *testing.T) {
 	recovers(t, m)
 	if open := m.Endpoints()[0].Open; open != 0 {
 		t.Errorf("the breaker is %v open after it came back, want 0", open)
+	}
+}
+
+// TestABalancerBeforeBadServers is not left alone as long as some of its servers answer.
+func TestABalancerBeforeBadServers(t *testing.T) {
+	balancer := oiptest.Start(t)
+	m := load(t, options(balancer))
+	var calls atomic.Uint64
+	balancer.Behave(oiptest.Behaviour{Infer: func(ctx context.Context, req *inference.ModelInferRequest) (*inference.ModelInferResponse, error) {
+		if calls.Add(1)%8 != 0 {
+			return nil, connect.NewError(connect.CodeUnavailable, errors.New("no"))
+		}
+		return oiptest.Sum(ctx, req)
+	}})
+	answered, b := 0, newBatch(t, m, 1)
+	for range 40 {
+		if b.Run(t.Context(), 1) == nil {
+			answered++
+		}
+	}
+	if answered != 10 {
+		t.Errorf("%d of 40 runs were answered, want the 10 whose second attempt met a server that answers", answered)
 	}
 }
 
@@ -192,7 +214,7 @@ func TestDeadlines(t *testing.T) {
 		t.Errorf("outcome %s of a caller that went away", failed.Outcome)
 	}
 	server.Behave(oiptest.Behaviour{Infer: hang})
-	for range 5 {
+	for range 20 {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		if failed := failure(ctx, t, m); failed.Outcome != oip.TimedOut {
 			t.Errorf("outcome %s, want timeout", failed.Outcome)
