@@ -239,16 +239,11 @@ func (s *Set) Routes() []*Route {
 // Check says whether traffic could be laid over what is wanted of a model now, or where that was refused over what is in force. It changes
 // nothing. An alias may be taken away that is served or was switched, though no instance took the switch.
 func (s *Set) Check(model string, over traffic.Traffic) error {
-	s.mu.Lock()
-	wanted := s.live[model].Traffic.Over(s.files[model].traffic)
-	s.mu.Unlock()
-	r := s.now.Load().routes[model]
-	if r == nil {
-		return featurestore.Errorf(featurestore.Unknown, "there is no model %q", model)
+	r, live, file, err := s.asked(model)
+	if err != nil || over.Empty() {
+		return err
 	}
-	if over.Empty() {
-		return nil
-	}
+	wanted := live.Over(file)
 	base := wanted
 	if r.Problem != nil {
 		base = r.Traffic
@@ -262,18 +257,26 @@ func (s *Set) Check(model string, over traffic.Traffic) error {
 
 // CheckState says whether a state that was switched by hand could be laid over the model's serving.yaml. It changes nothing.
 func (s *Set) CheckState(model string, state traffic.Traffic) error {
-	s.mu.Lock()
-	wanted := state.Over(s.files[model].traffic)
-	s.mu.Unlock()
-	r := s.now.Load().routes[model]
-	if r == nil {
-		return featurestore.Errorf(featurestore.Unknown, "there is no model %q", model)
+	r, _, file, err := s.asked(model)
+	if err != nil {
+		return err
 	}
-	next, err := newRoute(r.versions, wanted)
+	next, err := newRoute(r.versions, state.Over(file))
 	if err = errors.Join(err, next.checkAliases(state.Aliases)); err != nil {
 		return featurestore.Errorf(featurestore.Invalid, "model %q cannot be switched so: %v", model, err)
 	}
 	return nil
+}
+
+// asked is a model's route, and what is wanted of it: by hand, and by its serving.yaml.
+func (s *Set) asked(model string) (r *Route, live, file traffic.Traffic, err error) {
+	s.mu.Lock()
+	live, file = s.live[model].Traffic, s.files[model].traffic
+	s.mu.Unlock()
+	if r = s.now.Load().routes[model]; r == nil {
+		err = featurestore.Errorf(featurestore.Unknown, "there is no model %q", model)
+	}
+	return r, live, file, err
 }
 
 // Outcomes are what became of what was switched by hand, by model. Before there are definitions nothing is known.

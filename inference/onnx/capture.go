@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"sync"
 
 	ort "github.com/yalue/onnxruntime_go"
 
@@ -36,14 +35,17 @@ func (g *graphs) capture(s *Session, api *binding.API, captured *graph, rows int
 		return err
 	}
 	defer func() { err = errors.Join(err, plain.Destroy()) }()
-	want, err := g.scores(capturing.RLocker(), captured.binding, plain, asked, rows) // TensorRT builds its engine here, for minutes
+	want, err := g.scores(captured.binding, plain, asked, rows) // TensorRT builds its engine here, for minutes
 	if err != nil {
 		return fmt.Errorf("without a graph: %w", err)
 	}
-	if _, err := g.scores(&capturing, captured.binding, captured.options, zeros, rows); err != nil {
+	capturing.Lock()
+	_, err = g.scores(captured.binding, captured.options, zeros, rows)
+	capturing.Unlock()
+	if err != nil {
 		return fmt.Errorf("while it was captured: %w", err)
 	}
-	got, err := g.scores(capturing.RLocker(), captured.binding, captured.options, asked, rows)
+	got, err := g.scores(captured.binding, captured.options, asked, rows)
 	if err != nil {
 		return fmt.Errorf("replayed: %w", err)
 	}
@@ -69,9 +71,7 @@ func plainRun(api *binding.API) (*ort.RunOptions, error) {
 }
 
 // scores are all outputs' of a run, one after the other.
-func (g *graphs) scores(lock sync.Locker, bound *binding.Binding, options *ort.RunOptions, memory *tensor.Memory, rows int) (scores []float32, err error) {
-	lock.Lock()
-	defer lock.Unlock()
+func (g *graphs) scores(bound *binding.Binding, options *ort.RunOptions, memory *tensor.Memory, rows int) (scores []float32, err error) {
 	if err := g.replay(bound, options, memory, rows); err != nil {
 		return nil, err
 	}

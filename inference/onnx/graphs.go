@@ -27,9 +27,13 @@ type device interface {
 	Wait() error
 }
 
-// capturing is held for writing while a graph is captured, and for reading by all else that the process does on a GPU: CUDA ends a
-// capture, or refuses the other call, when another thread allocates or waits meanwhile (cudaStreamCaptureModeGlobal).
-var capturing sync.RWMutex
+// capturing is held for writing while a graph is captured, and for reading by runs on a GPU and by what frees memory of it: CUDA ends a
+// capture, or refuses the other call, when another thread allocates or waits meanwhile (cudaStreamCaptureModeGlobal). loading is held by loads
+// of models for a GPU: one may build an engine for minutes, for which no capture, and behind it no run, is to wait.
+var (
+	capturing sync.RWMutex
+	loading   sync.Mutex
+)
 
 // graphs runs a model by CUDA graphs: all that a run launches on the GPU, captured once for each number of rows and launched as one
 // from then on. A graph reads and writes the addresses that it was captured with, so all runs go through one place on the device, one
@@ -54,8 +58,8 @@ type graph struct {
 	options *ort.RunOptions // with the graph's number, which is that of its rows
 }
 
-// newGraphs captures the session's graphs, one for each of the sizes, which ascend, and tries each. The caller closes it, with an
-// error too, before the session is destroyed.
+// newGraphs captures the session's graphs, one for each of the sizes, which ascend, and tries each. The caller is loading the model. It closes
+// them, with an error too, before the session is destroyed.
 func newGraphs(s *Session, api *binding.API, d device, sizes []int) (*graphs, error) {
 	g := &graphs{device: d, sizes: map[int]*graph{}, work: make(chan func())}
 	g.thread.Go(g.serve)
@@ -92,8 +96,6 @@ func (g *graphs) do(f func() error) error {
 }
 
 func (g *graphs) allocate(s *Session, rows int) error {
-	capturing.RLock()
-	defer capturing.RUnlock()
 	if err := g.device.Use(); err != nil {
 		return err
 	}

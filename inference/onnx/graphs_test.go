@@ -218,6 +218,58 @@ func TestARunThatWaitsForAGraphEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// TestNothingIsOnAGPUWhileAGraphIsCaptured: a run of another model waits for the capture, and for nothing else of the load.
+func TestNothingIsOnAGPUWhileAGraphIsCaptured(t *testing.T) {
+	p := newProcessor()
+	session, err := capture(t, p, onnxtest.MLP(widths, 7), 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch := newBatch(t, session, 4)
+	began, done := make(chan struct{}, 8), make(chan error, 8)
+	p.arrived = func() { began <- struct{}{} }
+	run := func() { done <- batch.Run(t.Context(), 4) }
+	ends := func(what string) {
+		patience := time.NewTimer(5 * time.Second)
+		defer patience.Stop()
+		select {
+		case err := <-done:
+			<-began
+			if err != nil {
+				t.Error(err)
+			}
+		case <-patience.C:
+			t.Errorf("a run waits %s", what)
+		}
+	}
+	other, uploads := newProcessor(), 0
+	other.arrived = func() {
+		switch uploads++; uploads {
+		case 1:
+			go run()
+			ends("for a load that captures nothing yet")
+		case 2:
+			go run()
+			patience := time.NewTimer(100 * time.Millisecond)
+			defer patience.Stop()
+			select {
+			case <-began:
+				t.Error("a run began while a graph was captured")
+				began <- struct{}{}
+			case <-patience.C:
+			}
+		case 3:
+			ends("after the capture")
+		}
+	}
+	if _, err := capture(t, other, onnxtest.MLP(widths, 8), 4); err != nil {
+		t.Fatal(err)
+	}
+	if uploads != 3 {
+		t.Errorf("%d uploads, want those without a graph, captured and replayed", uploads)
+	}
+}
+
 func TestGraphsOfCUDA(t *testing.T) {
 	for _, name := range []string{provider.CUDA, provider.TensorRT} {
 		t.Run(name, func(t *testing.T) {

@@ -125,6 +125,10 @@ func load(library, name string, model []byte, options Options) (*Session, error)
 	if err != nil {
 		return nil, err
 	}
+	if s.provider != provider.CPU {
+		loading.Lock()
+		defer loading.Unlock()
+	}
 	err = s.compile(library, model, sessionOptions, options)
 	if err = errors.Join(err, sessionOptions.Destroy()); err != nil {
 		return nil, errors.Join(fmt.Errorf("%w: %w", ErrBadModel, err), s.unload())
@@ -163,7 +167,6 @@ func (s *Session) compile(library string, model []byte, sessionOptions *ort.Sess
 
 // start makes the session and tries it by runs with the options, which may be nil.
 func (s *Session) start(model []byte, sessionOptions *ort.SessionOptions, options *ort.RunOptions) (err error) {
-	defer s.useGPU()()
 	s.session, err = ort.NewDynamicAdvancedSessionWithONNXData(model, tensor.Names(s.inputs), tensor.Names(s.outputs), sessionOptions)
 	if err != nil {
 		return err
