@@ -46,6 +46,10 @@ type BatchResult struct {
 	Refusals   int     `json:"refusals"`
 	RefusalP99 float64 `json:"refusal_p99_ms"`
 	Late       int     `json:"late"`
+
+	// As many callers as can wait for their deadline, at a bare channel with the same runs behind it.
+	FloorRate  float64 `json:"overload_floor_per_s"`
+	FloorRatio float64 `json:"goodput_floor_ratio"`
 }
 
 // batchWidths are the layers of the model of [Batch].
@@ -114,8 +118,14 @@ func batch(ctx context.Context, o BatchOptions) (_ *BatchResult, err error) {
 	after := b.queue.Stats()
 	r.RowsRun = float64(after.Rows-before.Rows) / float64(after.Runs-before.Runs)
 	r.Speedup = r.Batched / r.Unbatched
-	fmt.Fprintf(o.Progress, "one instance: 64 callers for %s, then as long %d times as many requests, each of which may take %s\n", o.Duration, overload, overloadDeadline)
-	return r, b.overload(ctx, r, o.Duration)
+	fmt.Fprintf(o.Progress, "one instance: 64 callers for %s, then as long %d times as many requests, each of which may take %s, then as long their floor\n",
+		o.Duration, overload, overloadDeadline)
+	if err := b.overload(ctx, r, o.Duration); err != nil {
+		return nil, err
+	}
+	r.FloorRate, err = overloadFloor(ctx, b.session, int(r.Peak*overloadDeadline.Seconds()), o.Duration)
+	r.FloorRatio = r.Goodput / r.FloorRate
+	return r, err
 }
 
 func newBatchBench(rt *onnx.Runtime) (*batchBench, error) {
@@ -280,6 +290,7 @@ func (r *BatchResult) Write(w io.Writer) {
 	fmt.Fprintf(w, "\none instance, whose peak is %.0f rows/s; %.0f requests a second offered, %.0f ms each:\n", r.Peak, r.Offered, r.Deadline)
 	table(w, [][]string{
 		{"answered in time", rows(r.Goodput), fmt.Sprintf("%.2f of the peak", r.Ratio), fmt.Sprintf("p99 %.1f ms", r.AnswerP99)},
+		{"at a bare channel", rows(r.FloorRate), fmt.Sprintf("%.2f of the peak", r.FloorRate/r.Peak), fmt.Sprintf("goodput is %.2f of it", r.FloorRatio)},
 		{"refused", strconv.Itoa(r.Refusals), "", fmt.Sprintf("p99 %.2f ms", r.RefusalP99)},
 		{"too late", strconv.Itoa(r.Late)},
 	})

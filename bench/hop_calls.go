@@ -98,6 +98,20 @@ func (h *hopStack) echo(ctx context.Context) error {
 	return err
 }
 
+// callBare calls a service that reads as many rows and runs the same batch, and looks at neither.
+func (h *hopStack) callBare(ctx context.Context) error {
+	_, err := h.bare.GetFeaturesAndPredict(ctx, h.request())
+	return err
+}
+
+// parts are the parts of the floor, one after the other.
+func (h *hopStack) parts(ctx context.Context) error {
+	if err := h.mget(ctx); err != nil {
+		return err
+	}
+	return h.runModel(ctx)
+}
+
 // hopKeys are the keys that a call reads.
 func hopKeys(user int64, items []int64) []string {
 	var keys []string

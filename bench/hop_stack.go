@@ -37,6 +37,7 @@ type hopStack struct {
 	catalog  *featurestore.Catalog
 	client   onehopv1connect.InferenceServiceClient
 	floor    onehopv1connect.InferenceServiceClient
+	bare     onehopv1connect.InferenceServiceClient
 	answer   *onehopv1.GetFeaturesAndPredictResponse
 	rowBytes float64
 	models   []hopModel // the first is the one of the floor
@@ -80,7 +81,11 @@ func startHop(ctx context.Context, o HopOptions, models ...hopModel) (_ *hopStac
 	if err := h.service(ctx, redisURL, postgresURL, repository, o.Library); err != nil {
 		return nil, err
 	}
-	return h, h.echoServer(ctx)
+	if h.floor, err = h.echoServer(ctx, nil); err != nil {
+		return nil, err
+	}
+	h.bare, err = h.echoServer(ctx, h.parts)
+	return h, err
 }
 
 func (h *hopStack) servers(ctx context.Context) (redisURL, postgresURL string, err error) {
@@ -231,13 +236,13 @@ func (h *hopStack) connect(address string) onehopv1connect.InferenceServiceClien
 	return onehopv1connect.NewInferenceServiceClient(&http.Client{Transport: transport}, "http://"+address)
 }
 
-// echoServer answers every call with the same answer and does nothing else.
-func (h *hopStack) echoServer(ctx context.Context) error {
+// echoServer answers every call with the same answer, when it has done some work if there is any, and does nothing else.
+func (h *hopStack) echoServer(ctx context.Context, work func(context.Context) error) (onehopv1connect.InferenceServiceClient, error) {
 	mux := http.NewServeMux()
-	mux.Handle(onehopv1connect.NewInferenceServiceHandler(&echoHandler{answer: h.answer}, rpc.CompressionOption()))
+	mux.Handle(onehopv1connect.NewInferenceServiceHandler(&echoHandler{answer: h.answer, work: work}, rpc.CompressionOption()))
 	s, err := server.Listen(ctx, "127.0.0.1:0", mux)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
@@ -246,17 +251,22 @@ func (h *hopStack) echoServer(ctx context.Context) error {
 		cancel()
 		drop(<-done)
 	})
-	h.floor = h.connect(s.Addr())
-	return nil
+	return h.connect(s.Addr()), nil
 }
 
 type echoHandler struct {
 	onehopv1connect.UnimplementedInferenceServiceHandler
 	answer *onehopv1.GetFeaturesAndPredictResponse
+	work   func(context.Context) error // nil for none
 }
 
 // GetFeaturesAndPredict answers what was answered before.
-func (e *echoHandler) GetFeaturesAndPredict(context.Context, *onehopv1.GetFeaturesAndPredictRequest) (*onehopv1.GetFeaturesAndPredictResponse, error) {
+func (e *echoHandler) GetFeaturesAndPredict(ctx context.Context, _ *onehopv1.GetFeaturesAndPredictRequest) (*onehopv1.GetFeaturesAndPredictResponse, error) {
+	if e.work != nil {
+		if err := e.work(ctx); err != nil {
+			return nil, err
+		}
+	}
 	return e.answer, nil
 }
 
