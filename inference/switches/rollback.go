@@ -47,9 +47,9 @@ func (s *Store) inForceBefore(ctx context.Context, tx pgx.Tx, last *Switch) (sta
 	return state, to, nil
 }
 
-// base is what a change is laid over: the state of the last switch, but where all who said what became of it refused it, and nobody took it,
-// that which is still in force. A mistake must not stand in the way of what mends it.
-func (s *Store) base(ctx context.Context, tx pgx.Tx, last *Switch) (traffic.Traffic, error) {
+// inForce is the state of the last switch, but where all who said what became of it refused it, and nobody took it, that before it. A change is
+// laid over it: a mistake must not stand in the way of what mends it.
+func (s *Store) inForce(ctx context.Context, tx pgx.Tx, last *Switch) (traffic.Traffic, error) {
 	var refused bool
 	err := tx.QueryRow(ctx, `SELECT coalesce(bool_and(problem <> ''), false) FROM onehop.model_switch_outcomes WHERE switch_id = $1`, last.ID).Scan(&refused)
 	if err != nil {

@@ -84,7 +84,11 @@ func TestASwitchAfterARefusedOne(t *testing.T) {
 	want(s.taken(t, alias("one", 1)), traffic.Traffic{Aliases: map[string]int64{"one": 1}})
 	refuse(alias("x", 99))
 	refuse(Change{Action: Set, Traffic: traffic.Traffic{Default: "7"}})
-	want(s.must(t, alias("two", 2)), traffic.Traffic{Aliases: map[string]int64{"one": 1, "two": 2}}) // not heard of yet
+	two := s.must(t, alias("two", 2)) // not heard of yet
+	want(two, traffic.Traffic{Aliases: map[string]int64{"one": 1, "two": 2}})
+	if one := (traffic.Traffic{Aliases: map[string]int64{"one": 1}}); !two.Was.Equal(one) {
+		t.Errorf("%+v is said to have been in force, want %+v", two.Was, one)
+	}
 	made := s.must(t, Change{Action: Set, Traffic: traffic.Traffic{Default: "2"}})
 	want(made, traffic.Traffic{Default: "2", Aliases: map[string]int64{"one": 1, "two": 2}})
 	if err := s.record(t.Context(), "a", traffic.Outcome{Switch: made.ID, Problem: "there is no such version"}); err != nil {

@@ -59,7 +59,7 @@ type Switch struct {
 	// BackTo is, for Rollback, the switch that made the state that came back: 0 for the one before any switch; nil where it is not
 	// recorded.
 	BackTo *int64 `json:"back_to,omitempty"`
-	// Was and Traffic were wanted, before and from then on, over the model's serving.yaml; the outcomes say who took them.
+	// Was was in force before, over the model's serving.yaml, and Traffic was wanted from then on; the outcomes say who took it.
 	Was     traffic.Traffic `json:"was"`
 	Traffic traffic.Traffic `json:"traffic"`
 	// Outcomes are those of each instance, oldest first.
@@ -87,7 +87,9 @@ func (s *Store) Switch(ctx context.Context, c Change) (*Switch, error) {
 		if err != nil {
 			return err
 		}
-		made.Was = last.Traffic
+		if made.Was, err = s.inForce(ctx, tx, last); err != nil {
+			return err
+		}
 		if err := s.next(ctx, tx, &c, last, made); err != nil {
 			return err
 		}
@@ -122,15 +124,11 @@ func (s *Store) last(ctx context.Context, tx pgx.Tx, model string) (*Switch, err
 	return last, nil
 }
 
-// next puts the state that a change leads to into what is made.
+// next puts the state that a change leads to into what is made, which has that in force before.
 func (s *Store) next(ctx context.Context, tx pgx.Tx, c *Change, last, made *Switch) error {
 	switch c.Action {
 	case Set:
-		base, err := s.base(ctx, tx, last)
-		if err != nil {
-			return err
-		}
-		made.Traffic = c.Traffic.Over(base)
+		made.Traffic = c.Traffic.Over(made.Was)
 	case FromFile:
 	case Rollback:
 		state, to, err := s.back(ctx, tx, c, last)

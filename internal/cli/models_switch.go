@@ -24,7 +24,7 @@ type switchFlags struct {
 	Model         string        `arg:"" help:"Name of the model."`
 	Reason        string        `help:"Why, for the record."`
 	Who           string        `help:"Who switches, for the record; without it the user of this system."`
-	Wait          time.Duration `default:"5s" help:"How long to wait for the first instance of infer to say what became of it."`
+	Wait          time.Duration `default:"5s" help:"How long to wait for the instances of infer to say what became of it; it ends when all that speak have."`
 	Namespace     string        `env:"ONEHOP_NAMESPACE" default:"default" help:"Namespace of the definitions."`
 	postgresFlags `embed:""`
 	JSON          bool `name:"json" help:"Print JSON."`
@@ -80,18 +80,26 @@ func (f *switchFlags) do(ctx context.Context, s Streams, store *switches.Store, 
 const refusedHint = "What was in force before stays there. Take the switch back: onehop models rollback %[1]s, which goes to the newest other state that an " +
 	"instance took; --to SWITCH goes to any (onehop models history %[1]s), and onehop models switch %[1]s --from-file gives the model back to its serving.yaml.\n"
 
-// await waits until an instance has said what became of a switch, or a later one has come before, for as long as that may take.
+// quiet is how long no instance says anything when all have.
+const quiet = 300 * time.Millisecond
+
+// await waits until the instances have said what became of a switch, or a later one has come before, for as long as that may take. How
+// many there are nobody knows: they all follow at once, so that who is silent after the others is away.
 func (f *switchFlags) await(ctx context.Context, store *switches.Store, id int64) (*switches.Switch, error) {
 	deadline := time.NewTimer(f.Wait)
 	defer deadline.Stop()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
+	spoken, since := 0, time.Now()
 	for {
 		made, err := store.Get(ctx, id)
 		if err != nil {
 			return nil, err
 		}
-		if len(made.Outcomes) > 0 || made.SupersededBy > 0 {
+		if n := len(made.Outcomes); n != spoken {
+			spoken, since = n, time.Now()
+		}
+		if spoken > 0 && time.Since(since) >= quiet || made.SupersededBy > 0 {
 			return made, nil
 		}
 		select {

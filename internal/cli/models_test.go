@@ -92,6 +92,37 @@ func (r *refusing) Outcomes() map[string]traffic.Outcome {
 	return outcomes
 }
 
+// slow are models that take everything, and the time for it.
+type slow struct{ refusing }
+
+func (s *slow) Steer(live map[string]traffic.Live) {
+	<-time.After(150 * time.Millisecond)
+	s.live = live
+}
+
+// TestSwitchHearsAllInstances: it waits for those that speak late, and fails when one of them refuses.
+func TestSwitchHearsAllInstances(t *testing.T) {
+	s := newModels(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	for name, models := range map[string]switches.Models{"refuses": &refusing{}, "slow": &slow{}} {
+		follower, err := switches.Follow(ctx, switches.New(s.pool, s.namespace), models, name, "", slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		running.Go(func() { _ = follower.Run(ctx) }) // it returns nil
+	}
+	_, handler := onehopv1connect.NewInferenceServiceHandler(&listing{})
+	infer := httptest.NewServer(handler)
+	defer infer.Close()
+	code, out, told := s.models(t, "switch", "ranker", "--default", "8", "--who", "ada", "--infer", infer.URL)
+	if code != 1 || !strings.Contains(out, "refuses: refused") || !strings.Contains(out, "slow: ") {
+		t.Errorf("%d\n%s%s", code, out, told)
+	}
+}
+
 // TestRollbackOfRefused: what is refused says how to get out, and the rollback does, past all that was refused; the record says where to.
 func TestRollbackOfRefused(t *testing.T) {
 	s := newModels(t)

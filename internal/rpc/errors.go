@@ -27,7 +27,7 @@ var codes = map[featurestore.Code]connect.Code{
 
 // toConnect maps an error to the wire. What a caller may know is said; anything else
 // becomes a generic message with an id under which the log has the error.
-func toConnect(ctx context.Context, log *slog.Logger, procedure string, err error) error {
+func (i *errorInterceptor) toConnect(ctx context.Context, procedure string, err error) error {
 	var known *featurestore.Error
 	var already *connect.Error
 	switch {
@@ -39,12 +39,12 @@ func toConnect(ctx context.Context, log *slog.Logger, procedure string, err erro
 		return connect.NewError(connect.CodeCanceled, errors.New("the caller went away"))
 	case errors.As(err, &known):
 		if known.Cause != nil {
-			log.WarnContext(ctx, "a request failed", "procedure", procedure, "error", err)
+			i.stores.failed(ctx, i.log, procedure, known.Code, err)
 		}
 		return toWire(known)
 	}
 	id := newID()
-	log.ErrorContext(ctx, "a request failed", "procedure", procedure, "id", id, "error", err)
+	i.log.ErrorContext(ctx, "a request failed", "procedure", procedure, "id", id, "error", err)
 	return connect.NewError(connect.CodeInternal, fmt.Errorf("internal error; the service's log has it under id %s", id))
 }
 
@@ -66,34 +66,37 @@ func newID() string {
 }
 
 // errorInterceptor maps the errors of handlers, and turns a panic into one.
-type errorInterceptor struct{ log *slog.Logger }
+type errorInterceptor struct {
+	log    *slog.Logger
+	stores seldom // failures that callers know of, whose cause only the log has
+}
 
-func (i errorInterceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+func (i *errorInterceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (res connect.AnyResponse, err error) {
 		defer func() {
 			if p := recover(); p != nil {
 				err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 			}
 			if err != nil {
-				res, err = nil, toConnect(ctx, i.log, req.Spec().Procedure, err)
+				res, err = nil, i.toConnect(ctx, req.Spec().Procedure, err)
 			}
 		}()
 		return next(ctx, req)
 	}
 }
 
-func (i errorInterceptor) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+func (i *errorInterceptor) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
 	return next
 }
 
-func (i errorInterceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+func (i *errorInterceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) (err error) {
 		defer func() {
 			if p := recover(); p != nil {
 				err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 			}
 			if err != nil {
-				err = toConnect(ctx, i.log, conn.Spec().Procedure, err)
+				err = i.toConnect(ctx, conn.Spec().Procedure, err)
 			}
 		}()
 		return next(ctx, conn)

@@ -22,7 +22,7 @@ import (
 // causes and unknown errors are in the log only, under an id.
 func TestErrorsTellNothingInternal(t *testing.T) {
 	var log bytes.Buffer
-	logger := slog.New(slog.NewTextHandler(&log, nil))
+	i := &errorInterceptor{log: slog.New(slog.NewTextHandler(&log, nil))}
 	cause := errors.New("dial tcp 10.1.2.3:6379: password=hunter2")
 	expired, cancel := context.WithTimeout(t.Context(), 0)
 	defer cancel()
@@ -42,12 +42,12 @@ func TestErrorsTellNothingInternal(t *testing.T) {
 		"deadline by the clock": {online.Until(t.Context(), time.Now()), featurestore.Errorf(featurestore.Exhausted, "busy"), connect.CodeDeadlineExceeded, "deadline"},
 		"caller gone":           {gone, cause, connect.CodeCanceled, "went away"},
 	} {
-		err := toConnect(c.ctx, logger, "/p", c.err)
+		err := i.toConnect(c.ctx, "/p", c.err)
 		if connect.CodeOf(err) != c.code || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v, want %s with %q and nothing of the cause", name, err, c.code, c.says)
 		}
 	}
-	_, id, _ := strings.Cut(toConnect(t.Context(), logger, "/p", cause).Error(), "id ")
+	_, id, _ := strings.Cut(i.toConnect(t.Context(), "/p", cause).Error(), "id ")
 	if !strings.Contains(log.String(), id) || !strings.Contains(log.String(), "10.1.2.3") {
 		t.Errorf("the log lacks the error under id %s:\n%s", id, log.String())
 	}
@@ -55,7 +55,7 @@ func TestErrorsTellNothingInternal(t *testing.T) {
 
 func TestPanicsBecomeErrors(t *testing.T) {
 	var log bytes.Buffer
-	i := errorInterceptor{log: slog.New(slog.NewTextHandler(&log, nil))}
+	i := &errorInterceptor{log: slog.New(slog.NewTextHandler(&log, nil))}
 	next := i.WrapUnary(func(context.Context, connect.AnyRequest) (connect.AnyResponse, error) { panic("boom") })
 	_, err := next(t.Context(), connect.NewRequest(&onehopv1.ListModelsRequest{}))
 	if connect.CodeOf(err) != connect.CodeInternal || strings.Contains(err.Error(), "boom") || !strings.Contains(log.String(), "boom") {

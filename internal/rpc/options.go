@@ -32,7 +32,7 @@ func CompressionOption() connect.HandlerOption { return connect.WithCompressMinB
 // Options are the handler options that every service shares: errors become codes,
 // messages are validated, JSON has no unknown fields, requests are measured and, with a collector, traced.
 func Options(t *telemetry.Telemetry) ([]connect.HandlerOption, error) {
-	interceptors := []connect.Interceptor{newMeasure(t.Metrics), errorInterceptor{log: t.Log}, validate.NewInterceptor()}
+	interceptors := []connect.Interceptor{newMeasure(t.Metrics), &errorInterceptor{log: t.Log}, validate.NewInterceptor()}
 	if t.Tracing {
 		tracing, err := otelconnect.NewInterceptor(otelconnect.WithTracerProvider(t.Tracer),
 			otelconnect.WithPropagator(propagation.TraceContext{}), otelconnect.WithoutMetrics(), otelconnect.WithTrustRemote())
