@@ -13,7 +13,7 @@ type bench struct {
 	values     []featurestore.Value
 	computer   *plan.Computer
 	remembered []*remembered // of the rows of a view
-	touched    uint32        // see touch
+	touched    uint32        // see memo.look
 	of         *plan.Plan
 }
 
@@ -63,8 +63,7 @@ func (h *Hop) candidateRows(req *Request, res *Result, slabs []slab, view, from,
 	if req.Filling || !m.on(n) {
 		m = nil
 	} else {
-		req.own.remembered = m.look(req.own.remembered, req.Rows, first, n)
-		req.own.touched += touch(req.own.remembered)
+		req.own.remembered, req.own.touched = m.look(req.own.remembered, req.Rows, first, n)
 	}
 	for row := range n {
 		if m == nil || req.Rows.Stale(first+row) {

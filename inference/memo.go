@@ -15,6 +15,8 @@ import (
 const (
 	// A memo has memoSets sets of memoWays rows.
 	memoSets, memoWays = 1 << 12, 4
+	// cacheLine is that of most processors, in bytes.
+	cacheLine = 64
 	// maxRemembered is the largest row that is remembered, and memoBytes about the most memory for rows of all memos of the process.
 	maxRemembered, memoBytes = 1 << 10, 64 << 20
 	// rememberedOverhead is about what a row takes beside its bytes and values.
@@ -128,40 +130,43 @@ func (m *memo) set(row []byte) (set *memoSet, tag uint32) {
 	return &m.sets[stamp%memoSets], uint32(stamp >> 32)
 }
 
-// look finds rows that may be those asked for, nil where there is none: one after the other, so that the processor waits for many of them
-// at once and not for each. They are still to be compared.
-func (m *memo) look(dst []*remembered, rows Rows, first, n int) []*remembered {
-	dst = slices.Grow(dst[:0], n)[:n]
-	for i := range dst {
-		set, tag := m.set(rows.Row(first + i))
-		dst[i] = nil
-		for way := range set.tags {
-			if set.tags[way].Load() == tag {
-				dst[i] = set.rows[way].Load()
-				break
-			}
-		}
+// look finds rows that may be those asked for, nil where there is none; they are still to be compared. It goes over all of them in turn for
+// their sets, then for what those have, and then for its memory, so that the processor waits for many of them at once and not for one after the
+// other. touched is of no use, but that what is only read ahead is not optimised away.
+func (m *memo) look(dst []*remembered, rows Rows, first, n int) (found []*remembered, touched uint32) {
+	found = slices.Grow(dst[:0], n)[:n]
+	for i := range found {
+		set, _ := m.set(rows.Row(first + i))
+		touched += set.missed.Load()
 	}
-	return dst
-}
-
-// touch reads a byte of each line of the processor's cache that what was found takes, for the same reason: comparing waits for the lines of one
-// row, and then for those of the next. The sum is of no use, but that the reads are not optimised away.
-func touch(found []*remembered) (sum uint32) {
+	for i := range found {
+		set, tag := m.set(rows.Row(first + i))
+		found[i] = set.find(tag)
+	}
 	for _, r := range found {
 		if r != nil {
-			sum += r.present
+			touched += r.present
 		}
 	}
 	for _, r := range found {
 		if r == nil {
 			continue
 		}
-		for at := 0; at < len(r.data); at += 64 {
-			sum += uint32(r.data[at])
+		for at := 0; at < len(r.data); at += cacheLine {
+			touched += uint32(r.data[at])
 		}
 	}
-	return sum
+	return found, touched
+}
+
+// find is the row of a tag, nil when there is none.
+func (s *memoSet) find(tag uint32) *remembered {
+	for way := range s.tags {
+		if s.tags[way].Load() == tag {
+			return s.rows[way].Load()
+		}
+	}
+	return nil
 }
 
 // is says whether what was found is what a row gives at a time.
