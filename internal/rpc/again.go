@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -59,67 +57,20 @@ func (s *Inference) shadow(picked *inference.Picked, call *hopCall, req *onehopv
 	})
 }
 
-// Bounds of the requests that are kept to try new versions on.
-const (
-	keptRequests = 8
-	keptBytes    = 64 << 10 // each
-	keepEvery    = time.Second
-	// warming is how long a new version may be tried.
-	warming = 2 * time.Second
-)
-
-// recent keeps a few requests of each model that were answered lately. There are as many models as the repository has.
-type recent struct{ models sync.Map } // of *requests by name
-
-type requests struct {
-	next atomic.Int64 // when to keep the next one, in nanoseconds
-
-	mu   sync.Mutex
-	kept []*onehopv1.GetFeaturesAndPredictRequest // a ring
-	at   int
-}
-
-// keep keeps a request, one a second.
-func (r *recent) keep(req *onehopv1.GetFeaturesAndPredictRequest, now time.Time) {
-	found, ok := r.models.Load(req.GetModel())
-	if !ok {
-		found, _ = r.models.LoadOrStore(req.GetModel(), &requests{})
-	}
-	list := found.(*requests)
-	next := list.next.Load()
-	if now.UnixNano() < next || !list.next.CompareAndSwap(next, now.Add(keepEvery).UnixNano()) || proto.Size(req) > keptBytes {
-		return
-	}
-	list.mu.Lock()
-	defer list.mu.Unlock()
-	if len(list.kept) < keptRequests {
-		list.kept = append(list.kept, req)
-		return
-	}
-	list.kept[list.at] = req
-	list.at = (list.at + 1) % keptRequests
-}
-
-func (r *recent) of(model string) []*onehopv1.GetFeaturesAndPredictRequest {
-	found, ok := r.models.Load(model)
-	if !ok {
-		return nil
-	}
-	list := found.(*requests)
-	list.mu.Lock()
-	defer list.mu.Unlock()
-	return slices.Clone(list.kept)
-}
+// warming is how long a new version may be tried.
+const warming = 2 * time.Second
 
 // Warm runs a version, before it comes into service, on requests that were answered lately, by rows read for it. It fails when
 // the model itself cannot be run on them, and when it scores nothing but NaN. What a request lacks for this version is no fault of
-// it, and no answer of the online store neither.
+// it, and no answer of the online store neither. A version that answered them itself was in service before a restart and stays.
 func (s *Inference) Warm(ctx context.Context, hop *inference.Hop) error {
 	ctx, cancel := context.WithTimeout(ctx, warming)
 	defer cancel()
-	scored, numbers := 0, 0
-	for _, req := range s.recent.of(hop.Model.Name) {
-		scores, err := s.again(ctx, hop, 0, req)
+	scored, numbers, served := 0, 0, false
+	var problem error
+	for _, kept := range s.Recent.of(ctx, hop.Model.Name) {
+		served = served || kept.by == digestOf(hop.Model)
+		scores, err := s.again(ctx, hop, 0, kept.request)
 		scored += len(scores)
 		for _, score := range scores {
 			if score == score { //nolint:gocritic // it is none where it is not
@@ -127,12 +78,15 @@ func (s *Inference) Warm(ctx context.Context, hop *inference.Hop) error {
 			}
 		}
 		var known *featurestore.Error
-		if err != nil && ctx.Err() == nil && !errors.As(err, &known) {
-			return fmt.Errorf("model %s version %d: %w", hop.Model.Name, hop.Model.Number, err)
+		if err != nil && problem == nil && ctx.Err() == nil && !errors.As(err, &known) {
+			problem = err
 		}
 	}
-	if scored > 0 && numbers == 0 {
-		return fmt.Errorf("model %s version %d: all %d scores of requests that were answered lately are NaN", hop.Model.Name, hop.Model.Number, scored)
+	if problem == nil && scored > 0 && numbers == 0 {
+		problem = errors.New("all scores of requests that were answered lately are NaN")
 	}
-	return nil
+	if problem == nil || served {
+		return nil
+	}
+	return fmt.Errorf("model %s version %d: %w", hop.Model.Name, hop.Model.Number, problem)
 }

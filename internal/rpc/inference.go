@@ -34,8 +34,8 @@ type Inference struct {
 	Switches Switches
 	// Shadow answers requests once more; nil answers none.
 	Shadow *shadow.Pool
-
-	recent recent
+	// Recent keeps requests for [Inference.Warm].
+	Recent *Recent
 }
 
 // run runs the model, in a span of its own where there is a tracer.
@@ -93,7 +93,7 @@ func (s *Inference) GetFeaturesAndPredict(ctx context.Context, req *onehopv1.Get
 	}
 	res.Variant = picked.Variant
 	if !res.GetCached() {
-		s.recent.keep(req, call.read)
+		s.Recent.keep(picked.Model, req, call.read)
 		s.shadow(&picked, call, req)
 	}
 	return res, nil

@@ -87,6 +87,7 @@ func newShopOver(t *testing.T, store *online.Store, definitions string) *shop {
 	})
 	s.service = &Inference{
 		Models: models, Store: store, Now: time.Now, Answers: NewAnswers(s.metrics), Shadow: shadow.Start(t.Context(), s.metrics, log),
+		Recent: newRecent(t),
 	}
 	t.Cleanup(s.service.Shadow.Close)
 	models.Warm = func(h *inference.Hop) error { return s.service.Warm(t.Context(), h) }

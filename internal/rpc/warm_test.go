@@ -1,9 +1,15 @@
 package rpc
 
 import (
+	"context"
+	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/onehop/onehop/inference/onnx/onnxtest"
 )
@@ -31,12 +37,12 @@ func TestWarmRunsRecentRequests(t *testing.T) {
 		s.ask(ask(100)) // within the same second
 		clock = clock.Add(keepEvery)
 	}
-	kept := s.service.recent.of("ranker")
+	kept := s.service.Recent.of(t.Context(), "ranker")
 	if len(kept) != keptRequests {
 		t.Errorf("%d requests are kept, want %d", len(kept), keptRequests)
 	}
-	for _, req := range kept {
-		if user := req.GetEntities()["user_id"].GetInt64()[0]; user < 20-keptRequests || user > 19 {
+	for _, a := range kept {
+		if user := a.request.GetEntities()["user_id"].GetInt64()[0]; user < 20-keptRequests || user > 19 {
 			t.Errorf("a request of user %d is kept", user)
 		}
 	}
@@ -51,8 +57,25 @@ func TestWarmRunsRecentRequests(t *testing.T) {
 	if err := s.service.Warm(t.Context(), now); err != nil {
 		t.Error(err)
 	}
-	s.ship(2, shopSpec, 4)
-	s.put("2/model.onnx", onnxtest.Graph{
+	s.shipNaN(2)
+	s.look()
+	if p, err := s.service.Models.Find("ranker", 2); err == nil || !strings.Contains(err.Error(), "all scores of requests that were answered lately are NaN") {
+		t.Errorf("a model that knows no numbers: %v", err)
+		p.Release()
+	}
+	for _, a := range kept {
+		delete(a.request.Entities, "user_id")
+	}
+	if err := s.service.Warm(t.Context(), now); err != nil {
+		t.Errorf("requests that lack what the version reads: %v", err)
+	}
+}
+
+// shipNaN ships a model that knows no numbers.
+func (s *shop) shipNaN(version int) {
+	s.t.Helper()
+	s.ship(version, shopSpec, 4)
+	s.put(fmt.Sprintf("%d/model.onnx", version), onnxtest.Graph{
 		Inputs:  []onnxtest.Value{{Name: "features", Type: onnxtest.Float32, Shape: []int64{-1, 4}}},
 		Outputs: []onnxtest.Value{{Name: "scores", Type: onnxtest.Float32, Shape: []int64{-1, 1}}},
 		Nodes: []onnxtest.Node{
@@ -61,15 +84,113 @@ func TestWarmRunsRecentRequests(t *testing.T) {
 			{Op: "Div", Inputs: []string{"zero", "zero"}, Outputs: []string{"scores"}},
 		},
 	}.Bytes())
+}
+
+func newRecent(t *testing.T) *Recent {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: miniredis.RunT(t).Addr()})
+	t.Cleanup(func() { _ = client.Close() })
+	return NewRecent(client, "shop", slog.New(slog.DiscardHandler))
+}
+
+// after is what a service has that starts now, of what another kept.
+func (r *Recent) after(t *testing.T) *Recent {
+	t.Helper()
+	r.save(t.Context())
+	return NewRecent(r.client, "shop", slog.New(slog.DiscardHandler))
+}
+
+// TestARefusedVersionIsRefusedAfterARestart: requests that were answered before it are tried again, and the version that answered them stays whatever
+// becomes of them now.
+func TestARefusedVersionIsRefusedAfterARestart(t *testing.T) {
+	s := newShop(t)
+	s.ask(ask(1))
+	s.shipNaN(2)
+	good, err := s.service.Models.Find("ranker", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer good.Release()
+	warm := s.service.Models.Warm
+	s.service.Models.Warm = nil
 	s.look()
-	if p, err := s.service.Models.Find("ranker", 2); err == nil || !strings.Contains(err.Error(), "scores of requests that were answered lately are NaN") {
-		t.Errorf("a model that knows no numbers: %v", err)
-		p.Release()
+	bad, err := s.service.Models.Find("ranker", 2)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, req := range kept {
-		delete(req.Entities, "user_id")
+	defer bad.Release()
+	s.service.Recent = s.service.Recent.after(t)
+	if err := warm(bad); err == nil || !strings.Contains(err.Error(), "all scores") {
+		t.Errorf("a version that never answered: %v", err)
 	}
-	if err := s.service.Warm(t.Context(), now); err != nil {
-		t.Errorf("requests that lack what the version reads: %v", err)
+	if err := warm(good); err != nil {
+		t.Errorf("the version that answered: %v", err)
+	}
+	s.service.Recent = newRecent(t)
+	if err := warm(bad); err != nil {
+		t.Errorf("where nothing was ever asked: %v", err)
+	}
+	s.ask(ask(2)) // by version 2
+	s.service.Recent = s.service.Recent.after(t)
+	if err := warm(bad); err != nil {
+		t.Errorf("a version that was in service: %v", err)
+	}
+}
+
+// TestRecentRequestsInRedis: what is there is bounded and read with care, and where Redis is away nobody waits for it twice.
+func TestRecentRequestsInRedis(t *testing.T) {
+	server := miniredis.RunT(t)
+	client := redis.NewClient(&redis.Options{Addr: server.Addr(), MaxRetries: -1})
+	defer func() { _ = client.Close() }()
+	of := func() []answered { return NewRecent(client, "shop", slog.New(slog.DiscardHandler)).of(t.Context(), "ranker") }
+	for name, text := range map[string]string{
+		"nothing": "", "no JSON": "[{", "no list": `{"by":"1"}`, "no message": `[{"by":"1","request":"/////w=="}]`, "none": "[]", "null": "null",
+	} {
+		if err := server.Set("shop:recent:ranker", text); err != nil {
+			t.Fatal(err)
+		}
+		if kept := of(); len(kept) != 0 {
+			t.Errorf("%s: %d requests", name, len(kept))
+		}
+	}
+	if err := server.Set("shop:recent:ranker", "["+strings.Repeat(`{"by":"1","request":""},`, 100)+`{"by":"1"}]`); err != nil {
+		t.Fatal(err)
+	}
+	if kept := of(); len(kept) != keptRequests {
+		t.Errorf("%d requests of 101, want %d", len(kept), keptRequests)
+	}
+	r := NewRecent(client, "shop", slog.New(slog.DiscardHandler))
+	server.SetError("ERR away")
+	if kept := r.of(t.Context(), "ranker"); len(kept) != 0 {
+		t.Errorf("%d requests of a server that is away", len(kept))
+	}
+	commands := server.CommandCount()
+	if r.of(t.Context(), "other"); server.CommandCount() != commands {
+		t.Error("it was asked again at once")
+	}
+}
+
+// TestRecentRequestsAreSaved while the service runs and when it ends, and only what is new.
+func TestRecentRequestsAreSaved(t *testing.T) {
+	server := miniredis.RunT(t)
+	client := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	defer func() { _ = client.Close() }()
+	s := newShop(t)
+	s.service.Recent = NewRecent(client, "shop", slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.service.Recent.Run(ctx) }()
+	s.ask(ask(1))
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if left := server.TTL("shop:recent:ranker"); left != keptFor {
+		t.Errorf("it is kept for %s, want %s", left, keptFor)
+	}
+	server.FlushAll()
+	s.service.Recent.save(t.Context())
+	if server.Exists("shop:recent:ranker") {
+		t.Error("what was saved was saved again")
 	}
 }

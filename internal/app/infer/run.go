@@ -109,6 +109,7 @@ func run(ctx context.Context, c Config, base *app.Base, models *inference.Set) e
 		defer near.Close() // when the last request is answered
 	}
 	service := &rpc.Inference{Models: models, Store: base.Store, Now: time.Now, Answers: rpc.NewAnswers(base.Metrics)}
+	service.Recent = rpc.NewRecent(base.Redis, c.Namespace, base.Log)
 	if base.Tracing {
 		service.Tracer = base.Tracer.Tracer("onehop/infer")
 	}
@@ -140,6 +141,7 @@ func run(ctx context.Context, c Config, base *app.Base, models *inference.Set) e
 		func(ctx context.Context) error { return current.Run(ctx, base.Follower) },
 		func(ctx context.Context) error { return models.Run(ctx, c.Refresh) },
 		service.Switches.Follower.Run,
+		service.Recent.Run,
 	)
 }
 
