@@ -82,3 +82,34 @@ func TestStrayDirectoriesAreNoVersions(t *testing.T) {
 		p.Release()
 	}
 }
+
+// TestTheLogOfAnOrderlyRelease: a serving.yaml may come with the version that it names; what stays wrong is told once, and what is refused is told
+// once however often it is tried.
+func TestTheLogOfAnOrderlyRelease(t *testing.T) {
+	s := newShips(t)
+	var log bytes.Buffer
+	s.log = slog.New(slog.NewTextHandler(&log, nil))
+	s.ship(3, 3)
+	s.put("serving.yaml", "default: 3")
+	s.look()
+	if strings.Contains(log.String(), "level=ERROR") {
+		t.Errorf("a release in one go:\n%s", &log)
+	}
+	s.Warm = func(*Hop) error { return errors.New("all scores are NaN") }
+	s.ship(4, 4)
+	s.put("serving.yaml", "default: 4")
+	s.look()
+	for name, says := range map[string]string{"the version": "it fails on requests", "the traffic": "traffic of a model is not as it is wanted"} {
+		if strings.Count(log.String(), says) < 1 {
+			t.Errorf("%s is not told:\n%s", name, &log)
+		}
+	}
+	log.Reset()
+	s.put("serving.yaml", "default: 4\naliases: {stable: 3}")
+	s.look()
+	s.ship(5, 5)
+	s.look()
+	if got := log.String(); strings.Count(got, "version=4") != 0 || strings.Count(got, "version=5") != 2 || strings.Contains(got, "traffic of a model") {
+		t.Errorf("at other changes:\n%s", got)
+	}
+}

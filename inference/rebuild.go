@@ -77,11 +77,15 @@ func (s *Set) try(e *entry) (*Hop, error) {
 			err = fmt.Errorf("it fails on requests that were answered lately: %w", err)
 		}
 	}
-	if err != nil {
-		s.log.Error("a model version does not fit the definitions", "model", e.version.Model, "version", e.version.Number, "error", err)
-		return nil, err
+	if err == nil {
+		e.told = ""
+		return hop, nil
 	}
-	return hop, nil
+	if e.told != err.Error() { // it is tried again whenever anything changes
+		e.told = err.Error()
+		s.log.Error("a model version does not fit the definitions", "model", e.version.Model, "version", e.version.Number, "error", err)
+	}
+	return nil, err
 }
 
 // route decides which versions of a model answer.
@@ -93,9 +97,6 @@ func (s *Set) route(versions []Served, before *Route) *Route {
 	if err = errors.Join(file.err, err, r.newAliases(live, before)); err != nil {
 		r = fallback(versions, layers, before)
 		r.Problem, r.RestInForce = err, false
-		if s.catalog != nil && (before == nil || before.Problem == nil || before.Problem.Error() != err.Error()) {
-			s.log.Error("the traffic of a model is not as it is wanted", "model", model, "switch", live.Switch, "error", err)
-		}
 	}
 	r.Model, r.Switch, r.File = model, live.Switch, !file.traffic.Empty() || file.err != nil
 	if r.standard != nil {
@@ -115,4 +116,22 @@ func fallback(versions []Served, layers traffic.Traffic, before *Route) *Route {
 	layers.Split, layers.Shadow = nil, nil
 	r, _ := newRoute(versions, layers) // whose default version is nil when it cannot be followed
 	return r
+}
+
+// tell logs what is newly wrong with the traffic of models. A refresh tells at its end: a serving.yaml may name a version that it has yet to load.
+func (s *Set) tell() {
+	if s.catalog == nil {
+		return
+	}
+	told := map[string]string{}
+	for model, r := range s.now.Load().routes {
+		if r.Problem == nil || r.RestInForce {
+			continue
+		}
+		told[model] = r.Problem.Error()
+		if s.told[model] != told[model] {
+			s.log.Error("the traffic of a model is not as it is wanted", "model", model, "switch", r.Switch, "error", r.Problem)
+		}
+	}
+	s.told = told
 }

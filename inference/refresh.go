@@ -43,6 +43,7 @@ func (s *Set) Refresh(ctx context.Context) error {
 	s.install(s.load(ctx, elsewhere, remoteLoads))
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.tell()
 	return s.sweep()
 }
 

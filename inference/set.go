@@ -40,6 +40,7 @@ type Set struct {
 	live     map[string]traffic.Live
 	catalog  *featurestore.Catalog
 	programs map[string]*fold.Program
+	told     map[string]string // what is wrong with the traffic of each model, as the log had it last
 	now      atomic.Pointer[table]
 }
 
@@ -49,6 +50,7 @@ type entry struct {
 	kept   copied // what was served before its files changed, while those cannot be served
 	served bool   // that copied was served once
 	err    error
+	told   string // why it does not fit, as the log had it last
 }
 
 // copied is what a version's files held at one time.
@@ -105,6 +107,7 @@ func (s *Set) Define(catalog *featurestore.Catalog, programs map[string]*fold.Pr
 	defer s.mu.Unlock()
 	s.catalog, s.programs = catalog, programs
 	s.rebuild()
+	s.tell()
 }
 
 // Steer takes what was switched by hand, by model; models that are not in it go by their serving.yaml. What cannot be followed
@@ -114,7 +117,11 @@ func (s *Set) Steer(live map[string]traffic.Live) {
 	defer s.mu.Unlock()
 	s.live = live
 	s.rebuild()
+	s.tell()
 }
+
+// longRefresh is how long a refresh takes that the log tells of.
+const longRefresh = 30 * time.Second
 
 // Run refreshes every few seconds until the context ends.
 func (s *Set) Run(ctx context.Context, every time.Duration) error {
@@ -125,10 +132,20 @@ func (s *Set) Run(ctx context.Context, every time.Duration) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			if err := s.Refresh(ctx); err != nil {
-				s.log.Warn("cannot look for new models", "error", err)
-			}
+			s.tick(ctx)
 		}
+	}
+}
+
+// tick is a refresh whose troubles are told by the log. It may take long where engines are built, and for ever where the file system is away.
+func (s *Set) tick(ctx context.Context) {
+	began := time.Now()
+	long := time.AfterFunc(longRefresh, func() {
+		s.log.Warn("looking for new models takes long: no other version is loaded meanwhile", "repository", s.repo.Dir(), "since", began)
+	})
+	defer long.Stop()
+	if err := s.Refresh(ctx); err != nil {
+		s.log.Warn("cannot look for new models", "error", err)
 	}
 }
 

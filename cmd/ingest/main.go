@@ -3,12 +3,10 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"os/signal"
 	"runtime/debug"
-	"syscall"
 
+	"github.com/onehop/onehop/internal/app"
 	"github.com/onehop/onehop/internal/app/ingest"
 	"github.com/onehop/onehop/internal/config"
 )
@@ -20,12 +18,7 @@ func main() {
 		debug.SetMemoryLimit(c.MemoryLimit())
 		debug.SetGCPercent(400) // batches die young; the limit holds all the same
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := ingest.Run(ctx, c); err != nil {
-		fmt.Fprintln(os.Stderr, "ingest:", err)
-		os.Exit(1)
-	}
+	app.Main("ingest", c.DrainTimeout, func(ctx context.Context) error { return ingest.Run(ctx, c) })
 }
 
 const description = `Follows Kafka: folds events into feature rows in Redis and copies them to history in

@@ -3,11 +3,9 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
+	"github.com/onehop/onehop/internal/app"
 	"github.com/onehop/onehop/internal/app/serve"
 	"github.com/onehop/onehop/internal/config"
 )
@@ -15,12 +13,7 @@ import (
 func main() {
 	c := serve.Config{Log: os.Stderr}
 	config.Parse("serve", description, &c, map[string]string{"listen": "127.0.0.1:8081"})
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := serve.Run(ctx, c); err != nil {
-		fmt.Fprintln(os.Stderr, "serve:", err)
-		os.Exit(1)
-	}
+	app.Main("serve", c.DrainTimeout, func(ctx context.Context) error { return serve.Run(ctx, c) })
 }
 
 const description = `Answers FeatureService: the features of entities as of now, from the rows in Redis; and

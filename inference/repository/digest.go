@@ -4,8 +4,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -21,15 +23,11 @@ const settled = 2 * time.Second
 
 // digest is the SHA-256 of a file, which is read only if it does not look as it did before: same file, size and time of change.
 func (r *Repository) digest(path string, before digested) (sum string, err error) {
-	file, err := os.Open(path)
+	file, info, err := open(path)
 	if err != nil {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	info, err := file.Stat()
-	if err != nil {
-		return "", err
-	}
 	if before.info != nil && os.SameFile(info, before.info) && info.Size() == before.info.Size() && info.ModTime().Equal(before.info.ModTime()) {
 		r.digests[path] = before
 		return before.sum, nil
@@ -43,4 +41,20 @@ func (r *Repository) digest(path string, before digested) (sum string, err error
 		r.digests[path] = digested{info, sum}
 	}
 	return sum, nil
+}
+
+// open opens a file to read. A pipe that nobody writes to would be waited for, and is refused as any device is.
+func open(path string) (*os.File, os.FileInfo, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() && !info.IsDir() { // of a directory reading says what it is
+		err = fmt.Errorf("%s is no regular file", path)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, file.Close())
+	}
+	return file, info, nil
 }

@@ -168,7 +168,7 @@ func (v *Version) readSpec() (remote bool, err error) {
 }
 
 func readBounded(path string) (text []byte, err error) {
-	file, err := os.Open(path)
+	file, _, err := open(path)
 	if err != nil {
 		return nil, err
 	}

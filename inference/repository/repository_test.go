@@ -4,7 +4,9 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -217,6 +219,36 @@ func TestScan(t *testing.T) {
 	}
 	if !versions[1].Stray || versions[2].Stray || versions[0].Stray || versions[6].Stray {
 		t.Error("01 is the stray directory, and it alone")
+	}
+}
+
+// TestPipesAreRefused, and nobody waits for their writers.
+func TestPipesAreRefused(t *testing.T) {
+	dir := t.TempDir()
+	for i, name := range []string{"model.yaml", "model.onnx"} {
+		version := filepath.Join(dir, "ranker", strconv.Itoa(i+1))
+		write(t, filepath.Join(version, "model.yaml"), strings.Replace(good, "movie_ranker", "ranker", 1))
+		write(t, filepath.Join(version, "model.onnx"), "abc")
+		if err := errors.Join(os.Remove(filepath.Join(version, name)), syscall.Mkfifo(filepath.Join(version, name), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := syscall.Mkfifo(filepath.Join(dir, "ranker", "serving.yaml"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	repo, err := repository.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	versions, err := repo.Scan()
+	if err != nil || len(versions) != 2 {
+		t.Fatalf("%+v, %v", versions, err)
+	}
+	_, serving := repo.Serving("ranker")
+	for _, err := range []error{versions[0].Err, versions[1].Err, serving} {
+		if err == nil || !strings.Contains(err.Error(), "is no regular file") {
+			t.Errorf("error %v, want that it is no regular file", err)
+		}
 	}
 }
 
