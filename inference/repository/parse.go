@@ -26,10 +26,10 @@ func Parse(file string, text []byte) (*Spec, error) {
 	}
 	root := tree.Docs[0].Body
 	seen := d.fields(root, map[string]func(ast.Node){
-		"model":       func(n ast.Node) { spec.Model = d.name(n) },
+		"model":       func(n ast.Node) { spec.Model, spec.modelAt = d.name(n), d.at(n) },
 		"description": func(n ast.Node) { spec.Description = d.text(n) },
 		"inputs":      func(n ast.Node) { spec.Inputs = d.inputs(n) },
-		"output":      func(n ast.Node) { spec.Output = d.text(n) },
+		"output":      func(n ast.Node) { spec.Output, spec.outputAt = d.text(n), d.at(n) },
 		"batching":    func(n ast.Node) { spec.Batching = d.batching(n) },
 		"cache":       func(n ast.Node) { spec.Cache = d.cache(n) },
 		"runtime":     func(n ast.Node) { spec.Threads, spec.Provider = d.runtime(n) },

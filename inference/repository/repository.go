@@ -162,7 +162,7 @@ func (v *Version) readSpec() (remote bool, err error) {
 	}
 	v.Spec = spec
 	if spec.Model != v.Model {
-		return remote, fmt.Errorf("%s: it says model %q, but lies in the directory of %q", v.SpecPath, spec.Model, v.Model)
+		return remote, spec.modelAt.mistakef("it says model %q, but lies in the directory of %q", spec.Model, v.Model)
 	}
 	return remote, nil
 }

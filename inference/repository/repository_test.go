@@ -48,7 +48,7 @@ func TestParse(t *testing.T) {
 			{From: "movie.year"},
 		}}},
 	}
-	if diff := cmp.Diff(want, spec, cmpopts.IgnoreUnexported(repository.Input{}, repository.Column{})); diff != "" {
+	if diff := cmp.Diff(want, spec, cmpopts.IgnoreUnexported(repository.Spec{}, repository.Input{}, repository.Column{})); diff != "" {
 		t.Error(diff)
 	}
 	columns := spec.Inputs[0].Columns
@@ -144,8 +144,8 @@ func TestCheck(t *testing.T) {
 		"type":           {[]tensor.Info{of("features", tensor.String, -1, 4)}, []tensor.Info{scores}, []string{"must be of the type of input features string[?,4]"}},
 		"no such tensor": {[]tensor.Info{of("x", tensor.Float32, -1, 4)}, []tensor.Info{scores}, []string{`no input "features"`, "isn't listed"}},
 		"extra tensor":   {[]tensor.Info{features, of("x", tensor.Int64, -1, 1)}, []tensor.Info{scores}, []string{"input x int64[?,1] of the model isn't listed"}},
-		"no output":      {[]tensor.Info{features}, []tensor.Info{of("y", tensor.Float32, -1)}, []string{`no output "scores"`}},
-		"wide output":    {[]tensor.Info{features}, []tensor.Info{of("scores", tensor.Float32, -1, 2)}, []string{"[rows] or [rows,1]"}},
+		"no output":      {[]tensor.Info{features}, []tensor.Info{of("y", tensor.Float32, -1)}, []string{`m.yaml:12:9: the model has no output "scores"`}},
+		"wide output":    {[]tensor.Info{features}, []tensor.Info{of("scores", tensor.Float32, -1, 2)}, []string{"m.yaml:12:9: output scores float[?,2] can't be the score: the shape must be [rows] or [rows,1]"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := spec.Check(test.inputs, test.outputs)
@@ -202,7 +202,7 @@ func TestScan(t *testing.T) {
 		{"movie_ranker", 2, ""},
 		{"movie_ranker", 10, ""},
 		{"movie_ranker", 11, "model.onnx: no such file"},
-		{"movie_ranker", 12, `it says model "other"`},
+		{"movie_ranker", 12, `model.yaml:1:8: it says model "other"`},
 		{"strays", 0, "1\ndirectory \"v1\" is no version: want a whole number from 1"},
 	}
 	if len(versions) != len(want) {

@@ -34,6 +34,8 @@ type Spec struct {
 	Remote *oip.Options
 	// Output names the tensor whose values are the scores: shape [rows] or [rows, 1].
 	Output string
+
+	modelAt, outputAt position
 }
 
 // Input says what one tensor [rows, width] holds: its columns' widths add up to the tensor's.
@@ -121,9 +123,9 @@ func (s *Spec) Check(inputs, outputs []tensor.Info) error {
 	i := slices.IndexFunc(outputs, func(info tensor.Info) bool { return info.Name == s.Output })
 	switch {
 	case i < 0:
-		mistakes = append(mistakes, at.mistakef("the model has no output %q; it has %s", s.Output, tensor.List(outputs)))
+		mistakes = append(mistakes, s.outputAt.mistakef("the model has no output %q; it has %s", s.Output, tensor.List(outputs)))
 	case outputs[i].Width() != 1:
-		mistakes = append(mistakes, at.mistakef("output %s can't be the score: the shape must be [rows] or [rows,1]", outputs[i]))
+		mistakes = append(mistakes, s.outputAt.mistakef("output %s can't be the score: the shape must be [rows] or [rows,1]", outputs[i]))
 	}
 	return errors.Join(mistakes...)
 }

@@ -36,6 +36,9 @@ func New(pool *pgxpool.Pool, namespace string) *Store {
 	return &Store{pool: pool, namespace: namespace}
 }
 
+// Namespace is whose switches they are.
+func (s *Store) Namespace() string { return s.namespace }
+
 // Change is what somebody wants to switch.
 type Change struct {
 	Model, Action string

@@ -35,6 +35,10 @@ func (c *modelsSwitchCommand) checkThere(ctx context.Context, s Streams, store *
 		fmt.Fprintf(s.Err, "Whether infer has model %q, and aliases to take away, was not looked up: %v\n", c.Model, err)
 		return nil
 	}
+	if there := list.GetNamespace(); there != "" && there != c.Namespace { // before it was told there was none
+		return fmt.Errorf("infer at %s serves namespace %q, and the switch would be stored in %q: give --namespace %s (ONEHOP_NAMESPACE), or another --infer",
+			c.Infer, there, c.Namespace, there)
+	}
 	last, err := store.History(ctx, c.Model, 1)
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 
@@ -30,14 +31,17 @@ type switchFlags struct {
 	JSON          bool `name:"json" help:"Print JSON."`
 }
 
+// maxSwitchReason is that of SwitchModel.
+const maxSwitchReason = 1024
+
 // Check returns everything that is wrong with the flags.
 func (f *switchFlags) Check() error {
 	var problems []error
 	if f.Wait < 0 {
 		problems = append(problems, errors.New("--wait must not be negative"))
 	}
-	if len(f.Reason) > maxReason {
-		problems = append(problems, fmt.Errorf("--reason has more than %d bytes", maxReason))
+	if utf8.RuneCountInString(f.Reason) > maxSwitchReason {
+		problems = append(problems, fmt.Errorf("--reason has more than %d characters", maxSwitchReason))
 	}
 	return errors.Join(append(problems, f.postgresFlags.Check())...)
 }
@@ -185,7 +189,10 @@ func (c *modelsSwitchCommand) traffic() (t traffic.Traffic, err error) {
 		flags.Split.Canary, err = shareOf("--canary", c.Canary)
 		problems = append(problems, err)
 	}
-	if len(c.AB) > 0 || c.By != "" {
+	if len(c.AB) == 0 && c.By != "" {
+		problems = append(problems, errors.New("--by: it is for an A/B test: give its variants too, --ab NAME=VERSION:PERCENT each"))
+	}
+	if len(c.AB) > 0 {
 		if flags.Split == nil {
 			flags.Split = &traffic.Split{}
 		}

@@ -174,14 +174,41 @@ func TestRollbackOfRefused(t *testing.T) {
 // listing is an infer that only lists its routes.
 type listing struct {
 	onehopv1connect.UnimplementedInferenceServiceHandler
-	aliases map[string]int64
+	aliases   map[string]int64
+	namespace string
 }
 
 func (l *listing) ListModels(context.Context, *onehopv1.ListModelsRequest) (*onehopv1.ListModelsResponse, error) {
 	return &onehopv1.ListModelsResponse{
-		Models: []*onehopv1.Model{{Name: "bare", Problem: "it has no version"}, {Name: "ranker", Version: 2}},
-		Routes: []*onehopv1.Route{{Model: "ranker", Traffic: &onehopv1.Traffic{Aliases: l.aliases}}},
+		Models:    []*onehopv1.Model{{Name: "bare", Problem: "it has no version"}, {Name: "ranker", Version: 2}},
+		Routes:    []*onehopv1.Route{{Model: "ranker", Traffic: &onehopv1.Traffic{Aliases: l.aliases}}},
+		Namespace: l.namespace,
 	}, nil
+}
+
+// TestSwitchInAnotherNamespace: infer would not follow it, and it is not stored.
+func TestSwitchInAnotherNamespace(t *testing.T) {
+	s := newModels(t)
+	there := &listing{namespace: "other"}
+	_, handler := onehopv1connect.NewInferenceServiceHandler(there)
+	infer := httptest.NewServer(handler)
+	defer infer.Close()
+	take := func() (int, string, string) {
+		return s.models(t, "switch", "ranker", "--default", "2", "--wait", "0s", "--who", "ada", "--infer", infer.URL)
+	}
+	if code, out, told := take(); code != 1 || out != "" || !strings.Contains(told, `serves namespace "other"`) || !strings.Contains(told, "--namespace other") {
+		t.Errorf("%d\n%s%s", code, out, told)
+	}
+	there.namespace = s.namespace
+	if code, out, told := take(); code != 0 || !strings.Contains(out, `{"default":"2"}`) {
+		t.Errorf("%d\n%s%s", code, out, told)
+	}
+	if code, _, told := s.models(t, "switch", "ranker", "--by", "user", "--infer", infer.URL); code != 64 || !strings.Contains(told, "--ab NAME=VERSION:PERCENT") {
+		t.Errorf("--by alone: %d\n%s", code, told)
+	}
+	if code, _, told := s.models(t, "switch", "ranker", "--default", "2", "--reason", strings.Repeat("é", 1025), "--infer", infer.URL); code != 64 || !strings.Contains(told, "1024 characters") {
+		t.Errorf("a long reason: %d\n%s", code, told)
+	}
 }
 
 // TestAliasThatIsNotThere: it cannot be taken away, and the error says which can; nothing is switched then.

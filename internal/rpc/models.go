@@ -2,11 +2,13 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/inference"
 	"github.com/onehop/onehop/inference/traffic"
 	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
@@ -21,7 +23,7 @@ type Answers struct {
 // NewAnswers registers the counters.
 func NewAnswers(r prometheus.Registerer) *Answers {
 	a := &Answers{total: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "onehop_model_requests_total", Help: "Requests for predictions by model, version, variant and outcome, ok or error.",
+		Name: "onehop_model_requests_total", Help: "Requests for predictions by model, version, variant and outcome: ok, error, or invalid, which is the caller's mistake.",
 	}, []string{"model", "version", "variant", "outcome"})}
 	r.MustRegister(a.total)
 	return a
@@ -32,7 +34,11 @@ func (a *Answers) count(p *inference.Picked, err error) {
 		return
 	}
 	outcome := "ok"
-	if err != nil {
+	var known *featurestore.Error
+	switch {
+	case errors.As(err, &known) && (known.Code == featurestore.Invalid || known.Code == featurestore.Unknown):
+		outcome = "invalid"
+	case err != nil:
 		outcome = "error"
 	}
 	a.total.WithLabelValues(p.Model.Name, strconv.Itoa(p.Model.Number), p.Variant, outcome).Inc()
@@ -41,6 +47,9 @@ func (a *Answers) count(p *inference.Picked, err error) {
 // ListModels lists every version in the repository, also those that cannot be served, and which of them answer.
 func (s *Inference) ListModels(context.Context, *onehopv1.ListModelsRequest) (*onehopv1.ListModelsResponse, error) {
 	res := &onehopv1.ListModelsResponse{}
+	if s.Switches.Store != nil {
+		res.Namespace = s.Switches.Store.Namespace()
+	}
 	for _, m := range s.Models.Models() {
 		out := &onehopv1.Model{Name: m.Model, Version: int64(m.Number), Default: m.Default, Sha256: m.SHA256}
 		if m.Problem != nil {

@@ -142,7 +142,9 @@ func TestRecentRequestsInRedis(t *testing.T) {
 	server := miniredis.RunT(t)
 	client := redis.NewClient(&redis.Options{Addr: server.Addr(), MaxRetries: -1})
 	defer func() { _ = client.Close() }()
-	of := func() []answered { return NewRecent(client, "shop", slog.New(slog.DiscardHandler)).of(t.Context(), "ranker") }
+	of := func() []answered {
+		return NewRecent(client, "shop", slog.New(slog.DiscardHandler)).of(t.Context(), "ranker")
+	}
 	for name, text := range map[string]string{
 		"nothing": "", "no JSON": "[{", "no list": `{"by":"1"}`, "no message": `[{"by":"1","request":"/////w=="}]`, "none": "[]", "null": "null",
 	} {

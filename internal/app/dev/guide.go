@@ -50,7 +50,10 @@ func (e *environment) writeExports(b *strings.Builder) {
 	if e.config.Postgres == "" {
 		exports += " ONEHOP_POSTGRES=" + quoteShell(e.addresses.Postgres)
 	}
-	fmt.Fprintf(b, "\nFor onehop inspect, generate and others in another terminal:\n\n  %s\n", exports)
+	if infer := e.addresses.Public["infer"]; infer != "" {
+		exports += " ONEHOP_INFER=" + quoteShell(infer)
+	}
+	fmt.Fprintf(b, "\nFor onehop inspect, models and others in another terminal:\n\n  %s\n", exports)
 }
 
 // writeExamples prints calls that work as they are.

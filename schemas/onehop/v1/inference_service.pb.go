@@ -865,7 +865,9 @@ type ListModelsResponse struct {
 	// The models by name and version.
 	Models []*Model `protobuf:"bytes,1,rep,name=models,proto3" json:"models,omitempty"`
 	// Which versions of each model answer, by name.
-	Routes        []*Route `protobuf:"bytes,2,rep,name=routes,proto3" json:"routes,omitempty"`
+	Routes []*Route `protobuf:"bytes,2,rep,name=routes,proto3" json:"routes,omitempty"`
+	// The namespace of the definitions that this service serves, and of its switches.
+	Namespace     string `protobuf:"bytes,3,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -912,6 +914,13 @@ func (x *ListModelsResponse) GetRoutes() []*Route {
 		return x.Routes
 	}
 	return nil
+}
+
+func (x *ListModelsResponse) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
 }
 
 // Model is one version of a model.
@@ -1675,10 +1684,11 @@ const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12#\n" +
 	"\rmodel_version\x18\x02 \x01(\x03R\fmodelVersion\x12\x16\n" +
 	"\x06scores\x18\x03 \x03(\x02R\x06scores\"\x13\n" +
-	"\x11ListModelsRequest\"h\n" +
+	"\x11ListModelsRequest\"\x86\x01\n" +
 	"\x12ListModelsResponse\x12(\n" +
 	"\x06models\x18\x01 \x03(\v2\x10.onehop.v1.ModelR\x06models\x12(\n" +
-	"\x06routes\x18\x02 \x03(\v2\x10.onehop.v1.RouteR\x06routes\"\xda\x01\n" +
+	"\x06routes\x18\x02 \x03(\v2\x10.onehop.v1.RouteR\x06routes\x12\x1c\n" +
+	"\tnamespace\x18\x03 \x01(\tR\tnamespace\"\xda\x01\n" +
 	"\x05Model\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x03R\aversion\x12\x18\n" +
