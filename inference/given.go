@@ -63,7 +63,7 @@ func (g *Given) place(s *slab, at *placement, from, n int) error {
 		case !at.isText && i < 0:
 			s.set(row, int(at.column), at.def)
 		case !at.isText:
-			if err := s.check(g.Numbers[i]); err != nil {
+			if err := s.check(i, g.Numbers[i]); err != nil {
 				return err
 			}
 			s.set(row, int(at.column), g.Numbers[i])
@@ -96,7 +96,7 @@ func (g *Given) placeLists(s *slab, at *placement, from, n int) error {
 			case !at.isText && j >= length:
 				s.set(row, column, at.def)
 			case !at.isText:
-				if err := s.check(g.Numbers[first+j]); err != nil {
+				if err := s.check(first+j, g.Numbers[first+j]); err != nil {
 					return err
 				}
 				s.set(row, column, g.Numbers[first+j])
@@ -113,10 +113,10 @@ func (g *Given) placeLists(s *slab, at *placement, from, n int) error {
 	return nil
 }
 
-// check refuses what the tensor has no room for.
-func (s *slab) check(v float64) error {
+// check refuses the i-th value if the tensor has no room for it.
+func (s *slab) check(i int, v float64) error {
 	if !s.holds(v) {
-		return featurestore.Errorf(featurestore.Invalid, "the model's tensor cannot hold %v", v)
+		return featurestore.Errorf(featurestore.Invalid, "value %d: the model's tensor cannot hold %v", i+1, v)
 	}
 	return nil
 }

@@ -125,7 +125,7 @@ func TestTensorsOfEveryType(t *testing.T) {
 	}
 	huge := typesRequest(t, h, 3)
 	huge.Fields[0] = []float64{3e9}
-	if err := h.Run(t.Context(), huge, &res); err == nil || !strings.Contains(err.Error(), `"hour": the model's tensor cannot hold 3e+09`) {
+	if err := h.Run(t.Context(), huge, &res); err == nil || !strings.Contains(err.Error(), `"hour": value 1: the model's tensor cannot hold 3e+09`) {
 		t.Errorf("a number that int32 does not hold: %v", err)
 	}
 	req := typesRequest(t, h, 3)

@@ -53,7 +53,7 @@ func TestBadRequests(t *testing.T) {
 		{"an unknown join key", func(r *rankRequest) { r.Candidates["movie_id"] = &onehopv1.Values{Int64: ids(9)} }, connect.CodeInvalidArgument, "movie_id"},
 		{"no user", func(r *rankRequest) { r.Entities = nil }, connect.CodeInvalidArgument, "user_id"},
 		{"two users", func(r *rankRequest) { r.Entities["user_id"].Int64 = ids(2) }, connect.CodeInvalidArgument, "a shared entity has one"},
-		{"NaN", func(r *rankRequest) { r.Request["hour"].Double[0] = math.NaN() }, connect.CodeInvalidArgument, "the value at index 0 is not finite"},
+		{"NaN", func(r *rankRequest) { r.Request["hour"].Double[0] = math.NaN() }, connect.CodeInvalidArgument, "value 1 is not finite"},
 		{"infinity", func(r *rankRequest) { r.Request["hour"].Double[0] = math.Inf(-1) }, connect.CodeInvalidArgument, "not finite"},
 		{"a field of another length", func(r *rankRequest) { r.Request["hour"].Double = []float64{1, 2} }, connect.CodeInvalidArgument, "2 values; give one, or one for each of the 9"},
 		{"a field without values", func(r *rankRequest) { r.Request["hour"] = &onehopv1.Values{} }, connect.CodeInvalidArgument, `request: "hour" has no values`},
@@ -102,7 +102,7 @@ func TestBadPredictRequests(t *testing.T) {
 		"lengths that differ": {map[string]*onehopv1.Values{"u.n_lifetime": {Int64: []int64{1, 2}}, "i.price": {Double: []float64{1, 2, 3}}}, "where there are 3 rows"},
 		"texts":               {map[string]*onehopv1.Values{"i.price": {String_: []string{"cheap"}}}, "needs numbers"},
 		"nothing":             {map[string]*onehopv1.Values{"i.price": {}}, `columns: "i.price" has no values`},
-		"NaN":                 {map[string]*onehopv1.Values{"i.price": {Double: []float64{1, math.NaN()}}}, "the value at index 1 is not finite"},
+		"NaN":                 {map[string]*onehopv1.Values{"i.price": {Double: []float64{1, math.NaN()}}}, "value 2 is not finite"},
 	} {
 		_, err := s.client.Predict(t.Context(), &onehopv1.PredictRequest{Model: "ranker", Columns: c.columns})
 		if connect.CodeOf(err) != connect.CodeInvalidArgument || !strings.Contains(err.Error(), c.want) {

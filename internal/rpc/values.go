@@ -85,7 +85,7 @@ func floats(where, name string, v *onehopv1.Values) ([]float64, error) {
 	}
 	for i, x := range v.GetDouble() {
 		if math.IsNaN(x) || math.IsInf(x, 0) {
-			return nil, featurestore.Errorf(featurestore.Invalid, "%s: %q: the value at index %d is not finite", where, shortName(name), i)
+			return nil, featurestore.Errorf(featurestore.Invalid, "%s: %q: value %d is not finite", where, shortName(name), i+1)
 		}
 		out = append(out, x)
 	}

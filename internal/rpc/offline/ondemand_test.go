@@ -292,7 +292,7 @@ func TestOnDemandRequestsThatAreRefused(t *testing.T) {
 	for says, change := range map[string]func(r *onehopv1.GetOnlineFeaturesRequest){
 		`request: field "hour" is missing; feature "m.late" is computed from it`: func(r *onehopv1.GetOnlineFeaturesRequest) { delete(r.Request, "hour") },
 		`request: field "here" must be given as string only`:                     func(r *onehopv1.GetOnlineFeaturesRequest) { r.Request["here"] = &onehopv1.Values{Int64: []int64{1}} },
-		`request: "hour": the value at index 1 is not finite`: func(r *onehopv1.GetOnlineFeaturesRequest) {
+		`request: "hour": value 2 is not finite`: func(r *onehopv1.GetOnlineFeaturesRequest) {
 			r.Request["hour"] = &onehopv1.Values{Double: []float64{1, math.NaN()}}
 		},
 		`request: field "hour" must be given as float64 only`:     func(r *onehopv1.GetOnlineFeaturesRequest) { r.Request["hour"] = &onehopv1.Values{Bool: []bool{true}} },

@@ -321,8 +321,8 @@ type GetFeaturesAndPredictResponse struct {
 	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
 	// Its version.
 	ModelVersion int64 `protobuf:"varint,2,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"`
-	// For each returned candidate, best first, its position in the request, from 0, as in
-	// errors.
+	// For each returned candidate, best first, its position in the request, from 0. Errors
+	// count from 1.
 	Indexes []uint32 `protobuf:"varint,3,rep,packed,name=indexes,proto3" json:"indexes,omitempty"`
 	// The scores in the same order.
 	Scores []float32 `protobuf:"fixed32,4,rep,packed,name=scores,proto3" json:"scores,omitempty"`

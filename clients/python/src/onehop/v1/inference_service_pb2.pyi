@@ -322,8 +322,8 @@ class GetFeaturesAndPredictResponse(_message.Message):
     """
     @_builtins.property
     def indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """For each returned candidate, best first, its position in the request, from 0, as in
-        errors.
+        """For each returned candidate, best first, its position in the request, from 0. Errors
+        count from 1.
         """
 
     @_builtins.property
