@@ -79,10 +79,10 @@ func (c *modelsListCommand) Run(ctx context.Context, s Streams) error {
 			if !hasDefault(list, m.GetName()) {
 				lacking = "no default"
 			}
-			problem, _, _ := strings.Cut(notInForce(route), "\n")
+			problem := firstOf(notInForce(route))
 			t.row(m.GetName(), "all", lacking, "", problem)
 		}
-		problem, _, _ := strings.Cut(m.GetProblem(), "\n")
+		problem := firstOf(m.GetProblem())
 		if off := m.GetCachesOff(); problem == "" && len(off) > 0 {
 			problem = "cache " + strings.Join(off, " and ") + " off: costs more than it saves"
 		}
@@ -94,6 +94,15 @@ func (c *modelsListCommand) Run(ctx context.Context, s Streams) error {
 	}
 	t.flush()
 	return nil
+}
+
+// firstOf is the first of several mistakes, each on a line of its own, and says how many more there are.
+func firstOf(problem string) string {
+	first, others, more := strings.Cut(strings.TrimRight(problem, "\n"), "\n")
+	if !more {
+		return first
+	}
+	return fmt.Sprintf("%s (and %d more: onehop models show)", first, 1+strings.Count(others, "\n"))
 }
 
 // notInForce says what is wrong with the traffic of a model: on the first line all that there is room for in a list.

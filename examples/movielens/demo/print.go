@@ -100,6 +100,8 @@ func (r *report) textAddresses(b *bytes.Buffer) {
 	w.rowf("  Postgres\t%s\n", a.Postgres)
 	w.end()
 	fmt.Fprintf(b, "\nTry\n  %s\n", r.Curl)
+	fmt.Fprintf(b, "\nFor onehop inspect, models and others in another terminal\n  export ONEHOP_NAMESPACE=%s ONEHOP_KAFKA=%s ONEHOP_INFER=%s ONEHOP_REDIS='%s' ONEHOP_POSTGRES='%s'\n",
+		a.Namespace, strings.Join(a.Kafka, ","), a.Infer, a.Redis, a.Postgres)
 }
 
 // table aligns what tabs separate. Writing to a buffer doesn't fail.

@@ -115,12 +115,13 @@ type changeReport struct {
 }
 
 type addresses struct {
-	Serve    string            `json:"serve"`
-	Infer    string            `json:"infer"`
-	Admin    map[string]string `json:"admin"`
-	Kafka    []string          `json:"kafka"`
-	Redis    string            `json:"redis"`
-	Postgres string            `json:"postgres"`
+	Namespace string            `json:"namespace"`
+	Serve     string            `json:"serve"`
+	Infer     string            `json:"infer"`
+	Admin     map[string]string `json:"admin"`
+	Kafka     []string          `json:"kafka"`
+	Redis     string            `json:"redis"`
+	Postgres  string            `json:"postgres"`
 }
 
 // describe fills in what the stack is and, if it stays, how to reach it.

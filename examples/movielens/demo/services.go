@@ -99,7 +99,8 @@ func (s *stack) ready(where <-chan bound) error {
 		}
 	}
 	s.addresses = addresses{
-		Serve: app.LocalURL(urls["serve"].public), Infer: app.LocalURL(urls["infer"].public),
+		Namespace: s.catalog.Namespace,
+		Serve:     app.LocalURL(urls["serve"].public), Infer: app.LocalURL(urls["infer"].public),
 		Kafka: s.servers.KafkaBrokers, Redis: s.servers.RedisURL, Postgres: s.servers.PostgresURL, Admin: map[string]string{},
 	}
 	s.connect(s.addresses.Serve, s.addresses.Infer)
