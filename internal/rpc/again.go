@@ -62,15 +62,15 @@ const warming = 2 * time.Second
 
 // Warm runs a version, before it comes into service, on requests that were answered lately, by rows read for it. It fails when
 // the model itself cannot be run on them, and when it scores nothing but NaN. What a request lacks for this version is no fault of
-// it, and no answer of the online store neither. A version that answered them itself was in service before a restart and stays.
+// it, and no answer of the online store neither. A version that was in service before a restart stays.
 func (s *Inference) Warm(ctx context.Context, hop *inference.Hop) error {
 	ctx, cancel := context.WithTimeout(ctx, warming)
 	defer cancel()
-	scored, numbers, served := 0, 0, false
+	scored, numbers := 0, 0
 	var problem error
-	for _, kept := range s.Recent.of(ctx, hop.Model.Name) {
-		served = served || kept.by == digestOf(hop.Model)
-		scores, err := s.again(ctx, hop, 0, kept.request)
+	kept, served := s.Recent.of(ctx, hop.Model.Name)
+	for _, req := range kept {
+		scores, err := s.again(ctx, hop, 0, req)
 		scored += len(scores)
 		for _, score := range scores {
 			if score == score { //nolint:gocritic // it is none where it is not
@@ -85,8 +85,24 @@ func (s *Inference) Warm(ctx context.Context, hop *inference.Hop) error {
 	if problem == nil && scored > 0 && numbers == 0 {
 		problem = errors.New("all scores of requests that were answered lately are NaN")
 	}
-	if problem == nil || served {
+	if problem == nil || slices.Contains(served, digestOf(hop.Model)) {
 		return nil
 	}
 	return fmt.Errorf("model %s version %d: %w", hop.Model.Name, hop.Model.Number, problem)
+}
+
+// KeepRecent keeps requests for the versions that a service finds when it starts, until the context ends.
+func (s *Inference) KeepRecent(ctx context.Context) error {
+	s.Recent.run(ctx, s.served)
+	return nil
+}
+
+// served are the digests of the versions of a model that are in service.
+func (s *Inference) served(model string) (digests []string) {
+	for _, v := range s.Models.Models() {
+		if v.Model == model && v.Hop != nil {
+			digests = append(digests, digestOf(v.Hop.Model))
+		}
+	}
+	return digests
 }

@@ -93,7 +93,7 @@ func (s *Inference) GetFeaturesAndPredict(ctx context.Context, req *onehopv1.Get
 	}
 	res.Variant = picked.Variant
 	if !res.GetCached() {
-		s.Recent.keep(picked.Model, req, call.read)
+		s.Recent.keep(req, call.read)
 		s.shadow(&picked, call, req)
 	}
 	return res, nil

@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,8 +30,8 @@ const (
 	askAgain = 10 * time.Second
 )
 
-// Recent keeps a few requests of each model that were answered lately, and which version answered them. Redis has them too, so that a service
-// that starts tries the versions that it finds on them: one that was refused would come into service by the next restart else. There are
+// Recent keeps a few requests of each model that were answered lately. Redis has them too, with the versions that were in service, so that a
+// service that starts tries the others that it finds on them: one that was refused would come into service by the next restart else. There are
 // as many models as the repository has. It is safe for concurrent use.
 type Recent struct {
 	client redis.UniversalClient
@@ -48,25 +49,21 @@ func NewRecent(client redis.UniversalClient, namespace string, log *slog.Logger)
 type requests struct {
 	next atomic.Int64 // when to keep the next one, in nanoseconds
 
-	mu      sync.Mutex
-	kept    []answered // a ring
-	at      int
-	unsaved bool
-	asked   bool // Redis was, and answered
+	mu     sync.Mutex
+	kept   []*onehopv1.GetFeaturesAndPredictRequest // a ring
+	at     int
+	served []string // digests of the versions that Redis says were in service
+	asked  bool     // Redis was, and answered
+	saved  []byte   // what it was told last
 }
 
-// answered is a request that was answered, and the digest of the version that did.
-type answered struct {
-	request *onehopv1.GetFeaturesAndPredictRequest
-	by      string
-}
-
-// saved is answered as Redis has it.
+// saved is what Redis has of a model.
 type saved struct {
-	By      string `json:"by"`
-	Request []byte `json:"request"`
+	Served   []string `json:"served"`
+	Requests [][]byte `json:"requests"`
 }
 
+// digestOf tells versions apart that have the same number.
 func digestOf(m *inference.Model) string { return m.SHA256 + m.SpecSHA256 }
 
 func (r *Recent) list(model string) *requests {
@@ -78,131 +75,135 @@ func (r *Recent) list(model string) *requests {
 }
 
 // keep keeps a request, one a second.
-func (r *Recent) keep(m *inference.Model, req *onehopv1.GetFeaturesAndPredictRequest, now time.Time) {
-	list := r.list(m.Name)
+func (r *Recent) keep(req *onehopv1.GetFeaturesAndPredictRequest, now time.Time) {
+	list := r.list(req.GetModel())
 	next := list.next.Load()
 	if now.UnixNano() < next || !list.next.CompareAndSwap(next, now.Add(keepEvery).UnixNano()) || proto.Size(req) > keptBytes {
 		return
 	}
 	list.mu.Lock()
 	defer list.mu.Unlock()
-	list.unsaved = true
-	a := answered{req, digestOf(m)}
 	if len(list.kept) < keptRequests {
-		list.kept = append(list.kept, a)
+		list.kept = append(list.kept, req)
 		return
 	}
-	list.kept[list.at] = a
+	list.kept[list.at] = req
 	list.at = (list.at + 1) % keptRequests
 }
 
-// of is what is kept of a model, here or, when there is nothing, in Redis.
-func (r *Recent) of(ctx context.Context, model string) []answered {
+// of is what is kept of a model, here or, when there is nothing, in Redis, and the digests of the versions that were in service before this one started.
+func (r *Recent) of(ctx context.Context, model string) (kept []*onehopv1.GetFeaturesAndPredictRequest, served []string) {
 	list := r.list(model)
-	if kept, known := list.known(); known {
-		return kept
-	}
-	now := time.Now().UnixNano()
-	if now < r.asked.Load()+int64(askAgain) {
-		return nil
-	}
-	kept, err := r.load(ctx, model)
-	if err != nil {
-		r.asked.Store(now)
-		r.log.Warn("the requests that were answered lately cannot be read: new versions are not tried on them", "model", model, "error", err)
-		return nil
+	if !list.known() && time.Now().UnixNano() >= r.asked.Load()+int64(askAgain) {
+		if err := r.load(ctx, model, list); err != nil {
+			r.asked.Store(time.Now().UnixNano())
+			r.log.Warn("the requests that were answered lately cannot be read: new versions are not tried on them", "model", model, "error", err)
+		}
 	}
 	list.mu.Lock()
 	defer list.mu.Unlock()
-	list.asked = true
-	if len(list.kept) == 0 {
-		list.kept = kept
-	}
-	return slices.Clone(list.kept)
+	return slices.Clone(list.kept), list.served
 }
 
-// known is what is kept here, and whether Redis need not be asked.
-func (q *requests) known() (kept []answered, known bool) {
+// known says whether Redis need not be asked.
+func (q *requests) known() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return slices.Clone(q.kept), q.asked || len(q.kept) > 0
+	return q.asked || len(q.kept) > 0
 }
 
 // load reads what Redis has of a model.
-func (r *Recent) load(ctx context.Context, model string) ([]answered, error) {
+func (r *Recent) load(ctx context.Context, model string, list *requests) error {
 	ctx, cancel := context.WithTimeout(ctx, savedWait)
 	defer cancel()
 	text, err := r.client.Get(ctx, r.prefix+model).Bytes()
-	if errors.Is(err, redis.Nil) {
-		return nil, nil
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return fmt.Errorf("reading %s%s: %w", r.prefix, model, err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("reading %s%s: %w", r.prefix, model, err)
-	}
-	var list []saved
-	if err := json.Unmarshal(text, &list); err != nil {
-		return nil, fmt.Errorf("%s%s is damaged: %w", r.prefix, model, err)
-	}
-	var kept []answered
-	for _, s := range list[:min(len(list), keptRequests)] {
-		a := answered{&onehopv1.GetFeaturesAndPredictRequest{}, s.By}
-		if err := proto.Unmarshal(s.Request, a.request); err != nil {
-			return nil, fmt.Errorf("%s%s is damaged: %w", r.prefix, model, err)
+	var there saved
+	if len(text) > 0 {
+		if err := json.Unmarshal(text, &there); err != nil {
+			return fmt.Errorf("%s%s is damaged: %w", r.prefix, model, err)
 		}
-		kept = append(kept, a)
 	}
-	return kept, nil
+	var kept []*onehopv1.GetFeaturesAndPredictRequest
+	for _, text := range there.Requests[:min(len(there.Requests), keptRequests)] {
+		req := &onehopv1.GetFeaturesAndPredictRequest{}
+		if err := proto.Unmarshal(text, req); err != nil {
+			return fmt.Errorf("%s%s is damaged: %w", r.prefix, model, err)
+		}
+		kept = append(kept, req)
+	}
+	list.mu.Lock()
+	defer list.mu.Unlock()
+	list.asked, list.served = true, there.Served
+	if len(list.kept) == 0 {
+		list.kept = kept
+	}
+	return nil
 }
 
-// Run writes what is new to Redis, until the context ends, and then once more.
-func (r *Recent) Run(ctx context.Context) error {
+// run writes what is new to Redis, with the digests of the versions of a model that are in service, until the context ends, and then once more.
+func (r *Recent) run(ctx context.Context, served func(model string) []string) {
 	ticker := time.NewTicker(saveEvery)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ticker.C:
-			r.save(ctx)
+			r.save(ctx, served)
 		case <-ctx.Done():
-			r.save(context.WithoutCancel(ctx))
-			return nil
+			r.save(context.WithoutCancel(ctx), served)
+			return
 		}
 	}
 }
 
-// save writes what is new. What cannot be written is tried again with what comes next.
-func (r *Recent) save(ctx context.Context) {
+// save writes what is new. What cannot be written is tried again.
+func (r *Recent) save(ctx context.Context, served func(model string) []string) {
 	ctx, cancel := context.WithTimeout(ctx, savedWait)
 	defer cancel()
 	r.models.Range(func(model, list any) bool {
-		text := list.(*requests).news()
-		if text == nil {
-			return true
+		name, q := model.(string), list.(*requests)
+		text, err := q.news(served(name))
+		if err == nil && text != nil {
+			err = r.client.Set(ctx, r.prefix+name, text, keptFor).Err()
 		}
-		if err := r.client.Set(ctx, r.prefix+model.(string), text, keptFor).Err(); err != nil {
-			r.log.Debug("requests that were answered lately could not be saved", "model", model, "error", err)
-			return false
+		if err != nil {
+			r.log.Debug("requests that were answered lately could not be saved", "model", name, "error", err)
+			return ctx.Err() == nil
 		}
+		q.told(text)
 		return true
 	})
 }
 
-// news is what is kept, as Redis has it, nil when that was saved.
-func (q *requests) news() []byte {
+// news is what is kept, as Redis has it; nil when that is known there, or nothing is kept.
+func (q *requests) news(served []string) ([]byte, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !q.unsaved {
-		return nil
+	if len(q.kept) == 0 {
+		return nil, nil
 	}
-	q.unsaved = false
-	list := make([]saved, 0, len(q.kept))
-	for _, a := range q.kept {
-		if text, err := proto.Marshal(a.request); err == nil { // it came by the wire
-			list = append(list, saved{a.by, text})
+	there := saved{Served: served}
+	for _, req := range q.kept {
+		text, err := proto.MarshalOptions{Deterministic: true}.Marshal(req)
+		if err != nil {
+			return nil, err
 		}
+		there.Requests = append(there.Requests, text)
 	}
-	text, err := json.Marshal(list)
-	if err != nil {
-		return nil
+	text, err := json.Marshal(there)
+	if bytes.Equal(text, q.saved) {
+		return nil, err
 	}
-	return text
+	return text, err
+}
+
+// told notes what Redis was told, if anything.
+func (q *requests) told(text []byte) {
+	if text != nil {
+		q.mu.Lock()
+		q.saved = text
+		q.mu.Unlock()
+	}
 }

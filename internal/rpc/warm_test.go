@@ -37,12 +37,12 @@ func TestWarmRunsRecentRequests(t *testing.T) {
 		s.ask(ask(100)) // within the same second
 		clock = clock.Add(keepEvery)
 	}
-	kept := s.service.Recent.of(t.Context(), "ranker")
+	kept, _ := s.service.Recent.of(t.Context(), "ranker")
 	if len(kept) != keptRequests {
 		t.Errorf("%d requests are kept, want %d", len(kept), keptRequests)
 	}
-	for _, a := range kept {
-		if user := a.request.GetEntities()["user_id"].GetInt64()[0]; user < 20-keptRequests || user > 19 {
+	for _, req := range kept {
+		if user := req.GetEntities()["user_id"].GetInt64()[0]; user < 20-keptRequests || user > 19 {
 			t.Errorf("a request of user %d is kept", user)
 		}
 	}
@@ -63,8 +63,8 @@ func TestWarmRunsRecentRequests(t *testing.T) {
 		t.Errorf("a model that knows no numbers: %v", err)
 		p.Release()
 	}
-	for _, a := range kept {
-		delete(a.request.Entities, "user_id")
+	for _, req := range kept {
+		delete(req.Entities, "user_id")
 	}
 	if err := s.service.Warm(t.Context(), now); err != nil {
 		t.Errorf("requests that lack what the version reads: %v", err)
@@ -93,47 +93,49 @@ func newRecent(t *testing.T) *Recent {
 	return NewRecent(client, "shop", slog.New(slog.DiscardHandler))
 }
 
-// after is what a service has that starts now, of what another kept.
-func (r *Recent) after(t *testing.T) *Recent {
-	t.Helper()
-	r.save(t.Context())
-	return NewRecent(r.client, "shop", slog.New(slog.DiscardHandler))
+// restart has the service forget what it kept, but for what Redis has.
+func (s *shop) restart() {
+	r := s.service.Recent
+	r.save(s.t.Context(), s.service.served)
+	s.service.Recent = NewRecent(r.client, "shop", r.log)
 }
 
-// TestARefusedVersionIsRefusedAfterARestart: requests that were answered before it are tried again, and the version that answered them stays whatever
-// becomes of them now.
+// TestARefusedVersionIsRefusedAfterARestart: it is tried again on requests that were answered before, and the versions that were in service stay,
+// whatever becomes of those requests now.
 func TestARefusedVersionIsRefusedAfterARestart(t *testing.T) {
 	s := newShop(t)
-	s.ask(ask(1))
-	s.shipNaN(2)
 	good, err := s.service.Models.Find("ranker", 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer good.Release()
+	s.ask(ask(1))
+	s.shipNaN(2)
+	s.look() // which refuses it
+	s.restart()
 	warm := s.service.Models.Warm
 	s.service.Models.Warm = nil
+	s.put("2/model.yaml", []byte(shopSpec+"\n")) // so that it is looked at again
 	s.look()
 	bad, err := s.service.Models.Find("ranker", 2)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer bad.Release()
-	s.service.Recent = s.service.Recent.after(t)
 	if err := warm(bad); err == nil || !strings.Contains(err.Error(), "all scores") {
-		t.Errorf("a version that never answered: %v", err)
+		t.Errorf("a version that was refused: %v", err)
 	}
 	if err := warm(good); err != nil {
-		t.Errorf("the version that answered: %v", err)
+		t.Errorf("the version that was in service: %v", err)
+	}
+	s.ask(ask(2)) // by version 2
+	s.restart()
+	if err := warm(bad); err != nil {
+		t.Errorf("a bad version that was in service: %v", err)
 	}
 	s.service.Recent = newRecent(t)
 	if err := warm(bad); err != nil {
 		t.Errorf("where nothing was ever asked: %v", err)
-	}
-	s.ask(ask(2)) // by version 2
-	s.service.Recent = s.service.Recent.after(t)
-	if err := warm(bad); err != nil {
-		t.Errorf("a version that was in service: %v", err)
 	}
 }
 
@@ -142,11 +144,12 @@ func TestRecentRequestsInRedis(t *testing.T) {
 	server := miniredis.RunT(t)
 	client := redis.NewClient(&redis.Options{Addr: server.Addr(), MaxRetries: -1})
 	defer func() { _ = client.Close() }()
-	of := func() []answered {
-		return NewRecent(client, "shop", slog.New(slog.DiscardHandler)).of(t.Context(), "ranker")
+	of := func() []*rankRequest {
+		kept, _ := NewRecent(client, "shop", slog.New(slog.DiscardHandler)).of(t.Context(), "ranker")
+		return kept
 	}
 	for name, text := range map[string]string{
-		"nothing": "", "no JSON": "[{", "no list": `{"by":"1"}`, "no message": `[{"by":"1","request":"/////w=="}]`, "none": "[]", "null": "null",
+		"nothing": "", "no JSON": "[{", "a list": `["1"]`, "no message": `{"requests":["/////w=="]}`, "none": "{}", "null": "null", "a null": `{"requests":null}`,
 	} {
 		if err := server.Set("shop:recent:ranker", text); err != nil {
 			t.Fatal(err)
@@ -155,7 +158,7 @@ func TestRecentRequestsInRedis(t *testing.T) {
 			t.Errorf("%s: %d requests", name, len(kept))
 		}
 	}
-	if err := server.Set("shop:recent:ranker", "["+strings.Repeat(`{"by":"1","request":""},`, 100)+`{"by":"1"}]`); err != nil {
+	if err := server.Set("shop:recent:ranker", `{"requests":[`+strings.Repeat(`"",`, 100)+`""]}`); err != nil {
 		t.Fatal(err)
 	}
 	if kept := of(); len(kept) != keptRequests {
@@ -163,7 +166,7 @@ func TestRecentRequestsInRedis(t *testing.T) {
 	}
 	r := NewRecent(client, "shop", slog.New(slog.DiscardHandler))
 	server.SetError("ERR away")
-	if kept := r.of(t.Context(), "ranker"); len(kept) != 0 {
+	if kept, _ := r.of(t.Context(), "ranker"); len(kept) != 0 {
 		t.Errorf("%d requests of a server that is away", len(kept))
 	}
 	commands := server.CommandCount()
@@ -181,7 +184,7 @@ func TestRecentRequestsAreSaved(t *testing.T) {
 	s.service.Recent = NewRecent(client, "shop", slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- s.service.Recent.Run(ctx) }()
+	go func() { done <- s.service.KeepRecent(ctx) }()
 	s.ask(ask(1))
 	cancel()
 	if err := <-done; err != nil {
@@ -191,7 +194,7 @@ func TestRecentRequestsAreSaved(t *testing.T) {
 		t.Errorf("it is kept for %s, want %s", left, keptFor)
 	}
 	server.FlushAll()
-	s.service.Recent.save(t.Context())
+	s.service.Recent.save(t.Context(), s.service.served)
 	if server.Exists("shop:recent:ranker") {
 		t.Error("what was saved was saved again")
 	}

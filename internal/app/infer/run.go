@@ -141,7 +141,7 @@ func run(ctx context.Context, c Config, base *app.Base, models *inference.Set) e
 		func(ctx context.Context) error { return current.Run(ctx, base.Follower) },
 		func(ctx context.Context) error { return models.Run(ctx, c.Refresh) },
 		service.Switches.Follower.Run,
-		service.Recent.Run,
+		service.KeepRecent,
 	)
 }
 
