@@ -290,8 +290,8 @@ func (r *BatchResult) Write(w io.Writer) {
 	fmt.Fprintf(w, "\none instance, whose peak is %.0f rows/s; %.0f requests a second offered, %.0f ms each:\n", r.Peak, r.Offered, r.Deadline)
 	table(w, [][]string{
 		{"answered in time", rows(r.Goodput), fmt.Sprintf("%.2f of the peak", r.Ratio), fmt.Sprintf("p99 %.1f ms", r.AnswerP99)},
-		{"at a bare channel", rows(r.FloorRate), fmt.Sprintf("%.2f of the peak", r.FloorRate/r.Peak), fmt.Sprintf("goodput is %.2f of it", r.FloorRatio)},
-		{"refused", strconv.Itoa(r.Refusals), "", fmt.Sprintf("p99 %.2f ms", r.RefusalP99)},
+		{"  without a queue", rows(r.FloorRate), fmt.Sprintf("%.2f of the peak", r.FloorRate/r.Peak), fmt.Sprintf("as many callers, a channel, none refused; ours is %.2f of it", r.FloorRatio)},
+		{"refused", strconv.Itoa(r.Refusals), "", fmt.Sprintf("told in p99 %.2f ms", r.RefusalP99)},
 		{"too late", strconv.Itoa(r.Late)},
 	})
 }

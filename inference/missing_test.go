@@ -3,6 +3,7 @@ package inference
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -112,4 +113,31 @@ func TestTheLogOfAnOrderlyRelease(t *testing.T) {
 	if got := log.String(); strings.Count(got, "version=4") != 0 || strings.Count(got, "version=5") != 2 || strings.Contains(got, "traffic of a model") {
 		t.Errorf("at other changes:\n%s", got)
 	}
+}
+
+// TestAnUntriedVersionIsTriedAgain at each look, though nothing changes, and the version before answers meanwhile.
+func TestAnUntriedVersionIsTriedAgain(t *testing.T) {
+	s := newShips(t)
+	trial := fmt.Errorf("%w: rows are being filled", ErrUntried)
+	s.Warm = func(*Hop) error { return trial }
+	s.ship(3, 3)
+	answers := func(want int) {
+		t.Helper()
+		s.look()
+		p, err := s.Find("ranker", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Release()
+		if p.Model.Number != want {
+			t.Errorf("version %d answers, want %d", p.Model.Number, want)
+		}
+	}
+	answers(2)
+	if problem := s.Models()[2].Problem; problem == nil || problem.Error() != "it cannot be tried now: rows are being filled" {
+		t.Errorf("%v", problem)
+	}
+	answers(2)
+	trial = nil
+	answers(3)
 }

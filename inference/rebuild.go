@@ -73,7 +73,8 @@ func (s *Set) try(e *entry) (*Hop, error) {
 	}
 	hop, err := Compile(e.model, s.catalog, s.programs)
 	if err == nil && s.Warm != nil && !e.served {
-		if err = s.Warm(hop); err != nil {
+		err = s.Warm(hop)
+		if e.untried = errors.Is(err, ErrUntried); err != nil && !e.untried {
 			err = fmt.Errorf("it fails on requests that were answered lately: %w", err)
 		}
 	}

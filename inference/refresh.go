@@ -43,6 +43,12 @@ func (s *Set) Refresh(ctx context.Context) error {
 	s.install(s.load(ctx, elsewhere, remoteLoads))
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, e := range s.loaded {
+		if e.untried {
+			s.rebuild()
+			break
+		}
+	}
 	s.tell()
 	return s.sweep()
 }

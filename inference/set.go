@@ -21,7 +21,7 @@ import (
 // definitions that are served, and which of them answers. It is safe for concurrent use.
 type Set struct {
 	// Warm, when set, tries a version on recent requests before it comes into service. An
-	// error keeps it out. It is set before the first Refresh.
+	// error keeps it out; after one that wraps ErrUntried it is tried again at each Refresh. It is set before the first.
 	Warm func(*Hop) error
 	// Shared, when set, has the answers that models share. It is set before the first Refresh.
 	Shared *predictions.Shared
@@ -44,6 +44,9 @@ type Set struct {
 	now      atomic.Pointer[table]
 }
 
+// ErrUntried means that a version could not be tried for a reason that is not its own.
+var ErrUntried = errors.New("it cannot be tried now")
+
 // entry is a version that was looked at.
 type entry struct {
 	copied        // as it lies there; without a model it cannot be loaded, and err says why
@@ -51,6 +54,8 @@ type entry struct {
 	served bool   // that copied was served once
 	err    error
 	told   string // why it does not fit, as the log had it last
+
+	untried bool // as it was to be tried last
 }
 
 // copied is what a version's files held at one time.

@@ -21,6 +21,9 @@ type digested struct {
 // was written twice within a tick looks as after the first time.
 const settled = 2 * time.Second
 
+// maxModelBytes bounds a model.onnx: a message of protobuf, which is what it is, has less than 2 GiB (protobuf.dev/programming-guides/encoding).
+const maxModelBytes = 1<<31 - 1
+
 // digest is the SHA-256 of a file, which is read only if it does not look as it did before: same file, size and time of change.
 func (r *Repository) digest(path string, before digested) (sum string, err error) {
 	file, info, err := open(path)
@@ -31,6 +34,9 @@ func (r *Repository) digest(path string, before digested) (sum string, err error
 	if before.info != nil && os.SameFile(info, before.info) && info.Size() == before.info.Size() && info.ModTime().Equal(before.info.ModTime()) {
 		r.digests[path] = before
 		return before.sum, nil
+	}
+	if info.Size() > maxModelBytes {
+		return "", fmt.Errorf("%s: larger than 2 GiB, which no ONNX file can be: keep the weights in files beside it", path)
 	}
 	hash := sha256.New()
 	if _, err := io.Copy(hash, file); err != nil {

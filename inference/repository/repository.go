@@ -195,10 +195,7 @@ func directories(dir string) ([]string, error) {
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // removed since, or a link to nowhere
 		}
-		if err != nil {
-			return nil, err
-		}
-		if info.IsDir() {
+		if err != nil || info.IsDir() { // what is wrong with it is told where it is read
 			found = append(found, entry.Name())
 		}
 	}

@@ -2,6 +2,7 @@ package repository_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -219,6 +220,44 @@ func TestScan(t *testing.T) {
 	}
 	if !versions[1].Stray || versions[2].Stray || versions[0].Stray || versions[6].Stray {
 		t.Error("01 is the stray directory, and it alone")
+	}
+}
+
+// TestWhatCannotBeReadHidesNothing: a link that loops and a file that is too large are their version's problem alone.
+func TestWhatCannotBeReadHidesNothing(t *testing.T) {
+	dir := t.TempDir()
+	for _, version := range []string{"1", "2"} {
+		write(t, filepath.Join(dir, "ranker", version, "model.yaml"), strings.Replace(good, "movie_ranker", "ranker", 1))
+		write(t, filepath.Join(dir, "ranker", version, "model.onnx"), "abc")
+	}
+	err := errors.Join(os.Truncate(filepath.Join(dir, "ranker", "2", "model.onnx"), 20<<30), // which takes no room
+		os.Symlink("12", filepath.Join(dir, "ranker", "12")), os.Symlink("loop", filepath.Join(dir, "loop")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo, err := repository.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	versions, err := repo.Scan()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, v := range versions {
+		switch {
+		case v.Err == nil:
+			got = append(got, fmt.Sprintf("%s %d", v.Model, v.Number))
+		case strings.Contains(v.Err.Error(), "larger than 2 GiB"):
+			got = append(got, fmt.Sprintf("%s %d large", v.Model, v.Number))
+		case strings.Contains(v.Err.Error(), "too many levels of symbolic links"):
+			got = append(got, fmt.Sprintf("%s %d loops", v.Model, v.Number))
+		default:
+			t.Error(v.Err)
+		}
+	}
+	if diff := cmp.Diff([]string{"loop 0 loops", "ranker 1", "ranker 2 large", "ranker 12 loops"}, got); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -111,7 +111,7 @@ func (s *Store) Switch(ctx context.Context, c Change) (*Switch, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("switching model %q: %w", c.Model, err)
+		return nil, fmt.Errorf("switching model %q of namespace %q: %w", c.Model, s.namespace, err)
 	}
 	return made, nil
 }

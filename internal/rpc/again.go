@@ -62,12 +62,12 @@ const warming = 2 * time.Second
 
 // Warm runs a version, before it comes into service, on requests that were answered lately, by rows read for it. It fails when
 // the model itself cannot be run on them, and when it scores nothing but NaN. What a request lacks for this version is no fault of
-// it, and no answer of the online store neither. A version that was in service before a restart stays.
+// it; where the online store has no answer for any of them the version is untried. A version that was in service before a restart stays.
 func (s *Inference) Warm(ctx context.Context, hop *inference.Hop) error {
 	ctx, cancel := context.WithTimeout(ctx, warming)
 	defer cancel()
 	scored, numbers := 0, 0
-	var problem error
+	var problem, away error
 	kept, served := s.Recent.of(ctx, hop.Model.Name)
 	for _, req := range kept {
 		scores, err := s.again(ctx, hop, 0, req)
@@ -78,17 +78,26 @@ func (s *Inference) Warm(ctx context.Context, hop *inference.Hop) error {
 			}
 		}
 		var known *featurestore.Error
-		if err != nil && problem == nil && ctx.Err() == nil && !errors.As(err, &known) {
+		switch {
+		case err == nil:
+		case errors.As(err, &known) && known.Code == featurestore.Invalid: // it lacks something
+		case ctx.Err() != nil: // it may be slow
+		case known != nil:
+			away = err
+		case problem == nil:
 			problem = err
 		}
 	}
+	if problem == nil && scored == 0 && away != nil {
+		problem = fmt.Errorf("%w: %w", inference.ErrUntried, away)
+	}
 	if problem == nil && scored > 0 && numbers == 0 {
-		problem = errors.New("all scores of requests that were answered lately are NaN")
+		problem = errors.New("all scores are NaN")
 	}
 	if problem == nil || slices.Contains(served, digestOf(hop.Model)) {
 		return nil
 	}
-	return fmt.Errorf("model %s version %d: %w", hop.Model.Name, hop.Model.Number, problem)
+	return problem
 }
 
 // KeepRecent keeps requests for the versions that a service finds when it starts, until the context ends.

@@ -39,7 +39,7 @@ func (i *errorInterceptor) toConnect(ctx context.Context, procedure string, err 
 		return connect.NewError(connect.CodeCanceled, errors.New("the caller went away"))
 	case errors.As(err, &known):
 		if known.Cause != nil {
-			i.stores.failed(ctx, i.log, procedure, known.Code, err)
+			i.stores.failed(ctx, i.log, procedure, known, err)
 		}
 		return toWire(known)
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/onehop/onehop/featurestore"
 )
 
-// seldomEvery is how often one kind of failure is logged.
-const seldomEvery = time.Second
+// seldomEvery is how often one kind of failure is logged, and mostKinds how many kinds are known at a time.
+const seldomEvery, mostKinds = time.Second, 256
 
 // seldom logs failures of which a store or a model's server is the cause: the first of each kind, and from then on at most one in
 // seldomEvery, which says how many others there were. Where Redis is away every request fails, and a line for each would fill the disk. Its zero
@@ -22,8 +22,8 @@ type seldom struct {
 
 // failure is a kind of failure.
 type failure struct {
-	procedure string
-	code      featurestore.Code
+	procedure, message string
+	code               featurestore.Code
 }
 
 type failures struct {
@@ -32,8 +32,8 @@ type failures struct {
 }
 
 // failed takes a failure.
-func (s *seldom) failed(ctx context.Context, log *slog.Logger, procedure string, code featurestore.Code, err error) {
-	if others, due := s.due(failure{procedure, code}, time.Now()); due {
+func (s *seldom) failed(ctx context.Context, log *slog.Logger, procedure string, known *featurestore.Error, err error) {
+	if others, due := s.due(failure{procedure, known.Message, known.Code}, time.Now()); due {
 		log.WarnContext(ctx, "a request failed", "procedure", procedure, "error", err, "others_since_last_line", others)
 	}
 }
@@ -42,7 +42,7 @@ func (s *seldom) failed(ctx context.Context, log *slog.Logger, procedure string,
 func (s *seldom) due(kind failure, now time.Time) (others int, due bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.kinds == nil {
+	if len(s.kinds) >= mostKinds || s.kinds == nil {
 		s.kinds = map[failure]*failures{}
 	}
 	f := s.kinds[kind]

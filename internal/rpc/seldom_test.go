@@ -30,8 +30,9 @@ func TestFailuresOfAStoreAreLoggedOnceASecond(t *testing.T) {
 		}
 		fail("/a", away, 100)
 		fail("/b", away, 100)
+		fail("/b", featurestore.Errorf(featurestore.Unavailable, "the model").Because(errors.New("broken")), 100)
 		fail("/a", featurestore.Errorf(featurestore.Exhausted, "the store").Because(errors.New("busy")), 100)
-		if got := lines(); strings.Count(got, "\n") != 3 || strings.Count(got, "others_since_last_line=0") != 3 || !strings.Contains(got, "refused") {
+		if got := lines(); strings.Count(got, "\n") != 4 || strings.Count(got, "others_since_last_line=0") != 4 || !strings.Contains(got, "refused") {
 			t.Errorf("at once:\n%s", got)
 		}
 		time.Sleep(seldomEvery) //nolint:forbidigo // the bubble's clock

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -11,7 +12,9 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/onehop/onehop/inference"
 	"github.com/onehop/onehop/inference/onnx/onnxtest"
+	"github.com/onehop/onehop/internal/rpc/rpctest"
 )
 
 // TestWarmRunsRecentRequests: a version is tried on requests that were answered lately, of which a few are kept, and fails its trial when
@@ -46,7 +49,7 @@ func TestWarmRunsRecentRequests(t *testing.T) {
 			t.Errorf("a request of user %d is kept", user)
 		}
 	}
-	if err := s.service.Warm(t.Context(), hop); err == nil || !strings.Contains(err.Error(), "model ranker version 1") {
+	if err := s.service.Warm(t.Context(), hop); err == nil || !strings.Contains(err.Error(), "closed") {
 		t.Errorf("a model that cannot be run: %v", err)
 	}
 	now, err := s.service.Models.Find("ranker", 1)
@@ -59,7 +62,7 @@ func TestWarmRunsRecentRequests(t *testing.T) {
 	}
 	s.shipNaN(2)
 	s.look()
-	if p, err := s.service.Models.Find("ranker", 2); err == nil || !strings.Contains(err.Error(), "all scores of requests that were answered lately are NaN") {
+	if p, err := s.service.Models.Find("ranker", 2); err == nil || !strings.Contains(err.Error(), "all scores are NaN") {
 		t.Errorf("a model that knows no numbers: %v", err)
 		p.Release()
 	}
@@ -128,6 +131,16 @@ func TestARefusedVersionIsRefusedAfterARestart(t *testing.T) {
 	if err := warm(good); err != nil {
 		t.Errorf("the version that was in service: %v", err)
 	}
+	there, redis := s.service.Store, miniredis.RunT(t)
+	s.service.Store = rpctest.OpenOnline(t, "redis://"+redis.Addr())
+	redis.Close()
+	if err := warm(bad); !errors.Is(err, inference.ErrUntried) {
+		t.Errorf("a version for which no rows can be read: %v", err)
+	}
+	if err := warm(good); err != nil {
+		t.Errorf("the version that was in service, without rows: %v", err)
+	}
+	s.service.Store = there
 	s.ask(ask(2)) // by version 2
 	s.restart()
 	if err := warm(bad); err != nil {
