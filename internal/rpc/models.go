@@ -33,15 +33,18 @@ func (a *Answers) count(p *inference.Picked, err error) {
 	if a == nil {
 		return
 	}
-	outcome := "ok"
-	var known *featurestore.Error
-	switch {
-	case errors.As(err, &known) && (known.Code == featurestore.Invalid || known.Code == featurestore.Unknown):
-		outcome = "invalid"
-	case err != nil:
-		outcome = "error"
+	a.total.WithLabelValues(p.Model.Name, strconv.Itoa(p.Model.Number), p.Variant, outcomeOf(err)).Inc()
+}
+
+func outcomeOf(err error) string {
+	if err == nil {
+		return "ok"
 	}
-	a.total.WithLabelValues(p.Model.Name, strconv.Itoa(p.Model.Number), p.Variant, outcome).Inc()
+	known, ok := errors.AsType[*featurestore.Error](err)
+	if ok && (known.Code == featurestore.Invalid || known.Code == featurestore.Unknown) {
+		return "invalid"
+	}
+	return "error"
 }
 
 // ListModels lists every version in the repository, also those that cannot be served, and which of them answer.
