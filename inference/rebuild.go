@@ -73,20 +73,32 @@ func (s *Set) try(e *entry) (*Hop, error) {
 	}
 	hop, err := Compile(e.model, s.catalog, s.programs)
 	if err == nil && s.Warm != nil && !e.served {
-		err = s.Warm(hop)
-		if e.untried = errors.Is(err, ErrUntried); err != nil && !e.untried {
+		if err = s.Warm(hop); err != nil && !errors.Is(err, ErrUntried) {
 			err = fmt.Errorf("it fails on requests that were answered lately: %w", err)
 		}
 	}
-	if err == nil {
-		e.told = ""
-		return hop, nil
+	s.note(e, err)
+	if err != nil {
+		return nil, err
 	}
-	if e.told != err.Error() { // it is tried again whenever anything changes
+	return hop, nil
+}
+
+// note keeps what became of a version that was tried, and logs what is new of it: it is tried again whenever anything changes.
+func (s *Set) note(e *entry, err error) {
+	e.untried = errors.Is(err, ErrUntried)
+	before := e.told
+	if e.told = ""; err != nil {
 		e.told = err.Error()
-		s.log.Error("a model version does not fit the definitions", "model", e.version.Model, "version", e.version.Number, "error", err)
 	}
-	return nil, err
+	log := s.log.With("model", e.version.Model, "version", e.version.Number)
+	switch {
+	case e.told == before || err == nil:
+	case e.untried:
+		log.Warn("a model version waits", "reason", err)
+	default:
+		log.Error("a model version does not fit the definitions", "error", err)
+	}
 }
 
 // route decides which versions of a model answer.

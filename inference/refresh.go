@@ -43,12 +43,6 @@ func (s *Set) Refresh(ctx context.Context) error {
 	s.install(s.load(ctx, elsewhere, remoteLoads))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, e := range s.loaded {
-		if e.untried {
-			s.rebuild()
-			break
-		}
-	}
 	s.tell()
 	return s.sweep()
 }
@@ -70,13 +64,14 @@ func (w wanted) equal(other wanted) bool {
 	return fmt.Sprint(w.err) == fmt.Sprint(other.err) && w.traffic.Equal(other.traffic)
 }
 
-// follow takes what the files want of the models, and forgets versions that are gone.
+// follow takes what the files want of the models, forgets versions that are gone, and tries again those that could not be tried.
 func (s *Set) follow(files map[string]wanted, versions []repository.Version) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	changed := !maps.EqualFunc(files, s.files, wanted.equal)
 	s.files = files
 	for dir, e := range s.loaded {
+		changed = changed || e.untried
 		if !slices.ContainsFunc(versions, func(v repository.Version) bool { return v.Dir == dir }) {
 			delete(s.loaded, dir)
 			s.retire(e.model)
