@@ -68,7 +68,11 @@ func (s *Inference) Warm(ctx context.Context, hop *inference.Hop) error {
 	defer cancel()
 	scored, numbers := 0, 0
 	var problem, away error
-	kept, served := s.Recent.of(ctx, hop.Model.Name)
+	kept, before := s.Recent.of(ctx, hop.Model.Name)
+	served := slices.Contains(before, digestOf(hop.Model))
+	if served {
+		kept = kept[:min(1, len(kept))] // it is warm after one, and not judged
+	}
 	for _, req := range kept {
 		scores, err := s.again(ctx, hop, 0, req)
 		scored += len(scores)
@@ -94,7 +98,7 @@ func (s *Inference) Warm(ctx context.Context, hop *inference.Hop) error {
 	if problem == nil && scored > 0 && numbers == 0 {
 		problem = errors.New("all scores are NaN")
 	}
-	if problem == nil || slices.Contains(served, digestOf(hop.Model)) {
+	if served {
 		return nil
 	}
 	return problem
