@@ -21,6 +21,11 @@ type bareAsk struct {
 // goroutine runs the model for all that wait, up to as many as a queue would. Nobody is refused, ordered, counted or told how long it
 // takes: what is missing to the peak is what a machine takes for waking that many.
 func overloadFloor(ctx context.Context, session *onnx.Session, callers int, d time.Duration) (rate float64, err error) {
+	batch, err := session.NewBatch(batching.DefaultMaxRows)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, batch.Close()) }()
 	asks := make(chan bareAsk, callers)
 	group, ctx := errgroup.WithContext(ctx)
 	start := time.Now()
@@ -31,7 +36,7 @@ func overloadFloor(ctx context.Context, session *onnx.Session, callers int, d ti
 	done := make(chan error, 1)
 	go func() {
 		var err error
-		served, err = serveBare(ctx, session, asks)
+		served, err = serveBare(ctx, batch, asks)
 		done <- err
 	}()
 	err = group.Wait()
@@ -69,11 +74,7 @@ func (a bareAsk) ask(ctx context.Context, asks chan<- bareAsk) error {
 }
 
 // serveBare runs the model for those who ask, until nobody asks any more.
-func serveBare(ctx context.Context, session *onnx.Session, asks <-chan bareAsk) (served int, err error) {
-	batch, err := session.NewBatch(batching.DefaultMaxRows)
-	if err != nil {
-		return 0, err
-	}
+func serveBare(ctx context.Context, batch *onnx.Batch, asks <-chan bareAsk) (served int, err error) {
 	var together []bareAsk
 	for first := range asks {
 		together = append(together[:0], first)
@@ -83,13 +84,11 @@ func serveBare(ctx context.Context, session *onnx.Session, asks <-chan bareAsk) 
 		for i, a := range together {
 			batch.Memory().Copy(i, a.batch.Memory(), 0, 1)
 		}
-		if runErr := batch.Run(ctx, len(together)); runErr != nil {
-			err = errors.Join(err, runErr)
-		}
+		err = errors.Join(err, batch.Run(ctx, len(together)))
 		for i, a := range together {
 			a.score <- batch.Memory().Scores(0)[i]
 		}
 		served += len(together)
 	}
-	return served, errors.Join(err, batch.Close())
+	return served, err
 }
