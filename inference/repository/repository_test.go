@@ -169,6 +169,19 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
+func scan(t *testing.T, dir string) (*repository.Repository, []repository.Version) {
+	t.Helper()
+	repo, err := repository.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	versions, err := repo.Scan()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return repo, versions
+}
+
 func TestScan(t *testing.T) {
 	dir := t.TempDir()
 	for _, version := range []string{"2", "10", "01", "11", "12"} {
@@ -185,14 +198,7 @@ func TestScan(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "empty"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	repo, err := repository.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	versions, err := repo.Scan()
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, versions := scan(t, dir)
 	want := []struct {
 		model  string
 		number int
@@ -235,14 +241,7 @@ func TestWhatCannotBeReadHidesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	repo, err := repository.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	versions, err := repo.Scan()
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, versions := scan(t, dir)
 	var got []string
 	for _, v := range versions {
 		switch {
@@ -275,13 +274,9 @@ func TestPipesAreRefused(t *testing.T) {
 	if err := syscall.Mkfifo(filepath.Join(dir, "ranker", "serving.yaml"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	repo, err := repository.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	versions, err := repo.Scan()
-	if err != nil || len(versions) != 2 {
-		t.Fatalf("%+v, %v", versions, err)
+	repo, versions := scan(t, dir)
+	if len(versions) != 2 {
+		t.Fatalf("%+v", versions)
 	}
 	_, serving := repo.Serving("ranker")
 	for _, err := range []error{versions[0].Err, versions[1].Err, serving} {

@@ -92,6 +92,28 @@ func (r *refusing) Outcomes() map[string]traffic.Outcome {
 	return outcomes
 }
 
+// infer follows the switches as these instances, and lists the models of one.
+func (s *shop) infer(t *testing.T, instances map[string]switches.Models) *httptest.Server {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+	})
+	for name, models := range instances {
+		follower, err := switches.Follow(ctx, switches.New(s.pool, s.namespace), models, name, "", slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		running.Go(func() { _ = follower.Run(ctx) }) // it returns nil
+	}
+	_, handler := onehopv1connect.NewInferenceServiceHandler(&listing{})
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	return server
+}
+
 // slow are models that take everything, and the time for it.
 type slow struct{ refusing }
 
@@ -103,20 +125,7 @@ func (s *slow) Steer(live map[string]traffic.Live) {
 // TestSwitchHearsAllInstances: it waits for those that speak late, and fails when one of them refuses.
 func TestSwitchHearsAllInstances(t *testing.T) {
 	s := newModels(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	defer running.Wait()
-	defer cancel()
-	for name, models := range map[string]switches.Models{"refuses": &refusing{}, "slow": &slow{}} {
-		follower, err := switches.Follow(ctx, switches.New(s.pool, s.namespace), models, name, "", slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Fatal(err)
-		}
-		running.Go(func() { _ = follower.Run(ctx) }) // it returns nil
-	}
-	_, handler := onehopv1connect.NewInferenceServiceHandler(&listing{})
-	infer := httptest.NewServer(handler)
-	defer infer.Close()
+	infer := s.infer(t, map[string]switches.Models{"refuses": &refusing{}, "slow": &slow{}})
 	code, out, told := s.models(t, "switch", "ranker", "--default", "8", "--who", "ada", "--infer", infer.URL)
 	if code != 1 || !strings.Contains(out, "refuses: refused") || !strings.Contains(out, "slow: ") {
 		t.Errorf("%d\n%s%s", code, out, told)
@@ -126,18 +135,7 @@ func TestSwitchHearsAllInstances(t *testing.T) {
 // TestRollbackOfRefused: what is refused says how to get out, and the rollback does, past all that was refused; the record says where to.
 func TestRollbackOfRefused(t *testing.T) {
 	s := newModels(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	defer running.Wait()
-	defer cancel()
-	follower, err := switches.Follow(ctx, switches.New(s.pool, s.namespace), &refusing{}, "a", "", slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	running.Go(func() { _ = follower.Run(ctx) }) // it returns nil
-	_, handler := onehopv1connect.NewInferenceServiceHandler(&listing{})
-	infer := httptest.NewServer(handler)
-	defer infer.Close()
+	infer := s.infer(t, map[string]switches.Models{"a": &refusing{}})
 	for _, version := range []string{"7", "8"} {
 		code, out, told := s.models(t, "switch", "ranker", "--default", version, "--who", "ada", "--infer", infer.URL)
 		if code != 1 || !strings.Contains(out, "refused: there is no version "+version) || !strings.Contains(told, "onehop models rollback ranker, ") ||
