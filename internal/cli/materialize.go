@@ -86,6 +86,9 @@ func (c *materializeCommand) Run(ctx context.Context, s Streams) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.Deadline, fmt.Errorf("it took longer than --deadline %s", c.Deadline))
 	defer cancel()
 	err := c.run(ctx, s)
+	if deadline, _ := ctx.Deadline(); err != nil && !time.Now().Before(deadline) {
+		<-ctx.Done() // a dial may see the deadline before the context does
+	}
 	if err != nil && ctx.Err() != nil {
 		return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 	}

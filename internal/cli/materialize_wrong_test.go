@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -161,6 +163,32 @@ func TestMaterializeThatIsInterrupted(t *testing.T) {
 	}
 }
 
+// unanswered is an address where connections neither succeed nor are refused: nobody accepts, and
+// as many wait as the system lets.
+func unanswered(t *testing.T) string {
+	t.Helper()
+	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Close(socket) })
+	if err := errors.Join(syscall.Bind(socket, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), syscall.Listen(socket, 0)); err != nil {
+		t.Fatal(err)
+	}
+	name, err := syscall.Getsockname(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := fmt.Sprintf("127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port)
+	for {
+		waiting, err := net.DialTimeout("tcp", addr, 100*time.Millisecond)
+		if err != nil {
+			return addr
+		}
+		t.Cleanup(func() { _ = waiting.Close() })
+	}
+}
+
 // TestMaterializeWhatIsWrong: errors say where, and nothing is written.
 func TestMaterializeWhatIsWrong(t *testing.T) {
 	w := newWarehouse(t)
@@ -172,6 +200,12 @@ func TestMaterializeWhatIsWrong(t *testing.T) {
 	w.refused(t, `--since: "soon" is neither a duration`, "profiles", "--since", "soon")
 	w.refused(t, "does --sql name it", "profiles", "--sql", "postgres://127.0.0.1:1/nothing")
 	w.refused(t, "it took longer than --deadline 1ns", "profiles", "--deadline", "1ns")
+	late := append([]string{"materialize", "profiles", "--deadline", "300ms", "--kafka", unanswered(t)}, w.flags...)
+	for range 5 { // a dial may see the deadline before the context does, and most do
+		if code, _, complaints := run(t, late...); code == 0 || !strings.Contains(complaints, "it took longer than --deadline 300ms") {
+			t.Errorf("exit status %d: %s", code, complaints)
+		}
+	}
 
 	const good = "INSERT INTO WAREHOUSE.profiles VALUES (1, 'gold', '2026-01-01T00:00:00Z')"
 	for _, c := range []struct{ sql, want string }{
