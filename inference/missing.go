@@ -23,7 +23,8 @@ func (r *Route) noDefault() error {
 	return featurestore.Errorf(featurestore.Unavailable, "model %q: %s; %s: %s", r.Model, why, r.there(), remedy).Because(r.Problem)
 }
 
-// whyNot says why the default version, by number or alias, does not answer.
+// whyNot says why the default version, by number or alias, does not answer. What is wrong with it are words of a runtime, with paths in
+// them: they are for operators, not for callers.
 func (r *Route) whyNot(wanted string) string {
 	n, err := r.Traffic.Number(wanted)
 	if err != nil {
@@ -35,8 +36,7 @@ func (r *Route) whyNot(wanted string) string {
 	}
 	for i := range r.versions {
 		if v := &r.versions[i]; int64(v.Number) == n {
-			why, _, _ := strings.Cut(fmt.Sprint(v.Problem), "\n")
-			return fmt.Sprintf("%s, which cannot be served: %s", named, why)
+			return fmt.Sprintf("%s, which cannot be served (onehop models show %s says why)", named, r.Model)
 		}
 	}
 	return named + ", which is not there"

@@ -46,7 +46,7 @@ func TestAMissingDefaultVersionIsNamed(t *testing.T) {
 	s.put("serving.yaml", "default: steady\naliases: {stable: 1}")
 	wantError(`its default version is the alias steady, which is not there; there are these versions: 1, 2,`)
 	s.put("serving.yaml", "default: 4")
-	wantError(`its default is version 4, which cannot be served: load model`)
+	wantError(`its default is version 4, which cannot be served (onehop models show ranker says why); there are these versions: 1, 2,`)
 	s.put("serving.yaml", "default: newest")
 	s.remove("1")
 	s.remove("2")

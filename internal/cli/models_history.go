@@ -77,8 +77,11 @@ func (c *modelsHistoryCommand) tellNone(ctx context.Context, s Streams, pool *pg
 // writeSwitch prints a switch for a person.
 func writeSwitch(w io.Writer, s *switches.Switch) {
 	action := s.Action
-	if s.BackTo != nil {
+	switch {
+	case s.BackTo != nil:
 		action += " to " + stateOf(*s.BackTo)
+	case action == switches.FromFile:
+		action = "back to its serving.yaml"
 	}
 	fmt.Fprintf(w, "switch %d of %s: %s, by %s, %s\n", s.ID, s.Model, action, s.Who, s.At.UTC().Format(time.RFC3339))
 	if s.Reason != "" {

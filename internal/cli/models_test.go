@@ -271,7 +271,7 @@ func TestSwitchOfAModelThatIsNotThere(t *testing.T) {
 	if code, out, told := change("http://127.0.0.1:1", "--default", "1"); code != 0 || !strings.Contains(out, `{"default":"1"}`) || !strings.Contains(told, `Whether infer has model "nope"`) {
 		t.Errorf("without infer: %d\n%s%s", code, out, told)
 	}
-	if code, out, told := change(infer.URL, "--from-file"); code != 0 || !strings.Contains(out, "from_file") {
+	if code, out, told := change(infer.URL, "--from-file"); code != 0 || !strings.Contains(out, ": back to its serving.yaml, by ") {
 		t.Errorf("%d\n%s%s", code, out, told)
 	}
 }
