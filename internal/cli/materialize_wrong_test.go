@@ -181,7 +181,7 @@ func unanswered(t *testing.T) string {
 	}
 	addr := fmt.Sprintf("127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port)
 	for {
-		waiting, err := net.DialTimeout("tcp", addr, 100*time.Millisecond)
+		waiting, err := (&net.Dialer{Timeout: 100 * time.Millisecond}).DialContext(t.Context(), "tcp", addr)
 		if err != nil {
 			return addr
 		}
