@@ -15,6 +15,9 @@ import (
 	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
 )
 
+// errUnread is wrapped by what [Inference.again] returns when the rows could not be read.
+var errUnread = errors.New("no rows")
+
 // again answers a request once more by another version, by a read of its own and with a priority of its own, and returns the scores in the order of
 // the request.
 func (s *Inference) again(ctx context.Context, hop *inference.Hop, priority int, req *onehopv1.GetFeaturesAndPredictRequest) ([]float32, error) {
@@ -27,7 +30,7 @@ func (s *Inference) again(ctx context.Context, hop *inference.Hop, priority int,
 	read, err := s.read(ctx, hop, call, false)
 	defer read.Release()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errUnread, err)
 	}
 	if read.Filling() && !req.GetAllowStale() {
 		return nil, errFilling()
@@ -62,18 +65,21 @@ const warming = 2 * time.Second
 
 // Warm runs a version, before it comes into service, on requests that were answered lately, by rows read for it. It fails when
 // the model itself cannot be run on them, and when it scores nothing but NaN. What a request lacks for this version is no fault of
-// it; where the online store has no answer for any of them the version is untried. A version that was in service before a restart stays.
+// it; where the online store has no answer for any of them, or cannot say which there are, the version is untried. A version that was in service before a restart stays.
 func (s *Inference) Warm(ctx context.Context, hop *inference.Hop) error {
 	ctx, cancel := context.WithTimeout(ctx, warming)
 	defer cancel()
 	scored, numbers := 0, 0
-	var problem, away error
-	kept, before := s.Recent.of(ctx, hop.Model.Name)
+	var problem error
+	kept, before, away := s.Recent.of(ctx, hop.Model.Name)
 	served := slices.Contains(before, digestOf(hop.Model))
 	if served {
 		kept = kept[:min(1, len(kept))] // it is warm after one, and not judged
 	}
 	for _, req := range kept {
+		if ctx.Err() != nil {
+			break
+		}
 		scores, err := s.again(ctx, hop, 0, req)
 		scored += len(scores)
 		for _, score := range scores {
@@ -85,6 +91,8 @@ func (s *Inference) Warm(ctx context.Context, hop *inference.Hop) error {
 		switch {
 		case err == nil:
 		case errors.As(err, &known) && known.Code == featurestore.Invalid: // it lacks something
+		case errors.Is(err, errUnread):
+			away = err
 		case ctx.Err() != nil: // it may be slow
 		case known != nil:
 			away = err

@@ -37,13 +37,19 @@ type Recent struct {
 	client redis.UniversalClient
 	prefix string
 	log    *slog.Logger
-	models sync.Map     // of *requests by name
-	asked  atomic.Int64 // when Redis did not answer last, in nanoseconds
+	models sync.Map // of *requests by name
+	silent atomic.Pointer[silence]
 }
 
 // NewRecent keeps requests under a namespace. The client stays the caller's.
 func NewRecent(client redis.UniversalClient, namespace string, log *slog.Logger) *Recent {
 	return &Recent{client: client, prefix: namespace + ":recent:", log: log}
+}
+
+// silence is when Redis did not answer last, and why.
+type silence struct {
+	at     time.Time
+	reason error
 }
 
 type requests struct {
@@ -53,7 +59,7 @@ type requests struct {
 	kept   []*onehopv1.GetFeaturesAndPredictRequest // a ring
 	at     int
 	served []string // digests of the versions that Redis says were in service
-	asked  bool     // Redis was, and answered
+	asked  bool     // Redis was, and told
 	saved  []byte   // what it was told last
 }
 
@@ -91,18 +97,33 @@ func (r *Recent) keep(req *onehopv1.GetFeaturesAndPredictRequest, now time.Time)
 	list.at = (list.at + 1) % keptRequests
 }
 
-// of is what is kept of a model, here or, when there is nothing, in Redis, and the digests of the versions that were in service before this one started.
-func (r *Recent) of(ctx context.Context, model string) (kept []*onehopv1.GetFeaturesAndPredictRequest, served []string) {
+// of is what is kept of a model, here or, when there is nothing, in Redis, and the digests of the versions that were in service before this one
+// started. The error says that Redis did not tell. What it has and cannot be used is nothing, and will be overwritten.
+func (r *Recent) of(ctx context.Context, model string) (kept []*onehopv1.GetFeaturesAndPredictRequest, served []string, err error) {
 	list := r.list(model)
-	if !list.known() && time.Now().UnixNano() >= r.asked.Load()+int64(askAgain) {
-		if err := r.load(ctx, model, list); err != nil {
-			r.asked.Store(time.Now().UnixNano())
-			r.log.Warn("the requests that were answered lately cannot be read: new versions are not tried on them", "model", model, "error", err)
-		}
+	if !list.known() {
+		err = r.ask(ctx, model, list)
 	}
 	list.mu.Lock()
 	defer list.mu.Unlock()
-	return slices.Clone(list.kept), list.served
+	return slices.Clone(list.kept), list.served, err
+}
+
+// ask asks Redis, unless it did not answer just before.
+func (r *Recent) ask(ctx context.Context, model string, list *requests) error {
+	if before := r.silent.Load(); before != nil && time.Since(before.at) < askAgain {
+		return before.reason
+	}
+	err := r.load(ctx, model, list)
+	switch {
+	case err == nil:
+	case errors.Is(err, errUnusable):
+		r.log.Warn("the requests that were answered lately cannot be used: new versions are not tried on them", "model", model, "error", err)
+		return nil
+	default:
+		r.silent.Store(&silence{time.Now(), err})
+	}
+	return err
 }
 
 // known says whether Redis need not be asked.
@@ -112,27 +133,28 @@ func (q *requests) known() bool {
 	return q.asked || len(q.kept) > 0
 }
 
-// load reads what Redis has of a model.
+// errUnusable is wrapped by errors about what Redis has of a model, which another try would not read either.
+var errUnusable = errors.New("it is damaged, or no place for this")
+
+// load reads what Redis has of a model, once.
 func (r *Recent) load(ctx context.Context, model string, list *requests) error {
 	ctx, cancel := context.WithTimeout(ctx, savedWait)
 	defer cancel()
-	text, err := r.client.Get(ctx, r.prefix+model).Bytes()
-	if err != nil && !errors.Is(err, redis.Nil) {
-		return fmt.Errorf("reading %s%s: %w", r.prefix, model, err)
-	}
+	key := r.prefix + model
+	text, err := r.client.Get(ctx, key).Bytes()
 	var there saved
-	if len(text) > 0 {
-		if err := json.Unmarshal(text, &there); err != nil {
-			return fmt.Errorf("%s%s is damaged: %w", r.prefix, model, err)
-		}
-	}
 	var kept []*onehopv1.GetFeaturesAndPredictRequest
-	for _, text := range there.Requests[:min(len(there.Requests), keptRequests)] {
-		req := &onehopv1.GetFeaturesAndPredictRequest{}
-		if err := proto.Unmarshal(text, req); err != nil {
-			return fmt.Errorf("%s%s is damaged: %w", r.prefix, model, err)
+	switch {
+	case errors.Is(err, redis.Nil):
+		err = nil
+	case redis.HasErrorPrefix(err, "WRONGTYPE") || redis.IsPermissionError(err):
+		err = fmt.Errorf("%w: reading %s: %w", errUnusable, key, err)
+	case err != nil:
+		return fmt.Errorf("reading %s: %w", key, err)
+	default:
+		if there, kept, err = parseSaved(text); err != nil {
+			err = fmt.Errorf("%w: %s: %w", errUnusable, key, err)
 		}
-		kept = append(kept, req)
 	}
 	list.mu.Lock()
 	defer list.mu.Unlock()
@@ -140,7 +162,24 @@ func (r *Recent) load(ctx context.Context, model string, list *requests) error {
 	if len(list.kept) == 0 {
 		list.kept = kept
 	}
-	return nil
+	return err
+}
+
+func parseSaved(text []byte) (there saved, kept []*onehopv1.GetFeaturesAndPredictRequest, err error) {
+	if len(text) == 0 {
+		return there, nil, nil
+	}
+	if err := json.Unmarshal(text, &there); err != nil {
+		return saved{}, nil, err
+	}
+	for _, text := range there.Requests[:min(len(there.Requests), keptRequests)] {
+		req := &onehopv1.GetFeaturesAndPredictRequest{}
+		if err := proto.Unmarshal(text, req); err != nil {
+			return saved{}, nil, err
+		}
+		kept = append(kept, req)
+	}
+	return there, kept, nil
 }
 
 // run writes what is new to Redis, with the digests of the versions of a model that are in service, until the context ends, and then once more.

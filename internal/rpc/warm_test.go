@@ -40,7 +40,7 @@ func TestWarmRunsRecentRequests(t *testing.T) {
 		s.ask(ask(100)) // within the same second
 		clock = clock.Add(keepEvery)
 	}
-	kept, _ := s.service.Recent.of(t.Context(), "ranker")
+	kept, _, _ := s.service.Recent.of(t.Context(), "ranker")
 	if len(kept) != keptRequests {
 		t.Errorf("%d requests are kept, want %d", len(kept), keptRequests)
 	}
@@ -152,13 +152,51 @@ func TestARefusedVersionIsRefusedAfterARestart(t *testing.T) {
 	}
 }
 
+// TestATrialWithoutRowsIsNone: where Redis hangs for as long as a trial may take, or does not tell what was asked, a version waits until it does.
+func TestATrialWithoutRowsIsNone(t *testing.T) {
+	s, held := hold(t)
+	s.ask(ask(1))
+	s.shipNaN(2)
+	held.Store(true)
+	s.look()
+	problem := func() error {
+		for _, v := range s.service.Models.Models() {
+			if v.Number == 2 {
+				return v.Problem
+			}
+		}
+		return nil
+	}
+	if err := problem(); !errors.Is(err, inference.ErrUntried) {
+		t.Errorf("while Redis hangs: %v", err)
+	}
+	held.Store(false)
+	recent, there := s.service.Recent, miniredis.RunT(t)
+	client := redis.NewClient(&redis.Options{Addr: there.Addr(), MaxRetries: -1})
+	defer func() { _ = client.Close() }()
+	s.service.Recent = NewRecent(client, "shop", recent.log)
+	there.Close()
+	s.look()
+	if err := problem(); !errors.Is(err, inference.ErrUntried) || !strings.Contains(err.Error(), "shop:recent:ranker") {
+		t.Errorf("while what was asked is not known: %v", err)
+	}
+	s.service.Recent = recent
+	s.look()
+	if err := problem(); err == nil || !strings.Contains(err.Error(), "all scores are NaN") {
+		t.Errorf("with Redis: %v", err)
+	}
+}
+
 // TestRecentRequestsInRedis: what is there is bounded and read with care, and where Redis is away nobody waits for it twice.
 func TestRecentRequestsInRedis(t *testing.T) {
 	server := miniredis.RunT(t)
 	client := redis.NewClient(&redis.Options{Addr: server.Addr(), MaxRetries: -1})
 	defer func() { _ = client.Close() }()
 	of := func() []*rankRequest {
-		kept, _ := NewRecent(client, "shop", slog.New(slog.DiscardHandler)).of(t.Context(), "ranker")
+		kept, _, err := NewRecent(client, "shop", slog.New(slog.DiscardHandler)).of(t.Context(), "ranker")
+		if err != nil {
+			t.Errorf("another try would not help: %v", err)
+		}
 		return kept
 	}
 	for name, text := range map[string]string{
@@ -177,14 +215,19 @@ func TestRecentRequestsInRedis(t *testing.T) {
 	if kept := of(); len(kept) != keptRequests {
 		t.Errorf("%d requests of 101, want %d", len(kept), keptRequests)
 	}
+	server.Del("shop:recent:ranker")
+	server.HSet("shop:recent:ranker", "another", "type")
+	if kept := of(); len(kept) != 0 {
+		t.Errorf("%d requests in a hash", len(kept))
+	}
 	r := NewRecent(client, "shop", slog.New(slog.DiscardHandler))
 	server.SetError("ERR away")
-	if kept, _ := r.of(t.Context(), "ranker"); len(kept) != 0 {
-		t.Errorf("%d requests of a server that is away", len(kept))
+	if kept, _, err := r.of(t.Context(), "ranker"); err == nil || len(kept) != 0 {
+		t.Errorf("%d requests of a server that is away: %v", len(kept), err)
 	}
 	commands := server.CommandCount()
-	if r.of(t.Context(), "other"); server.CommandCount() != commands {
-		t.Error("it was asked again at once")
+	if _, _, err := r.of(t.Context(), "other"); err == nil || server.CommandCount() != commands {
+		t.Errorf("it was asked again at once: %v", err)
 	}
 }
 
