@@ -106,7 +106,11 @@ func (s *Set) route(versions []Served, before *Route) *Route {
 	model := versions[0].Model
 	file, live := s.files[model], s.live[model]
 	layers := live.Traffic.Over(file.traffic)
+	if live.Before != nil && (before == nil || !before.chosen) {
+		before = &Route{Traffic: live.Before.Over(file.traffic), chosen: true}
+	}
 	r, err := newRoute(versions, layers)
+	r.chosen = true
 	if err = errors.Join(file.err, err, r.newAliases(live, before)); err != nil {
 		r = fallback(versions, layers, before)
 		r.Problem, r.RestInForce = err, false
@@ -118,11 +122,12 @@ func (s *Set) route(versions []Served, before *Route) *Route {
 	return r
 }
 
-// fallback is for traffic that cannot be followed: it leaves in force what was, if its versions are still there; else it is what
-// is wanted of the default version and the aliases. A default version that is wanted and not there is not replaced by another.
+// fallback is for traffic that cannot be followed: it leaves in force what was, here or before a start, if its versions are still there; else it
+// is what is wanted of the default version and the aliases. A default version that is wanted and not there is not replaced by another.
 func fallback(versions []Served, layers traffic.Traffic, before *Route) *Route {
 	if before != nil {
 		if r, err := newRoute(versions, before.Traffic); err == nil {
+			r.chosen = before.chosen
 			return r
 		}
 	}

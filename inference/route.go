@@ -26,6 +26,7 @@ type Route struct {
 	// RestInForce says that the problem is of aliases only, and all else that is wanted is in force.
 	RestInForce bool
 
+	chosen   bool     // it is what somebody wanted, now or before; else what can be followed of it
 	versions []Served // by number
 	standard *Served
 	canary   *Served
@@ -98,15 +99,6 @@ func (r *Route) newAliases(live traffic.Live, before *Route) error {
 		}
 	}
 	return r.checkAliases(changed)
-}
-
-// refusal is why what was switched by hand is not in force, nil where it is. An alias of the serving.yaml that names no version is no fault of
-// the switch.
-func (r *Route) refusal(switched traffic.Traffic) error {
-	if r.RestInForce {
-		return r.checkAliases(switched.Aliases)
-	}
-	return r.Problem
 }
 
 // splitBy finds the entity of an A/B test; requests must bring it to whichever version.
@@ -292,8 +284,8 @@ func (s *Set) Outcomes() map[string]traffic.Outcome {
 		outcome := traffic.Outcome{Switch: live.Switch}
 		if r := routes[model]; r == nil {
 			outcome.Problem = fmt.Sprintf("there is no model %q in the repository", model)
-		} else if err := r.refusal(live.Traffic); err != nil {
-			outcome.Problem = err.Error()
+		} else if r.Problem != nil && !r.RestInForce {
+			outcome.Problem = r.Problem.Error()
 		}
 		outcomes[model] = outcome
 	}

@@ -310,6 +310,9 @@ func TestASwitchIsTakenAsAWhole(t *testing.T) {
 	s.wantShares(map[string]float64{"1 default": 100})
 	s.Steer(map[string]traffic.Live{"ranker": {Switch: 3, Traffic: traffic.Traffic{Default: "2", Aliases: map[string]int64{"next": 3}}}})
 	s.wantShares(map[string]float64{"2 default": 100}) // the alias was there before, and stops no other switch
+	if o := s.Outcomes()["ranker"]; o.Switch != 3 || o.Problem != "" {
+		t.Errorf("a switch that is in force: %+v", o)
+	}
 }
 
 // TestAfterAStartWhatIsSureIsServed: with no state before, a share that cannot be followed is left off, and a default
@@ -328,6 +331,50 @@ func TestAfterAStartWhatIsSureIsServed(t *testing.T) {
 	s.live = map[string]traffic.Live{"ranker": {Traffic: traffic.Traffic{Default: "9"}}}
 	if r := s.route(s.Models(), nil); r.Problem == nil || r.standard != nil {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestAfterAStartWhatWasBeforeIsServed: a switch that no instance took does not come into force by a start, whole or in part; nor does what was
+// before it where that cannot be followed any more.
+func TestAfterAStartWhatWasBeforeIsServed(t *testing.T) {
+	s := newShips(t)
+	canary := func(version string) *traffic.Split {
+		return &traffic.Split{Canary: &traffic.Share{Version: version, Percent: 20}}
+	}
+	catalog, programs := s.catalog, s.programs
+	start := func(wanted, before traffic.Traffic) {
+		s.now.Store(&table{})
+		s.catalog = nil // as before there are definitions, when nothing can be followed
+		s.Steer(map[string]traffic.Live{"ranker": {Switch: 2, Traffic: wanted, Before: &before}})
+		s.Define(catalog, programs)
+	}
+	refused := func(want string) {
+		t.Helper()
+		if o := s.Outcomes()["ranker"]; o.Switch != 2 || !strings.Contains(o.Problem, want) {
+			t.Errorf("%+v, want %s", o, want)
+		}
+	}
+	start(traffic.Traffic{Default: "9"}, traffic.Traffic{Default: "1", Split: canary("2")})
+	s.wantShares(map[string]float64{"1 default": 80, "2 canary": 20})
+	refused("has no version 9")
+	start(traffic.Traffic{Split: canary("9")}, traffic.Traffic{Default: "1"})
+	s.wantShares(map[string]float64{"1 default": 100})
+	refused("has no version 9")
+	start(traffic.Traffic{Default: "2", Aliases: map[string]int64{"next": 9}}, traffic.Traffic{Default: "1"})
+	s.wantShares(map[string]float64{"1 default": 100})
+	refused("alias next: ")
+	s.put("serving.yaml", "default: 1")
+	s.look()
+	start(traffic.Traffic{Default: "9"}, traffic.Traffic{})
+	s.wantShares(map[string]float64{"1 default": 100})
+	start(traffic.Traffic{Default: "9"}, traffic.Traffic{Default: "8"})
+	if _, err := s.Pick(Want{Model: "ranker"}); err == nil || !strings.Contains(err.Error(), "its default is version 9") {
+		t.Errorf("neither is there: %v", err)
+	}
+	start(traffic.Traffic{Default: "2"}, traffic.Traffic{Default: "1"})
+	s.wantShares(map[string]float64{"2 default": 100})
+	if o := s.Outcomes()["ranker"]; o.Problem != "" {
+		t.Errorf("what was refused elsewhere can be followed here: %+v", o)
 	}
 }
 

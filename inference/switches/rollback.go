@@ -29,13 +29,17 @@ func (s *Store) back(ctx context.Context, tx pgx.Tx, c *Change, last *Switch) (s
 	return state, c.To, nil
 }
 
+// taken is the newest state before that of a switch s, and other than it, that an instance took. States that were refused, or overtaken before
+// an instance took them, are passed over: nobody has seen that they can be followed.
+const taken = `(SELECT b.id, b.traffic FROM onehop.model_switches b
+	WHERE b.namespace = s.namespace AND b.model = s.model AND b.id < s.id AND b.traffic <> s.traffic
+	AND EXISTS (SELECT FROM onehop.model_switch_outcomes o WHERE o.switch_id = b.id AND o.problem = '')
+	ORDER BY b.id DESC LIMIT 1)`
+
 // inForceBefore is the newest state before the last switch, and other than it, that an instance took. Where there is none it is that before
-// any switch. States that were refused, or overtaken before an instance took them, are passed over: nobody has seen that they can be followed.
+// any switch.
 func (s *Store) inForceBefore(ctx context.Context, tx pgx.Tx, last *Switch) (state traffic.Traffic, to int64, err error) {
-	err = tx.QueryRow(ctx, `SELECT id, traffic FROM onehop.model_switches s
-		WHERE namespace = $1 AND model = $2 AND id < $3 AND traffic <> $4
-		AND EXISTS (SELECT FROM onehop.model_switch_outcomes o WHERE o.switch_id = s.id AND o.problem = '')
-		ORDER BY id DESC LIMIT 1`, s.namespace, last.Model, last.ID, last.Traffic).Scan(&to, &state)
+	err = tx.QueryRow(ctx, `SELECT b.id, b.traffic FROM onehop.model_switches s, LATERAL `+taken+` b WHERE s.id = $1`, last.ID).Scan(&to, &state)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows) && last.Traffic.Empty():
 		return state, 0, ErrNothing

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/onehop/onehop/inference/traffic"
 )
 
@@ -47,6 +49,40 @@ func TestRollbackPassesOverWhatNobodyTook(t *testing.T) {
 	again = back(again)
 	s.taken(t, Change{Action: FromFile})
 	back(again)
+}
+
+// TestWhatWasInForceBefore comes with a switch until an instance has taken that.
+func TestWhatWasInForceBefore(t *testing.T) {
+	s := open(t)
+	want := func(switched *Switch, before *traffic.Traffic) {
+		t.Helper()
+		live, err := s.current(t.Context(), s.pool)
+		if diff := cmp.Diff(traffic.Live{Switch: switched.ID, Traffic: switched.Traffic, Before: before}, live["ranker"]); diff != "" || err != nil {
+			t.Errorf("%v\n%s", err, diff)
+		}
+	}
+	record := func(made *Switch, problem string) {
+		t.Helper()
+		if err := s.record(t.Context(), "a", traffic.Outcome{Switch: made.ID, Problem: problem}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := s.must(t, Change{Action: Set, Traffic: traffic.Traffic{Default: "1"}})
+	want(first, &traffic.Traffic{}) // the serving.yaml alone
+	record(first, "")
+	want(first, nil)
+	second := s.must(t, Change{Action: Set, Traffic: traffic.Traffic{Default: "9"}})
+	want(second, &first.Traffic)
+	record(second, "there is no such version")
+	want(second, &first.Traffic)
+	third := s.must(t, Change{Action: Set, Traffic: traffic.Traffic{Default: "8"}})
+	want(third, &first.Traffic)
+	record(third, "there is no such version")
+	record(third, "") // which came
+	want(third, nil)
+	if live, err := New(s.pool, "other").current(t.Context(), s.pool); err != nil || len(live) > 0 {
+		t.Errorf("of another namespace: %v, %v", live, err)
+	}
 }
 
 // TestRollbackOfWhatWasNeverOtherwise: where no other state was in force there is none to go back to, and nothing is stored.

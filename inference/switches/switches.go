@@ -149,21 +149,27 @@ type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-// current is what is in force, by model.
+// current is what is wanted, by model, with what was in force before where no instance has taken it.
 func (s *Store) current(ctx context.Context, db querier) (map[string]traffic.Live, error) {
-	rows, err := db.Query(ctx, `SELECT DISTINCT ON (model) model, id, traffic FROM onehop.model_switches
-		WHERE namespace = $1 ORDER BY model, id DESC`, s.namespace)
+	rows, err := db.Query(ctx, `SELECT s.model, s.id, s.traffic, CASE WHEN NOT EXISTS (
+			SELECT FROM onehop.model_switch_outcomes o WHERE o.switch_id = s.id AND o.problem = '') THEN coalesce(b.traffic, '{}') END
+		FROM (SELECT DISTINCT ON (model) * FROM onehop.model_switches WHERE namespace = $1 ORDER BY model, id DESC) s
+		LEFT JOIN LATERAL `+taken+` b ON true`, s.namespace)
 	if err != nil {
 		return nil, fmt.Errorf("reading the switches: %w", err)
 	}
 	all := map[string]traffic.Live{}
 	var model string
-	var live traffic.Live
-	var stored []byte
-	_, err = pgx.ForEachRow(rows, []any{&model, &live.Switch, &stored}, func() error {
-		live.Traffic = traffic.Traffic{} // JSON would be laid over the row before
-		if err := json.Unmarshal(stored, &live.Traffic); err != nil {
-			return fmt.Errorf("switch %d of model %q is damaged: %w", live.Switch, model, err)
+	var id int64
+	var stored, before []byte
+	_, err = pgx.ForEachRow(rows, []any{&model, &id, &stored, &before}, func() error {
+		live := traffic.Live{Switch: id}
+		err := json.Unmarshal(stored, &live.Traffic)
+		if err == nil && before != nil {
+			err = json.Unmarshal(before, &live.Before)
+		}
+		if err != nil {
+			return fmt.Errorf("switch %d of model %q is damaged: %w", id, model, err)
 		}
 		all[model] = live
 		return nil

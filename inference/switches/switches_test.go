@@ -275,7 +275,7 @@ func TestStartWhilePostgresIsAway(t *testing.T) {
 	if _, err := Follow(t.Context(), away, again, "a", snapshot, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(map[string]traffic.Live{"ranker": {Switch: made.ID, Traffic: canary(5)}}, again.live); diff != "" {
+	if diff := cmp.Diff(map[string]traffic.Live{"ranker": {Switch: made.ID, Traffic: canary(5), Before: &traffic.Traffic{}}}, again.live); diff != "" {
 		t.Error(diff)
 	}
 	if _, err := Follow(t.Context(), away, again, "a", "", slog.New(slog.DiscardHandler)); err == nil {

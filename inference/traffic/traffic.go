@@ -50,6 +50,9 @@ type Live struct {
 	// Switch numbers it, from 1.
 	Switch  int64   `json:"switch"`
 	Traffic Traffic `json:"traffic"`
+	// Before was in force before, where no instance has taken the switch: who starts and cannot follow it either goes by that, as those
+	// do that have run on. It is nil where one has.
+	Before *Traffic `json:"before,omitempty"`
 }
 
 // Outcome is what became of a switch in one instance.
