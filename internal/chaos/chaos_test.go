@@ -29,7 +29,9 @@ func TestMain(m *testing.M) {
 		}
 	}
 	if code == 0 {
-		if err := goleak.Find(); err != nil {
+		// A link of the proxy whose receiver has gone does not drain what it still holds, and keeps a goroutine for good:
+		// https://github.com/Shopify/toxiproxy/blob/v2.5.0/link.go#L152.
+		if err := goleak.Find(goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run")); err != nil {
 			fmt.Fprintln(os.Stderr, "chaos:", err)
 			code = 1
 		}
