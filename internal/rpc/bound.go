@@ -41,6 +41,9 @@ func newBound(handler http.Handler, most int64, metrics prometheus.Registerer) *
 
 // ServeHTTP implements http.Handler.
 func (b *bound) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet {
+		w = &unkept{w}
+	}
 	defer b.now.Add(-1)
 	if b.now.Add(1) > b.most {
 		b.refused.Inc()
@@ -49,3 +52,18 @@ func (b *bound) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	b.handler.ServeHTTP(w, r)
 }
+
+// unkept forbids caches to keep an error whose handler did not say so, as that of a request which never reached it: they may keep a 404 or
+// a 501 of which nobody says anything (RFC 9110, 15.1).
+type unkept struct{ http.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter.
+func (u *unkept) WriteHeader(status int) {
+	if header := u.Header(); status >= http.StatusBadRequest && header.Get("Cache-Control") == "" {
+		header.Set("Cache-Control", "no-store")
+	}
+	u.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (u *unkept) Unwrap() http.ResponseWriter { return u.ResponseWriter }

@@ -63,3 +63,34 @@ func TestMoreRequestsThanAreAnsweredAtATime(t *testing.T) {
 		t.Errorf("%v were counted", n)
 	}
 }
+
+// TestErrorsAreNotKept: of an error that says nothing about caches they are told, whoever wrote it.
+func TestErrorsAreNotKept(t *testing.T) {
+	status, says := 0, ""
+	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if says != "" {
+			w.Header().Set("Cache-Control", says)
+		}
+		w.WriteHeader(status)
+	})
+	most := int64(1)
+	for _, c := range []struct {
+		method     string
+		most       int64
+		status     int
+		says, want string
+	}{
+		{http.MethodGet, most, http.StatusNotImplemented, "", "no-store"},
+		{http.MethodGet, most, http.StatusNotFound, "max-age=9", "max-age=9"},
+		{http.MethodGet, most, http.StatusOK, "", ""},
+		{http.MethodGet, 0, http.StatusOK, "", "no-store"}, // too many
+		{http.MethodPost, most, http.StatusNotImplemented, "", ""},
+	} {
+		status, says = c.status, c.says
+		answer := httptest.NewRecorder()
+		newBound(handler, c.most, prometheus.NewRegistry()).ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), c.method, "/", http.NoBody))
+		if got := answer.Header().Get("Cache-Control"); got != c.want {
+			t.Errorf("%+v: %q", c, got)
+		}
+	}
+}

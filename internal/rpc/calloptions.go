@@ -37,11 +37,15 @@ const shadowPriority = -2
 // minRead is the least time that reading is given, however little the model would leave it: then the model's queue decides.
 const minRead = time.Millisecond
 
+// mostSpared is the most time that is kept for answering from copies when Redis did not answer: of less than four times as much a quarter.
+const mostSpared = 20 * time.Millisecond
+
 // budget is how long reading the features of a call may take.
 type budget struct {
-	limit time.Duration
-	model time.Duration // what the deadline has to leave the model
-	own   bool          // the limit is the request's own
+	limit  time.Duration
+	rest   time.Duration // what the deadline has to leave the model, and answering from copies
+	own    bool          // the limit is the request's own
+	spares bool          // who reads must end in time, as there is something to do after it
 }
 
 // budget asks whether the model can answer in time. The deadline leaves the read what the model does not need, and the request may
@@ -51,19 +55,23 @@ func (c *hopCall) budget(ctx context.Context, hop *inference.Hop, req *onehopv1.
 	if c.request.Admission, err = hop.Model.Admit(deadline, c.request.Candidates, c.request.Priority); err != nil {
 		return b, err
 	}
-	b.model = c.request.Admission.Takes
-	b.limit = max(time.Until(deadline)-b.model, minRead)
+	left := time.Until(deadline)
+	b.rest = c.request.Admission.Takes
+	if b.spares = req.GetMaxStalenessMs() > 0; b.spares {
+		b.rest += min(left/4, mostSpared)
+	}
+	b.limit = max(left-b.rest, minRead)
 	if own := time.Duration(req.GetReadTimeoutMs()) * time.Millisecond; own > 0 && own < b.limit {
 		b.limit, b.own = own, true
 	}
 	return b, nil
 }
 
-// within is the context of the read. The request's own limit counts where it waits for a connection too; that of the caller's deadline is
-// about to do so anyway.
+// within is the context of the read. The request's own limit counts where it waits for a connection too, as does that of who takes copies;
+// that of the caller's deadline is about to do so anyway.
 func (b *budget) within(ctx context.Context) (context.Context, context.CancelFunc) {
 	deadline := time.Now().Add(b.limit)
-	if b.own {
+	if b.own || b.spares {
 		return context.WithDeadline(ctx, deadline)
 	}
 	return online.Until(ctx, deadline), func() {}
@@ -86,8 +94,8 @@ func (b *budget) late(cause error) error {
 	if b.own {
 		return featurestore.Errorf(featurestore.Unavailable, "the features were not read within %s, the request's read_timeout_ms", b.limit).Because(cause)
 	}
-	return featurestore.Errorf(featurestore.Unavailable, "the features were not read within %s, which is what the deadline leaves when the model has its %s",
-		b.limit.Round(10*time.Microsecond), b.model.Round(10*time.Microsecond)).Because(cause)
+	return featurestore.Errorf(featurestore.Unavailable, "the features were not read within %s, which is what the deadline leaves when the rest has its %s",
+		b.limit.Round(10*time.Microsecond), b.rest.Round(10*time.Microsecond)).Because(cause)
 }
 
 // provenance is up to which events the rows of a call are folded.

@@ -41,7 +41,7 @@ func Options(t *telemetry.Telemetry) ([]connect.HandlerOption, error) {
 		}
 		interceptors = append([]connect.Interceptor{tracing}, interceptors...)
 	}
-	return []connect.HandlerOption{connect.WithInterceptors(interceptors...), connect.WithReadMaxBytes(maxMessage), CompressionOption(), strictJSONOption()}, nil
+	return []connect.HandlerOption{connect.WithInterceptors(interceptors...), connect.WithReadMaxBytes(maxMessage), CompressionOption(), gzipOption(), strictJSONOption()}, nil
 }
 
 // Mux is a service's public handler: its RPCs, of which it bounds how many are answered at a time, gRPC health and reflection, and
