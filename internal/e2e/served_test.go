@@ -314,7 +314,7 @@ func TestServedIsVerifiedOnASchedule(t *testing.T) {
 	s, _ := rankStackOf(t, servedDefinitions)
 	admin := freeAddress(t)
 	t.Setenv("ONEHOP_VERIFY_EVERY", "2s")
-	s.run(t, "serve", "127.0.0.1:0", admin)
+	s.waitReady(t, s.run(t, "serve", "127.0.0.1:0", admin), "http://"+admin)
 	s.onehop.WaitVisible(t, s.onehop.Produce(t, "ratings", visit(1, "de|x", "y", 4, time.Now()))...)
 	eventually(t, 30*time.Second, "values are compared", func() error {
 		if _, err := s.onehop.Inference().GetFeaturesAndPredict(t.Context(), rankRequest()); err != nil {
