@@ -52,7 +52,7 @@ func Connect(url string) (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, fmt.Errorf("the Redis URL is not valid: %w", err)
 		}
-		options.ContextTimeoutEnabled, options.DialerRetries = true, 1
+		options.ContextTimeoutEnabled = true
 		return redis.NewClusterClient(options), nil
 	}
 	options, err := redis.ParseURL(url)
@@ -60,6 +60,5 @@ func Connect(url string) (redis.UniversalClient, error) {
 		return nil, fmt.Errorf("the Redis URL is not valid: %w", err)
 	}
 	options.ContextTimeoutEnabled = true // a caller's deadline holds for Redis too
-	options.DialerRetries = 1            // who needs it tries again; five times, 100 ms apart, would outlast most callers' deadlines
 	return redis.NewClient(options), nil
 }
