@@ -1,7 +1,10 @@
 package rpc
 
 import (
+	"errors"
+	"io"
 	"net/http"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -50,7 +53,22 @@ func (b *bound) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = b.errors.Write(w, r, errMaxRequests) // fails where whoever asked is gone
 		return
 	}
+	r.Body = &arriving{r.Body}
 	b.handler.ServeHTTP(w, r)
+}
+
+// arriving is a body that says what happened when it did not arrive in the time that the server allows.
+type arriving struct{ io.ReadCloser }
+
+var errSlowBody = connect.NewError(connect.CodeDeadlineExceeded, errors.New("the request did not arrive in the time that it may take: its body was sent too slowly, or not to its end"))
+
+// Read implements io.Reader.
+func (a *arriving) Read(b []byte) (int, error) {
+	n, err := a.ReadCloser.Read(b)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = errSlowBody
+	}
+	return n, err
 }
 
 // unkept forbids caches to keep an error whose handler did not say so, as that of a request which never reached it: they may keep a 404 or

@@ -7,12 +7,12 @@ import (
 	"github.com/onehop/onehop/schemas/onehop/v1/onehopv1connect"
 )
 
-// sendPatience is how long a caller may take to take what is sent.
-const sendPatience = time.Minute
+// streamPatience is how long a caller may take to send what it asks of history, of up to 66 MB, and to take each part of the answer.
+const streamPatience = time.Minute
 
 // Patient lets answers from history take their time, and streams last for as long as their
-// callers take what they send: the time that a server allows for a whole answer is that of
-// short ones.
+// callers take what they send: the time that a server allows for a whole request or answer is that
+// of short ones.
 func Patient(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
@@ -20,6 +20,9 @@ func Patient(handler http.Handler) http.Handler {
 			p := patientWriter{ResponseWriter: w, control: http.NewResponseController(w)}
 			if p.control.SetWriteDeadline(time.Time{}) == nil {
 				w = p
+			}
+			if r.ContentLength != 0 { // else there is nothing to read, and the deadline would be the answer's
+				_ = p.control.SetReadDeadline(time.Now().Add(streamPatience))
 			}
 		}
 		handler.ServeHTTP(w, r)
@@ -34,7 +37,7 @@ type patientWriter struct {
 
 // Write implements io.Writer.
 func (p patientWriter) Write(b []byte) (int, error) {
-	_ = p.control.SetWriteDeadline(time.Now().Add(sendPatience))
+	_ = p.control.SetWriteDeadline(time.Now().Add(streamPatience))
 	n, err := p.ResponseWriter.Write(b)
 	_ = p.control.SetWriteDeadline(time.Time{})
 	return n, err
@@ -42,7 +45,7 @@ func (p patientWriter) Write(b []byte) (int, error) {
 
 // Flush implements http.Flusher.
 func (p patientWriter) Flush() {
-	_ = p.control.SetWriteDeadline(time.Now().Add(sendPatience))
+	_ = p.control.SetWriteDeadline(time.Now().Add(streamPatience))
 	_ = p.control.Flush()
 	_ = p.control.SetWriteDeadline(time.Time{})
 }

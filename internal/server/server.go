@@ -66,6 +66,9 @@ func Admin(health *Health, metrics *prometheus.Registry) http.Handler {
 	return mux
 }
 
+// readPatience is how long a caller may take to send a request, to its body's last byte, as one that never ends holds memory and a place.
+const readPatience = 10 * time.Second
+
 // Server is a bound listener with a handler.
 type Server struct {
 	listener net.Listener
@@ -83,7 +86,7 @@ func Listen(ctx context.Context, address string, handler http.Handler) (*Server,
 	protocols.SetUnencryptedHTTP2(true)
 	return &Server{listener: listener, http: &http.Server{
 		Handler: handler, Protocols: protocols,
-		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 60 * time.Second, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
+		ReadHeaderTimeout: readPatience / 2, ReadTimeout: readPatience, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10,
 	}}, nil
 }

@@ -1,0 +1,133 @@
+package rpc
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/onehop/onehop/internal/server"
+	"github.com/onehop/onehop/internal/telemetry"
+	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
+	"github.com/onehop/onehop/schemas/onehop/v1/onehopv1connect"
+)
+
+// slowly lists models, in so much time.
+type slowly struct {
+	onehopv1connect.UnimplementedInferenceServiceHandler
+	takes time.Duration
+}
+
+func (s slowly) ListModels(ctx context.Context, _ *onehopv1.ListModelsRequest) (*onehopv1.ListModelsResponse, error) {
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(s.takes):
+		return &onehopv1.ListModelsResponse{}, nil
+	}
+}
+
+// TestABodyThatDoesNotArrive: it gives its place back when the server's time for requests has passed, and its caller is told; a request
+// that arrived may be answered for longer than that.
+func TestABodyThatDoesNotArrive(t *testing.T) {
+	const patience = 100 * time.Millisecond
+	metrics := prometheus.NewRegistry()
+	options, err := Options(&telemetry.Telemetry{Metrics: metrics, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, handler := onehopv1connect.NewInferenceServiceHandler(slowly{takes: 3 * patience}, options...)
+	service := httptest.NewUnstartedServer(Mux(server.NewHealth(), metrics, onehopv1connect.InferenceServiceName, path, handler))
+	service.Config.ReadTimeout, service.Config.Protocols = patience, new(http.Protocols)
+	service.Config.Protocols.SetHTTP1(true)
+	service.Config.Protocols.SetUnencryptedHTTP2(true)
+	service.Start()
+	defer service.Close()
+
+	for _, headers := range []string{"Content-Type: application/json", "Content-Type: application/proto\r\nConnect-Timeout-Ms: 5000"} {
+		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", service.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n%s\r\n\r\n{", onehopv1connect.InferenceServiceListModelsProcedure, headers); err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(response.Body)
+		if want := `{"code":"deadline_exceeded","message":"` + errSlowBody.Message() + `"}`; err != nil || string(text) != want || response.StatusCode != http.StatusGatewayTimeout {
+			t.Errorf("%s, %v: %s", response.Status, err, text)
+		}
+	}
+
+	http2 := &http.Client{Transport: &http.Transport{Protocols: new(http.Protocols)}}
+	http2.Transport.(*http.Transport).Protocols.SetUnencryptedHTTP2(true)
+	defer http2.CloseIdleConnections()
+	for name, client := range map[string]*http.Client{"HTTP/1": service.Client(), "HTTP/2": http2} {
+		body, end := io.Pipe()
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, service.URL+onehopv1connect.InferenceServiceListModelsProcedure, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/json")
+		response, err := client.Do(request)
+		if err != nil || response.StatusCode != http.StatusGatewayTimeout {
+			t.Errorf("%s: %v, %v", name, response, err)
+		} else {
+			_ = response.Body.Close()
+		}
+		_ = end.Close()
+		for _, options := range [][]connect.ClientOption{nil, {connect.WithHTTPGet()}, {connect.WithSendGzip()}} {
+			asks := onehopv1connect.NewInferenceServiceClient(client, service.URL, options...)
+			if _, err := asks.ListModels(t.Context(), &onehopv1.ListModelsRequest{}); err != nil {
+				t.Errorf("%s: a request that arrived: %v", name, err)
+			}
+		}
+	}
+}
+
+// TestWhatIsAskedOfHistoryMayArriveSlowly: and be answered slowly too.
+func TestWhatIsAskedOfHistoryMayArriveSlowly(t *testing.T) {
+	const patience = 100 * time.Millisecond
+	service := httptest.NewUnstartedServer(Patient(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n, err := io.Copy(io.Discard, r.Body)
+		if err == nil {
+			_, err = slowly{takes: 2 * patience}.ListModels(r.Context(), nil)
+		}
+		_, _ = fmt.Fprintf(w, "%d bytes, %v", n, err)
+	})))
+	service.Config.ReadTimeout = patience
+	service.Start()
+	defer service.Close()
+	body, end := io.Pipe()
+	go func() {
+		_, _ = io.WriteString(end, "what is")
+		<-time.After(2 * patience)
+		_, _ = io.WriteString(end, " asked")
+		_ = end.Close()
+	}()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, service.URL+onehopv1connect.FeatureServiceGetTrainingSetProcedure, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := service.Client().Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if text, err := io.ReadAll(response.Body); err != nil || string(text) != "13 bytes, <nil>" {
+		t.Errorf("%s, %v", text, err)
+	}
+}
