@@ -25,7 +25,7 @@ type Answers struct {
 
 	mu      sync.Mutex
 	flights map[string]*flight
-	compute float64 // mean time to compute an answer, in nanoseconds
+	mean    float64 // of the times that answers took to compute, in nanoseconds
 }
 
 // answer is what was answered, and until when it counts.
@@ -134,16 +134,27 @@ func (a *Answers) Get(ctx context.Context, q *Question) (Found, error) {
 // direct computes an answer and keeps nothing.
 func (a *Answers) direct(ctx context.Context, q *Question) (Found, error) {
 	a.Bypass()
-	value, err := q.Compute(ctx)
-	return a.computed(value), err
+	answer, err := a.compute(ctx, q)
+	return a.computed(answer), err
 }
 
-// computed is an answer of now.
-func (a *Answers) computed(value []byte) Found {
-	if value == nil {
+// compute answers, or returns nil for what is not to be kept. An answer counts from before its features were read, not from when the model
+// was done with them.
+func (a *Answers) compute(ctx context.Context, q *Question) (*answer, error) {
+	until := a.now().Add(a.ttl)
+	value, err := q.Compute(ctx)
+	if err != nil || value == nil {
+		return nil, err
+	}
+	return &answer{value: value, until: until}, nil
+}
+
+// computed is an answer of now; nil is one that is not to be kept.
+func (a *Answers) computed(of *answer) Found {
+	if of == nil {
 		return Found{}
 	}
-	return Found{Left: a.ttl}
+	return Found{Left: of.until.Sub(a.now())}
 }
 
 func (a *Answers) find(key []byte) (*answer, bool) {
@@ -155,7 +166,7 @@ func (a *Answers) find(key []byte) (*answer, bool) {
 func (a *Answers) hit(found *answer, cost time.Duration) Found {
 	a.hits.Add(1)
 	a.mu.Lock()
-	saved := time.Duration(a.compute)
+	saved := time.Duration(a.mean)
 	a.mu.Unlock()
 	a.gate.Observe(1, cost, saved)
 	return Found{Value: found.value, Left: found.until.Sub(a.now())}
@@ -190,32 +201,31 @@ func (a *Answers) lead(ctx context.Context, q *Question, key []byte, f *flight, 
 	a.misses.Add(1)
 	cost := time.Since(start)
 	start = time.Now()
-	value, err := q.Compute(ctx)
+	f.answer, err = a.compute(ctx, q)
 	took := time.Since(start)
 	if err != nil {
 		return Found{}, err
 	}
 	a.note(took)
-	if value != nil {
+	if f.answer != nil {
 		start = time.Now()
-		f.answer = &answer{value: value, until: a.now().Add(a.ttl)}
 		a.cache.Set(string(key), f.answer)
-		a.shared.put(key, f.answer, a.ttl)
+		a.shared.put(key, f.answer)
 		cost += time.Since(start)
 	}
 	a.gate.Observe(1, cost, 0)
-	return a.computed(value), nil
+	return a.computed(f.answer), nil
 }
 
 // note takes the time that an answer took to compute.
 func (a *Answers) note(took time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.compute == 0 {
-		a.compute = float64(took)
+	if a.mean == 0 {
+		a.mean = float64(took)
 		return
 	}
-	a.compute += (min(float64(took), outlier*a.compute) - a.compute) / outlier
+	a.mean += (min(float64(took), outlier*a.mean) - a.mean) / outlier
 }
 
 func (a *Answers) land(key string, f *flight) {

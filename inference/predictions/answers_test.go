@@ -78,6 +78,23 @@ func TestAnswersExpire(t *testing.T) {
 	})
 }
 
+// TestAnswersCountFromTheirRead: not from the end of a slow model's run.
+func TestAnswersCountFromTheirRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQuestioner(Kind{TTL: 2 * time.Second})
+		defer q.answers.Close()
+		q.takes = 1500 * time.Millisecond
+		q.want(t, "a", "a 1", false)
+		<-time.After(400 * time.Millisecond)
+		q.want(t, "a", "a 1", true)
+		<-time.After(100 * time.Millisecond)
+		q.want(t, "a", "a 2", false)
+		q.takes = 2 * time.Second
+		q.want(t, "b", "b 3", false)
+		q.want(t, "b", "b 4", false)
+	})
+}
+
 func TestErrorsAndUnkeptAnswersAreNotKept(t *testing.T) {
 	q := newQuestioner(Kind{TTL: time.Minute})
 	defer q.answers.Close()

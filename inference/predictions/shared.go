@@ -174,12 +174,12 @@ func (s *sharedAnswers) get(ctx context.Context, key []byte, now time.Time) *ans
 }
 
 // put has an answer stored, if it is not too large and not too many wait. It does not wait.
-func (s *sharedAnswers) put(key []byte, a *answer, ttl time.Duration) {
+func (s *sharedAnswers) put(key []byte, a *answer) {
 	if s == nil {
 		return
 	}
 	name, whole := s.names(key)
-	w := write{key: name, entry: appendKeyed(nil, whole, a.value), until: time.Now().Add(ttl)}
+	w := write{key: name, entry: appendKeyed(nil, whole, a.value), until: a.until}
 	if len(w.entry) > maxShared || !s.room(int64(len(w.entry))) {
 		s.total.WithLabelValues("dropped").Inc()
 		return

@@ -67,6 +67,7 @@ func TestABodyThatDoesNotArrive(t *testing.T) {
 			t.Fatal(err)
 		}
 		text, err := io.ReadAll(response.Body)
+		_ = response.Body.Close()
 		if want := `{"code":"deadline_exceeded","message":"` + errSlowBody.Message() + `"}`; err != nil || string(text) != want || response.StatusCode != http.StatusGatewayTimeout {
 			t.Errorf("%s, %v: %s", response.Status, err, text)
 		}

@@ -81,7 +81,8 @@ func (c *hopCall) kept(res *onehopv1.GetFeaturesAndPredictResponse) ([]byte, err
 	return value, nil
 }
 
-// allowKeeping tells caches between here and a caller who asks by GET for how long they may keep the answer. A response to a request with an
+// allowKeeping tells caches between here and a caller who asks by GET for how long they may keep the answer, to the nearest second, as they count
+// no finer. A response to a request with an
 // Authorization header is for its caller only, unless it says that it is public (RFC 9111, 3.5), and so this one does not.
 func allowKeeping(ctx context.Context, left time.Duration, err error) {
 	info, ok := connect.CallInfoForHandlerContext(ctx)
@@ -89,7 +90,7 @@ func allowKeeping(ctx context.Context, left time.Duration, err error) {
 		return
 	}
 	header := info.ResponseHeader()
-	if seconds := int64(left / time.Second); err == nil && seconds > 0 {
+	if seconds := int64(left.Round(time.Second) / time.Second); err == nil && seconds > 0 {
 		header.Set("Cache-Control", "max-age="+strconv.FormatInt(seconds, 10))
 		return
 	}

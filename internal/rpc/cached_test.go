@@ -208,7 +208,7 @@ func TestEdgeCachesAreTold(t *testing.T) {
 	if res, header := get(req + "}"); res.Cached || len(res.Scores) != 2 || header.Get("Cache-Control") != "max-age=300" || header.Get("Vary") != "Accept-Encoding" {
 		t.Errorf("%+v, %v", res, header)
 	}
-	if res, header := get(req + "}"); !res.Cached || header.Get("Cache-Control") != "max-age=299" {
+	if res, header := get(req + "}"); !res.Cached || header.Get("Cache-Control") != "max-age=300" {
 		t.Errorf("%+v, %v", res, header)
 	}
 	for _, option := range []string{`,"noCache":true}`, `,"version":1}`} {
