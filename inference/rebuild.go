@@ -12,7 +12,7 @@ import (
 
 // rebuild compiles what is loaded and makes it what is served.
 func (s *Set) rebuild() {
-	next := &table{routes: map[string]*Route{}}
+	next := &table{routes: map[string]*Route{}, defined: s.catalog != nil}
 	for _, e := range s.loaded {
 		if !e.version.Stray { // which is told by the log alone
 			next.list = append(next.list, s.compile(e))
@@ -22,6 +22,9 @@ func (s *Set) rebuild() {
 		return cmp.Or(cmp.Compare(a.Model, b.Model), cmp.Compare(a.Number, b.Number))
 	})
 	before := s.now.Load()
+	if !before.defined { // it answered nothing, and what it had for want of switches was not in force
+		before = &table{}
+	}
 	for from := 0; from < len(next.list); {
 		model, to := next.list[from].Model, from
 		for to < len(next.list) && next.list[to].Model == model {

@@ -55,6 +55,19 @@ func newShips(t testing.TB) *ships {
 	return s
 }
 
+// restart is another set over the same repository, which does what a service does when it starts.
+func (s *ships) restart(live map[string]traffic.Live) {
+	s.t.Helper()
+	catalog, programs := s.catalog, s.programs
+	err := s.Close()
+	s.Set = NewSet(s.runtime, s.repo, s.log)
+	if err = errors.Join(err, s.Refresh(s.t.Context())); err != nil {
+		s.t.Fatal(err)
+	}
+	s.Steer(live)
+	s.Define(catalog, programs)
+}
+
 func (s *ships) put(name, text string) {
 	s.t.Helper()
 	path := filepath.Join(s.dir, "ranker", name)

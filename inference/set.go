@@ -78,8 +78,9 @@ type wanted struct {
 
 // table is what is served; it is immutable.
 type table struct {
-	list   []Served
-	routes map[string]*Route
+	list    []Served
+	routes  map[string]*Route
+	defined bool // there were definitions, without which nothing is served
 }
 
 // Served is one version of a model as it stands.

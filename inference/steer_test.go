@@ -133,12 +133,8 @@ func TestAfterAStartWhatWasBeforeIsServed(t *testing.T) {
 	canary := func(version string) *traffic.Split {
 		return &traffic.Split{Canary: &traffic.Share{Version: version, Percent: 20}}
 	}
-	catalog, programs := s.catalog, s.programs
-	start := func(wanted, before traffic.Traffic) {
-		s.now.Store(&table{})
-		s.catalog = nil // as before there are definitions, when nothing can be followed
-		s.Steer(map[string]traffic.Live{"ranker": {Switch: 2, Traffic: wanted, Before: &before}})
-		s.Define(catalog, programs)
+	start := func(wanted traffic.Traffic, before *traffic.Traffic) {
+		s.restart(map[string]traffic.Live{"ranker": {Switch: 2, Traffic: wanted, Before: before}})
 	}
 	refused := func(want string) {
 		t.Helper()
@@ -146,26 +142,60 @@ func TestAfterAStartWhatWasBeforeIsServed(t *testing.T) {
 			t.Errorf("%+v, want %s", o, want)
 		}
 	}
-	start(traffic.Traffic{Default: "9"}, traffic.Traffic{Default: "1", Split: canary("2")})
+	start(traffic.Traffic{Default: "9"}, &traffic.Traffic{Default: "1", Split: canary("2")})
 	s.wantShares(map[string]float64{"1 default": 80, "2 canary": 20})
 	refused("has no version 9")
-	start(traffic.Traffic{Split: canary("9")}, traffic.Traffic{Default: "1"})
+	start(traffic.Traffic{Split: canary("9")}, &traffic.Traffic{Default: "1"})
 	s.wantShares(map[string]float64{"1 default": 100})
 	refused("has no version 9")
-	start(traffic.Traffic{Default: "2", Aliases: map[string]int64{"next": 9}}, traffic.Traffic{Default: "1"})
+	start(traffic.Traffic{Default: "2", Aliases: map[string]int64{"next": 9}}, &traffic.Traffic{Default: "1"})
 	s.wantShares(map[string]float64{"1 default": 100})
 	refused("alias next: ")
 	s.put("serving.yaml", "default: 1")
 	s.look()
-	start(traffic.Traffic{Default: "9"}, traffic.Traffic{})
+	start(traffic.Traffic{Default: "9"}, &traffic.Traffic{})
 	s.wantShares(map[string]float64{"1 default": 100})
-	start(traffic.Traffic{Default: "9"}, traffic.Traffic{Default: "8"})
+	start(traffic.Traffic{Default: "9"}, &traffic.Traffic{Default: "8"})
 	if _, err := s.Pick(Want{Model: "ranker"}); err == nil || !strings.Contains(err.Error(), "its default is version 9") {
 		t.Errorf("neither is there: %v", err)
 	}
-	start(traffic.Traffic{Default: "2"}, traffic.Traffic{Default: "1"})
+	start(traffic.Traffic{Default: "2"}, &traffic.Traffic{Default: "1"})
 	s.wantShares(map[string]float64{"2 default": 100})
 	if o := s.Outcomes()["ranker"]; o.Problem != "" {
 		t.Errorf("what was refused elsewhere can be followed here: %+v", o)
+	}
+}
+
+// TestAfterAStartNobodysChoiceIsServed: a taken switch whose version has gone, or cannot be loaded, leaves the default version that it or the
+// serving.yaml names, and none where that is gone: not the newest, which nobody chose, and which is what there was before the switches were read.
+func TestAfterAStartNobodysChoiceIsServed(t *testing.T) {
+	s := newShips(t)
+	s.ship(3, 3)
+	ab := &traffic.AB{By: "user", Variants: []traffic.Variant{{Name: "old", Version: "1", Percent: 50}, {Name: "new", Version: "9", Percent: 50}}}
+	for _, file := range []string{"", "aliases: {stable: 1}"} {
+		s.put("serving.yaml", file)
+		for name, wanted := range map[string]traffic.Traffic{
+			"canary": {Default: "1", Split: &traffic.Split{Canary: &traffic.Share{Version: "9", Percent: 10}}},
+			"ab":     {Default: "1", Split: &traffic.Split{AB: ab}},
+			"shadow": {Default: "1", Shadow: &traffic.Share{Version: "9", Percent: 10}},
+		} {
+			s.restart(map[string]traffic.Live{"ranker": {Switch: 1, Traffic: wanted}})
+			s.wantShares(map[string]float64{"1 default": 100})
+			s.look()
+			s.wantShares(map[string]float64{"1 default": 100})
+			if o := s.Outcomes()["ranker"]; o.Problem == "" {
+				t.Errorf("%s: nothing is told", name)
+			}
+			s.Steer(map[string]traffic.Live{"ranker": {Switch: 2, Traffic: traffic.Traffic{Default: "8"}}})
+			s.wantShares(map[string]float64{"1 default": 100}) // what was in force stays, though it was a part only
+		}
+		s.restart(map[string]traffic.Live{"ranker": {Switch: 1, Traffic: traffic.Traffic{Default: "9"}}})
+		for range 2 {
+			if p, err := s.Pick(Want{Model: "ranker"}); err == nil {
+				t.Errorf("version %d is served", p.Model.Number)
+				p.Release()
+			}
+			s.look()
+		}
 	}
 }
