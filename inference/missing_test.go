@@ -100,7 +100,7 @@ func TestTheLogOfAnOrderlyRelease(t *testing.T) {
 	s.ship(4, 4)
 	s.put("serving.yaml", "default: 4")
 	s.look()
-	for name, says := range map[string]string{"the version": "it fails on requests", "the traffic": "traffic of a model is not as it is wanted"} {
+	for name, says := range map[string]string{"the version": "a model version fails its trial", "the traffic": "traffic of a model is not as it is wanted"} {
 		if strings.Count(log.String(), says) < 1 {
 			t.Errorf("%s is not told:\n%s", name, &log)
 		}

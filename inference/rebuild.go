@@ -38,7 +38,7 @@ func (s *Set) rebuild() {
 
 // compile compiles a version, or what was served before its files changed when those cannot be.
 func (s *Set) compile(e *entry) Served {
-	hop, err := s.try(e)
+	hop, err := s.fit(e)
 	if err == nil {
 		s.retire(e.kept.model)
 		e.kept, e.served = copied{}, true
@@ -66,8 +66,8 @@ func public(problem error) error {
 	return problem
 }
 
-// try compiles a version, and tries it on recent requests when it is new.
-func (s *Set) try(e *entry) (*Hop, error) {
+// fit compiles a version that may be served: a new one only when it passed its trial.
+func (s *Set) fit(e *entry) (*Hop, error) {
 	if e.model == nil {
 		return nil, e.err
 	}
@@ -75,33 +75,18 @@ func (s *Set) try(e *entry) (*Hop, error) {
 		return nil, errors.New("no definitions are applied yet")
 	}
 	hop, err := Compile(e.model, s.catalog, s.programs)
-	if err == nil && s.Warm != nil && !e.served {
-		if err = s.Warm(hop); err != nil && !errors.Is(err, ErrUntried) {
-			err = fmt.Errorf("it fails on requests that were answered lately: %w", err)
-		}
+	switch {
+	case err != nil || e.served || e.trial == nil:
+	case errors.Is(e.trial, ErrUntried) || errors.Is(e.trial, errNotYet):
+		err = e.trial
+	default:
+		err = fmt.Errorf("it fails on requests that were answered lately: %w", e.trial)
 	}
 	s.note(e, err)
 	if err != nil {
 		return nil, err
 	}
 	return hop, nil
-}
-
-// note keeps what became of a version that was tried, and logs what is new of it: it is tried again whenever anything changes.
-func (s *Set) note(e *entry, err error) {
-	e.untried = errors.Is(err, ErrUntried)
-	before := e.told
-	if e.told = ""; err != nil {
-		e.told = err.Error()
-	}
-	log := s.log.With("model", e.version.Model, "version", e.version.Number)
-	switch {
-	case e.told == before || err == nil:
-	case e.untried:
-		log.Warn("a model version waits", "reason", err)
-	default:
-		log.Error("a model version does not fit the definitions", "error", err)
-	}
 }
 
 // route decides which versions of a model answer.
@@ -141,7 +126,7 @@ func fallback(versions []Served, layers traffic.Traffic, before *Route) *Route {
 
 // tell logs what is newly wrong with the traffic of models. A refresh tells at its end: a serving.yaml may name a version that it has yet to load.
 func (s *Set) tell() {
-	if s.catalog == nil {
+	if !s.now.Load().defined {
 		return
 	}
 	told := map[string]string{}

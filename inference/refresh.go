@@ -38,9 +38,13 @@ func (s *Set) Refresh(ctx context.Context) error {
 			here = append(here, v)
 		}
 	}
-	s.follow(s.readServing(versions), versions)
-	s.install(s.load(ctx, here, 1)) // does not wait for other servers
-	s.install(s.load(ctx, elsewhere, remoteLoads))
+	changed := s.follow(s.readServing(versions), versions)
+	if s.install(s.load(ctx, here, 1)) || changed { // does not wait for other servers
+		s.tryNew()
+	}
+	if s.install(s.load(ctx, elsewhere, remoteLoads)) {
+		s.tryNew()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tell()
@@ -64,14 +68,15 @@ func (w wanted) equal(other wanted) bool {
 	return fmt.Sprint(w.err) == fmt.Sprint(other.err) && w.traffic.Equal(other.traffic)
 }
 
-// follow takes what the files want of the models, forgets versions that are gone, and tries again those that could not be tried.
-func (s *Set) follow(files map[string]wanted, versions []repository.Version) {
+// follow takes what the files want of the models, and forgets versions that are gone. It says whether there is anything new, which what waits
+// for its trial always is.
+func (s *Set) follow(files map[string]wanted, versions []repository.Version) (changed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	changed := !maps.EqualFunc(files, s.files, wanted.equal)
+	changed = !maps.EqualFunc(files, s.files, wanted.equal)
 	s.files = files
 	for dir, e := range s.loaded {
-		changed = changed || e.untried
+		changed = changed || errors.Is(e.trial, ErrUntried)
 		if !slices.ContainsFunc(versions, func(v repository.Version) bool { return v.Dir == dir }) {
 			delete(s.loaded, dir)
 			s.retire(e.model)
@@ -81,12 +86,13 @@ func (s *Set) follow(files map[string]wanted, versions []repository.Version) {
 				s.log.Info("a directory beside a model's versions is gone", "model", e.version.Model, "directory", dir)
 				continue
 			}
-			s.log.Info("model version removed", "version", dir)
+			s.log.Info("model version removed", "model", e.version.Model, "version", e.version.Number)
 		}
 	}
 	if changed {
 		s.rebuild()
 	}
+	return changed
 }
 
 // load loads what is new or changed, so many at once.
@@ -129,14 +135,13 @@ func (e *entry) is(ctx context.Context, v repository.Version) bool {
 	return e.model != nil && !e.model.remote.Changed(ctx)
 }
 
-// install puts what was loaded beside what was there, which is kept until the new one is served.
-func (s *Set) install(loads []loading) {
+// install puts what was loaded beside what was there, which is kept until the new one is served. It says whether there is anything new.
+func (s *Set) install(loads []loading) (changed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	changed := false
 	for _, l := range loads {
 		old := s.loaded[l.version.Dir]
-		e := &entry{copied: l.copied, err: l.err}
+		e := &entry{copied: l.copied, err: l.err, trial: errNotYet}
 		s.loaded[l.version.Dir] = e
 		if old != nil && old.served {
 			e.kept = old.copied
@@ -150,9 +155,7 @@ func (s *Set) install(loads []loading) {
 		changed = true
 		s.logLoad(l)
 	}
-	if changed {
-		s.rebuild()
-	}
+	return changed
 }
 
 func (s *Set) logLoad(l loading) {

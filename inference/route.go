@@ -189,10 +189,16 @@ type Picked struct {
 	Shadow int64
 }
 
+var errStarting = featurestore.Errorf(featurestore.Unavailable, "this instance has no definitions yet: it is starting, or none are applied (/readyz says which)")
+
 // Pick decides which version of a model answers a request. A pinned one has no shadow.
 func (s *Set) Pick(want Want) (Picked, error) {
 	for {
-		r := s.now.Load().routes[want.Model]
+		now := s.now.Load()
+		if !now.defined {
+			return Picked{}, errStarting
+		}
+		r := now.routes[want.Model]
 		if r == nil {
 			return Picked{}, featurestore.Errorf(featurestore.Unknown, "there is no model %q", want.Model)
 		}
@@ -275,11 +281,11 @@ func (s *Set) asked(model string) (r *Route, live, file traffic.Traffic, err err
 func (s *Set) Outcomes() map[string]traffic.Outcome {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.catalog == nil {
+	now := s.now.Load()
+	if !now.defined {
 		return nil
 	}
-	outcomes := map[string]traffic.Outcome{}
-	routes := s.now.Load().routes
+	outcomes, routes := map[string]traffic.Outcome{}, now.routes
 	for model, live := range s.live {
 		outcome := traffic.Outcome{Switch: live.Switch}
 		if r := routes[model]; r == nil {

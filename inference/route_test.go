@@ -64,6 +64,9 @@ func (s *ships) restart(live map[string]traffic.Live) {
 	if err = errors.Join(err, s.Refresh(s.t.Context())); err != nil {
 		s.t.Fatal(err)
 	}
+	if _, err := s.Pick(Want{Model: "ranker"}); !errors.Is(err, errStarting) {
+		s.t.Errorf("before there are definitions: %v", err)
+	}
 	s.Steer(live)
 	s.Define(catalog, programs)
 }
@@ -320,11 +323,19 @@ func BenchmarkUse(b *testing.B) {
 	}
 }
 
-// TestARollbackDoesNotWaitForALook: a look at the repository, which may load a large model, holds up no switch.
-func TestARollbackDoesNotWaitForALook(t *testing.T) {
+// TestASwitchWaitsForNoLookOrTrial: a look at the repository may load a large model, and a trial may wait for a Redis that hangs.
+func TestASwitchWaitsForNoLookOrTrial(t *testing.T) {
 	s := newShips(t)
-	s.refreshing.Lock()
-	defer s.refreshing.Unlock()
+	began, end := make(chan struct{}), make(chan struct{})
+	s.Warm = func(*Hop) error {
+		close(began)
+		<-end
+		return nil
+	}
+	s.ship(3, 3)
+	looked := make(chan error, 1)
+	go func() { looked <- s.Refresh(t.Context()) }()
+	<-began
 	switched := make(chan struct{})
 	go func() {
 		defer close(switched)
@@ -332,8 +343,19 @@ func TestARollbackDoesNotWaitForALook(t *testing.T) {
 	}()
 	select {
 	case <-switched:
-		s.wantShares(map[string]float64{"1 default": 100})
 	case <-time.After(10 * time.Second):
-		t.Fatal("a switch waits for a look at the repository")
+		close(end)
+		t.Fatal("a switch waits for a trial")
+	}
+	if m := s.Models()[2]; m.Hop != nil || !errors.Is(m.Problem, errNotYet) {
+		t.Errorf("in its trial: %+v", m)
+	}
+	close(end)
+	if err := <-looked; err != nil {
+		t.Error(err)
+	}
+	s.wantShares(map[string]float64{"1 default": 100})
+	if m := s.Models()[2]; m.Hop == nil {
+		t.Errorf("after its trial: %+v", m)
 	}
 }

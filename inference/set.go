@@ -32,6 +32,7 @@ type Set struct {
 	random  func() float64
 
 	refreshing sync.Mutex // one Refresh at a time; a rollback does not wait for it
+	trying     sync.Mutex // one tryNew at a time; nor for that
 
 	mu       sync.Mutex // guards what follows, for rebuilding
 	loaded   map[string]*entry
@@ -44,9 +45,6 @@ type Set struct {
 	now      atomic.Pointer[table]
 }
 
-// ErrUntried means that a version could not be tried for a reason that is not its own.
-var ErrUntried = errors.New("it cannot be tried now")
-
 // entry is a version that was looked at.
 type entry struct {
 	copied        // as it lies there; without a model it cannot be loaded, and err says why
@@ -54,8 +52,7 @@ type entry struct {
 	served bool   // that copied was served once
 	err    error
 	told   string // why it does not fit, as the log had it last
-
-	untried bool // as it was to be tried last
+	trial  error  // what came of trying copied, while it was not served; [errNotYet] at first
 }
 
 // copied is what a version's files held at one time.
@@ -107,12 +104,14 @@ func NewSet(rt *onnx.Runtime, repo *repository.Repository, log *slog.Logger) *Se
 // Models lists the versions by name and number.
 func (s *Set) Models() []Served { return s.now.Load().list }
 
-// Define compiles all models against new definitions.
+// Define compiles all models against new definitions, and tries those that are not in service yet. What is served is the old until that is done.
 func (s *Set) Define(catalog *featurestore.Catalog, programs map[string]*fold.Program) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.catalog, s.programs = catalog, programs
-	s.rebuild()
+	s.mu.Unlock()
+	s.tryNew()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.tell()
 }
 
@@ -174,6 +173,8 @@ func (s *Set) Loaded() []*Model {
 func (s *Set) Close() error {
 	s.refreshing.Lock()
 	defer s.refreshing.Unlock()
+	s.trying.Lock()
+	defer s.trying.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.now.Store(&table{})

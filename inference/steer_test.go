@@ -166,9 +166,9 @@ func TestAfterAStartWhatWasBeforeIsServed(t *testing.T) {
 	}
 }
 
-// TestAfterAStartNobodysChoiceIsServed: a taken switch whose version has gone, or cannot be loaded, leaves the default version that it or the
+// TestAStartServesWhatSomebodyChose: a taken switch whose version has gone, or cannot be loaded, leaves the default version that it or the
 // serving.yaml names, and none where that is gone: not the newest, which nobody chose, and which is what there was before the switches were read.
-func TestAfterAStartNobodysChoiceIsServed(t *testing.T) {
+func TestAStartServesWhatSomebodyChose(t *testing.T) {
 	s := newShips(t)
 	s.ship(3, 3)
 	ab := &traffic.AB{By: "user", Variants: []traffic.Variant{{Name: "old", Version: "1", Percent: 50}, {Name: "new", Version: "9", Percent: 50}}}

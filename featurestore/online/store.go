@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 
 	"github.com/onehop/onehop/featurestore"
 )
@@ -43,8 +44,10 @@ func Open(ctx context.Context, client redis.UniversalClient) (*Store, error) {
 }
 
 // Connect makes a client for a URL: redis://[user:password@]host:port/db, rediss://
-// for TLS; several hosts, separated by commas, mean a cluster.
+// for TLS; several hosts, separated by commas, mean a cluster. go-redis writes no log of its own from then on: what it would say is in the errors
+// that it returns.
 func Connect(url string) (redis.UniversalClient, error) {
+	logging.Disable()
 	if strings.Contains(url, ",") {
 		first, rest, _ := strings.Cut(url, ",")
 		url = first + "?addr=" + strings.ReplaceAll(rest, ",", "&addr=")

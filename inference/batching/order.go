@@ -112,7 +112,7 @@ func (q *Queue) remove(it *item) {
 func (q *Queue) shed(it *item, reason string, now time.Time) {
 	q.remove(it)
 	q.stats.Shed++
-	it.finish(&RefusedError{reason: reason, Retry: q.waitOf(q.rows, now)})
+	it.finish(&RefusedError{reason: reason, Retry: max(time.Millisecond, q.waitOf(q.rows, now))})
 }
 
 // start begins the runs that may begin now. It reports whether the caller's own item, if any, is to be run alone, by the caller.

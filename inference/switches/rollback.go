@@ -11,7 +11,7 @@ import (
 )
 
 // ErrNothing means that there is no state to go back to.
-var ErrNothing = errors.New("there is no such state to go back to: onehop models history shows the switches that there are")
+var ErrNothing = errors.New("there is no such state to go back to")
 
 // back is the state that a rollback leads to, and the switch that made it, 0 for none.
 func (s *Store) back(ctx context.Context, tx pgx.Tx, c *Change, last *Switch) (state traffic.Traffic, to int64, err error) {
@@ -21,7 +21,7 @@ func (s *Store) back(ctx context.Context, tx pgx.Tx, c *Change, last *Switch) (s
 	err = tx.QueryRow(ctx, `SELECT traffic FROM onehop.model_switches WHERE namespace = $1 AND model = $2 AND id = $3`,
 		s.namespace, c.Model, c.To).Scan(&state)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return state, 0, ErrNothing
+		return state, 0, fmt.Errorf("%w: it has no switch %d (onehop models history)", ErrNothing, c.To)
 	}
 	if err != nil {
 		return state, 0, fmt.Errorf("reading switch %d: %w", c.To, err)
@@ -42,7 +42,7 @@ func (s *Store) inForceBefore(ctx context.Context, tx pgx.Tx, last *Switch) (sta
 	err = tx.QueryRow(ctx, `SELECT b.id, b.traffic FROM onehop.model_switches s, LATERAL `+taken+` b WHERE s.id = $1`, last.ID).Scan(&to, &state)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows) && last.Traffic.Empty():
-		return state, 0, ErrNothing
+		return state, 0, fmt.Errorf("%w: nothing that was switched by hand is in force (onehop models show)", ErrNothing)
 	case errors.Is(err, pgx.ErrNoRows):
 		return state, 0, nil
 	case err != nil:

@@ -224,7 +224,7 @@ func writeRoute(w io.Writer, r *onehopv1.Route, answers bool) {
 	because := "because nobody said otherwise"
 	switch {
 	case r.GetSwitchId() > 0 && r.GetFile():
-		because = fmt.Sprintf("because of switch %d over its serving.yaml", r.GetSwitchId())
+		because = fmt.Sprintf("because of switch %d and its serving.yaml", r.GetSwitchId())
 	case r.GetSwitchId() > 0:
 		because = fmt.Sprintf("because of switch %d", r.GetSwitchId())
 	case r.GetFile():

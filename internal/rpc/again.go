@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -64,7 +65,7 @@ func (s *Inference) shadow(picked *inference.Picked, call *hopCall, req *onehopv
 const warming = 2 * time.Second
 
 // Warm runs a version, before it comes into service, on requests that were answered lately, by rows read for it. It fails when
-// the model itself cannot be run on them, and when it scores nothing but NaN. What a request lacks for this version is no fault of
+// the model itself cannot be run on them, and when no score is a finite number. What a request lacks for this version is no fault of
 // it; where the online store has no answer for any of them, or cannot say which there are, the version is untried. A version that was in service before a restart stays.
 func (s *Inference) Warm(ctx context.Context, hop *inference.Hop) error {
 	ctx, cancel := context.WithTimeout(ctx, warming)
@@ -83,7 +84,7 @@ func (s *Inference) Warm(ctx context.Context, hop *inference.Hop) error {
 		scores, err := s.again(ctx, hop, 0, req)
 		scored += len(scores)
 		for _, score := range scores {
-			if score == score { //nolint:gocritic // it is none where it is not
+			if !math.IsNaN(float64(score)) && !math.IsInf(float64(score), 0) {
 				numbers++
 			}
 		}
@@ -104,7 +105,7 @@ func (s *Inference) Warm(ctx context.Context, hop *inference.Hop) error {
 		problem = fmt.Errorf("%w: %w", inference.ErrUntried, away)
 	}
 	if problem == nil && scored > 0 && numbers == 0 {
-		problem = errors.New("all scores are NaN")
+		problem = errors.New("all scores are NaN or infinite")
 	}
 	if served {
 		return nil

@@ -36,7 +36,7 @@ func (s *Inference) SwitchModel(ctx context.Context, req *onehopv1.SwitchModelRe
 	}
 	made, err := s.Switches.Store.Switch(ctx, change)
 	if errors.Is(err, switches.ErrNothing) {
-		return nil, featurestore.Errorf(featurestore.Invalid, "model %q: %v", change.Model, switches.ErrNothing)
+		return nil, featurestore.Errorf(featurestore.Invalid, "%v", err)
 	}
 	if err != nil {
 		return nil, featurestore.Errorf(featurestore.Unavailable, "the switch cannot be stored").Because(err)

@@ -60,11 +60,13 @@ func TestWarmRunsRecentRequests(t *testing.T) {
 	if err := s.service.Warm(t.Context(), now); err != nil {
 		t.Error(err)
 	}
-	s.shipNaN(2)
-	s.look()
-	if p, err := s.service.Models.Find("ranker", 2); err == nil || !strings.Contains(err.Error(), "all scores are NaN") {
-		t.Errorf("a model that knows no numbers: %v", err)
-		p.Release()
+	for _, ship := range []func(int){s.shipNaN, s.shipInfinite} {
+		ship(2)
+		s.look()
+		if p, err := s.service.Models.Find("ranker", 2); err == nil || !strings.Contains(err.Error(), "all scores are NaN or infinite") {
+			t.Errorf("a model that knows no numbers: %v", err)
+			p.Release()
+		}
 	}
 	for _, req := range kept {
 		delete(req.Entities, "user_id")
@@ -75,7 +77,13 @@ func TestWarmRunsRecentRequests(t *testing.T) {
 }
 
 // shipNaN ships a model that knows no numbers.
-func (s *shop) shipNaN(version int) {
+func (s *shop) shipNaN(version int) { s.t.Helper(); s.shipBad(version, "zero") }
+
+// shipInfinite ships a model to which all are infinitely good.
+func (s *shop) shipInfinite(version int) { s.t.Helper(); s.shipBad(version, "one") }
+
+// shipBad ships a model that divides something by zero.
+func (s *shop) shipBad(version int, something string) {
 	s.t.Helper()
 	s.ship(version, shopSpec, 4)
 	s.put(fmt.Sprintf("%d/model.onnx", version), onnxtest.Graph{
@@ -84,7 +92,8 @@ func (s *shop) shipNaN(version int) {
 		Nodes: []onnxtest.Node{
 			{Op: "ReduceMin", Inputs: []string{"features"}, Outputs: []string{"least"}, Attributes: [][]byte{onnxtest.Ints("axes", 1)}},
 			{Op: "Sub", Inputs: []string{"least", "least"}, Outputs: []string{"zero"}},
-			{Op: "Div", Inputs: []string{"zero", "zero"}, Outputs: []string{"scores"}},
+			{Op: "Exp", Inputs: []string{"zero"}, Outputs: []string{"one"}},
+			{Op: "Div", Inputs: []string{something, "zero"}, Outputs: []string{"scores"}},
 		},
 	}.Bytes())
 }
