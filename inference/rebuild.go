@@ -93,15 +93,19 @@ func (s *Set) fit(e *entry) (*Hop, error) {
 func (s *Set) route(versions []Served, before *Route) *Route {
 	model := versions[0].Model
 	file, live := s.files[model], s.live[model]
-	layers := live.Traffic.Over(file.traffic)
-	if live.Before != nil && (before == nil || !before.chosen) {
-		before = &Route{Traffic: live.Before.Over(file.traffic), chosen: true}
+	wanted := live.Traffic.Over(file.traffic)
+	inForce, took := before, int64(0)
+	if before != nil {
+		took = before.took
 	}
-	r, err := newRoute(versions, layers)
-	r.chosen = true
-	if err = errors.Join(file.err, err, r.newAliases(live, before)); err != nil {
-		r = fallback(versions, layers, before)
-		r.Problem, r.RestInForce = err, false
+	if live.Before != nil && took != live.Switch && (before == nil || !before.chosen) {
+		inForce = &Route{Traffic: live.Before.Over(file.traffic), chosen: true}
+	}
+	r, err := newRoute(versions, wanted)
+	r.chosen, r.took = true, live.Switch
+	if err = errors.Join(file.err, err, r.newAliases(live, inForce)); err != nil {
+		r = fallback(versions, wanted, inForce, before)
+		r.Problem, r.RestInForce, r.took = err, false, took
 	}
 	r.Model, r.Switch, r.File = model, live.Switch, !file.traffic.Empty() || file.err != nil
 	if r.standard != nil {
@@ -112,15 +116,18 @@ func (s *Set) route(versions []Served, before *Route) *Route {
 
 // fallback is for traffic that cannot be followed: it leaves in force what was, here or before a start, if its versions are still there; else it
 // is what is wanted of the default version and the aliases. A default version that is wanted and not there is not replaced by another.
-func fallback(versions []Served, layers traffic.Traffic, before *Route) *Route {
-	if before != nil {
-		if r, err := newRoute(versions, before.Traffic); err == nil {
-			r.chosen = before.chosen
+func fallback(versions []Served, wanted traffic.Traffic, before ...*Route) *Route {
+	for _, b := range before {
+		if b == nil {
+			continue
+		}
+		if r, err := newRoute(versions, b.Traffic); err == nil {
+			r.chosen = b.chosen
 			return r
 		}
 	}
-	layers.Split, layers.Shadow = nil, nil
-	r, _ := newRoute(versions, layers) // whose default version is nil when it cannot be followed
+	wanted.Split, wanted.Shadow = nil, nil
+	r, _ := newRoute(versions, wanted) // whose default version is nil when it cannot be followed
 	return r
 }
 

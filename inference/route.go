@@ -27,6 +27,7 @@ type Route struct {
 	RestInForce bool
 
 	chosen   bool     // it is what somebody wanted, now or before; else what can be followed of it
+	took     int64    // the newest switch that was in force here
 	versions []Served // by number
 	standard *Served
 	canary   *Served

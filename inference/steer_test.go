@@ -1,8 +1,13 @@
 package inference
 
 import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/onehop/onehop/inference/traffic"
 )
@@ -198,4 +203,120 @@ func TestAStartServesWhatSomebodyChose(t *testing.T) {
 			s.look()
 		}
 	}
+}
+
+// TestWhatATakenSwitchLosesLeavesItsDefault: a version that goes away while it has a share leaves the default version of that switch in force, not
+// that of the state before it, of which the instance still knows; and that stays when the next switch cannot be followed.
+func TestWhatATakenSwitchLosesLeavesItsDefault(t *testing.T) {
+	s := newShips(t)
+	s.ship(3, 3)
+	s.look()
+	shared := traffic.Traffic{Default: "1", Split: &traffic.Split{Canary: &traffic.Share{Version: "3", Percent: 50}}}
+	s.Steer(map[string]traffic.Live{"ranker": {Switch: 1, Traffic: shared, Before: &traffic.Traffic{Default: "2"}}})
+	s.wantShares(map[string]float64{"1 default": 50, "3 canary": 50})
+	s.remove("3")
+	for _, file := range []string{"", "aliases: {old: 1}", "aliases: {old: 2}"} { // so that it is looked at again
+		s.put("serving.yaml", file)
+		s.look()
+		s.wantShares(map[string]float64{"1 default": 100})
+	}
+	s.Steer(map[string]traffic.Live{"ranker": {Switch: 2, Traffic: traffic.Traffic{Default: "9"}, Before: &shared}})
+	s.wantShares(map[string]float64{"1 default": 100})
+	s.ship(3, 3)
+	s.look()
+	s.wantShares(map[string]float64{"1 default": 50, "3 canary": 50})
+	if o := s.Outcomes()["ranker"]; o.Switch != 2 || !strings.Contains(o.Problem, "has no version 9") {
+		t.Errorf("%+v", o)
+	}
+}
+
+// TestWhateverHappensNobodyIsServedWhatNobodyChose: through switches that can be followed or not, versions that come and go, and starts. Version 5,
+// the newest, is never named, but it is what requests would get if what was switched were lost.
+func TestWhateverHappensNobodyIsServedWhatNobodyChose(t *testing.T) {
+	s := newShips(t)
+	random := rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano())))
+	s.ship(5, 5)
+	s.look()
+	there := map[string]bool{"1": true, "2": true}
+	var stored []traffic.Traffic // from switch 1 on
+	var taken []bool
+	live := func() map[string]traffic.Live {
+		last := len(stored) - 1
+		l := traffic.Live{Switch: int64(last + 1), Traffic: stored[last]}
+		for i := last - 1; !taken[last] && i >= 0; i-- { // as the store finds it
+			if taken[i] {
+				l.Before = &stored[i]
+				break
+			}
+		}
+		if !taken[last] && l.Before == nil {
+			l.Before = &traffic.Traffic{}
+		}
+		return map[string]traffic.Live{"ranker": l}
+	}
+	version := func() string { return strconv.Itoa(1 + random.IntN(3)) }
+	var steps, served []string
+	for range 100 {
+		switch step := random.IntN(8); {
+		case step < 3 || len(stored) == 0:
+			next := traffic.Traffic{Default: version()}
+			if len(stored) == 0 {
+				next.Default = "1" // before the first nobody chose anything
+			} else if random.IntN(2) == 0 {
+				next.Split = &traffic.Split{Canary: &traffic.Share{Version: version(), Percent: 50}}
+			}
+			stored, taken = append(stored, next), append(taken, false)
+			steps = append(steps, fmt.Sprintf("switch to %s", names(next)))
+			s.Steer(live())
+		case step < 6:
+			n := version()
+			if there[n] = !there[n]; there[n] {
+				s.ship(int(n[0]-'0'), 1)
+			} else {
+				s.remove(n)
+			}
+			steps = append(steps, fmt.Sprintf("version %s is there: %v", n, there[n]))
+			s.look()
+		case step < 7:
+			steps = append(steps, "told again")
+			s.Steer(live())
+		default:
+			steps = append(steps, "start")
+			s.restart(live())
+		}
+		last := len(stored) - 1
+		taken[last] = taken[last] || s.Outcomes()["ranker"].Problem == ""
+		allowed := names(stored[last])
+		whole := !slices.ContainsFunc(allowed, func(n string) bool { return !there[n] })
+		if !whole {
+			newest := last
+			for newest > 0 && !taken[newest] {
+				newest--
+			}
+			allowed = slices.Concat(allowed, names(stored[newest]), served)
+		}
+		served = nil
+		for user := range 20 {
+			p, err := s.Pick(Want{Model: "ranker", Key: key(user)})
+			if err != nil {
+				if there[stored[last].Default] {
+					t.Fatalf("%v, though the default version is there, after\n%s", err, strings.Join(steps, "\n"))
+				}
+				continue
+			}
+			served = append(served, strconv.Itoa(p.Model.Number))
+			p.Release()
+			if !slices.Contains(allowed, served[len(served)-1]) {
+				t.Fatalf("version %s is served after\n%s", served[len(served)-1], strings.Join(steps, "\n"))
+			}
+		}
+	}
+}
+
+// names are the versions that a state names.
+func names(state traffic.Traffic) []string {
+	if state.Split == nil {
+		return []string{state.Default}
+	}
+	return []string{state.Default, state.Split.Canary.Version}
 }

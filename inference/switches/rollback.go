@@ -16,7 +16,7 @@ var ErrNothing = errors.New("there is no such state to go back to")
 // back is the state that a rollback leads to, and the switch that made it, 0 for none.
 func (s *Store) back(ctx context.Context, tx pgx.Tx, c *Change, last *Switch) (state traffic.Traffic, to int64, err error) {
 	if c.To == 0 {
-		return s.inForceBefore(ctx, tx, last)
+		return s.before(ctx, tx, last, newestOther)
 	}
 	err = tx.QueryRow(ctx, `SELECT traffic FROM onehop.model_switches WHERE namespace = $1 AND model = $2 AND id = $3`,
 		s.namespace, c.Model, c.To).Scan(&state)
@@ -29,17 +29,20 @@ func (s *Store) back(ctx context.Context, tx pgx.Tx, c *Change, last *Switch) (s
 	return state, c.To, nil
 }
 
-// taken is the newest state before that of a switch s, and other than it, that an instance took. States that were refused, or overtaken before
-// an instance took them, are passed over: nobody has seen that they can be followed.
-const taken = `(SELECT b.id, b.traffic FROM onehop.model_switches b
-	WHERE b.namespace = s.namespace AND b.model = s.model AND b.id < s.id AND b.traffic <> s.traffic
-	AND EXISTS (SELECT FROM onehop.model_switch_outcomes o WHERE o.switch_id = b.id AND o.problem = '')
-	ORDER BY b.id DESC LIMIT 1)`
+// The newest state before that of a switch s that an instance took, and the newest that is another than it. States that were refused, or overtaken
+// before an instance took them, are passed over: nobody has seen that they can be followed.
+const (
+	taken = `(SELECT b.id, b.traffic FROM onehop.model_switches b
+	WHERE b.namespace = s.namespace AND b.model = s.model AND b.id < s.id
+	AND EXISTS (SELECT FROM onehop.model_switch_outcomes o WHERE o.switch_id = b.id AND o.problem = '')`
+	newest      = ` ORDER BY b.id DESC LIMIT 1)`
+	newestTaken = taken + newest
+	newestOther = taken + ` AND b.traffic <> s.traffic` + newest
+)
 
-// inForceBefore is the newest state before the last switch, and other than it, that an instance took. Where there is none it is that before
-// any switch.
-func (s *Store) inForceBefore(ctx context.Context, tx pgx.Tx, last *Switch) (state traffic.Traffic, to int64, err error) {
-	err = tx.QueryRow(ctx, `SELECT b.id, b.traffic FROM onehop.model_switches s, LATERAL `+taken+` b WHERE s.id = $1`, last.ID).Scan(&to, &state)
+// before is a state before the last switch, newestTaken or newestOther. Where there is none it is that before any switch.
+func (s *Store) before(ctx context.Context, tx pgx.Tx, last *Switch, which string) (state traffic.Traffic, to int64, err error) {
+	err = tx.QueryRow(ctx, `SELECT b.id, b.traffic FROM onehop.model_switches s, LATERAL `+which+` b WHERE s.id = $1`, last.ID).Scan(&to, &state)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows) && last.Traffic.Empty():
 		return state, 0, fmt.Errorf("%w: nothing that was switched by hand is in force (onehop models show)", ErrNothing)
@@ -62,7 +65,7 @@ func (s *Store) inForce(ctx context.Context, tx pgx.Tx, last *Switch) (traffic.T
 	if !refused {
 		return last.Traffic, nil
 	}
-	state, _, err := s.inForceBefore(ctx, tx, last)
+	state, _, err := s.before(ctx, tx, last, newestTaken)
 	if errors.Is(err, ErrNothing) { // nothing was switched before it
 		return traffic.Traffic{}, nil
 	}

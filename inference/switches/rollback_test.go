@@ -80,6 +80,13 @@ func TestWhatWasInForceBefore(t *testing.T) {
 	record(third, "there is no such version")
 	record(third, "") // which came
 	want(third, nil)
+	fourth := s.must(t, Change{Action: Set, Traffic: traffic.Traffic{Default: "8"}}) // the same
+	record(fourth, "there is no such version")                                       // which has gone again
+	want(fourth, &third.Traffic)
+	over := s.must(t, Change{Action: Set, Traffic: canary(5)})
+	if !over.Was.Equal(third.Traffic) || over.Traffic.Default != "8" {
+		t.Errorf("laid over %+v it is %+v", over.Was, over.Traffic)
+	}
 	if live, err := New(s.pool, "other").current(t.Context(), s.pool); err != nil || len(live) > 0 {
 		t.Errorf("of another namespace: %v, %v", live, err)
 	}

@@ -154,7 +154,7 @@ func (s *Store) current(ctx context.Context, db querier) (map[string]traffic.Liv
 	rows, err := db.Query(ctx, `SELECT s.model, s.id, s.traffic, CASE WHEN NOT EXISTS (
 			SELECT FROM onehop.model_switch_outcomes o WHERE o.switch_id = s.id AND o.problem = '') THEN coalesce(b.traffic, '{}') END
 		FROM (SELECT DISTINCT ON (model) * FROM onehop.model_switches WHERE namespace = $1 ORDER BY model, id DESC) s
-		LEFT JOIN LATERAL `+taken+` b ON true`, s.namespace)
+		LEFT JOIN LATERAL `+newestTaken+` b ON true`, s.namespace)
 	if err != nil {
 		return nil, fmt.Errorf("reading the switches: %w", err)
 	}
