@@ -5,83 +5,56 @@ import (
 	"context"
 	"net"
 	"runtime"
-	"sync"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
 const (
-	// redial is the pause between two dials of one who waits for a server.
+	// redial is the pause between two dials of one who searches for a server.
 	redial = 50 * time.Millisecond
-	// dialTimeout, serverPlaces and clusterPlaces are what go-redis has where a URL does not say: places of a pool by processor.
-	dialTimeout                 = 5 * time.Second
-	serverPlaces, clusterPlaces = 10, 5
+	// dialTimeout is what go-redis has where a URL does not say.
+	dialTimeout = 5 * time.Second
 )
 
-// dials are those of a client, which asks for each connection once: a caller is told at once that a server is gone, where go-redis would dial
-// it five times within half a second, which is more than most callers have. What those dials are good for is done for all callers together:
-// a pool in which as many dials failed as it has places refuses its callers by itself, and one dial a second finds out whether the server is
-// back. That one goes on here until the server answers or its time is over, and so the server is found within [redial], not within a second.
-type dials struct {
-	dial    func(ctx context.Context, network, address string) (net.Conn, error)
-	places  int      // of a server's pool
-	servers sync.Map // of *refusals, by address
-}
+type dialer = func(ctx context.Context, network, address string) (net.Conn, error)
 
-// newDials makes the dials of options, and says there how long each may take and how many places a pool has.
-func newDials(options *redis.Options, places int) *dials {
+// newDialer makes the dialer of a client that asks for each connection once: a caller is told at once that a server is gone, where go-redis would
+// dial it five times within half a second, which is more than most callers have. What those dials are good for is done for all callers together: a
+// pool in which as many dials failed as it has places refuses its callers by itself, and one dial a second searches for the server. That one goes on
+// here until the server answers or its time is over, and so the server is found within [redial], not within a second.
+func newDialer(options *redis.Options) dialer {
 	options.DialTimeout = cmp.Or(options.DialTimeout, dialTimeout)
-	options.PoolSize = cmp.Or(options.PoolSize, places*runtime.GOMAXPROCS(0))
-	return &dials{dial: redis.NewDialer(options), places: options.PoolSize}
-}
-
-// Dial connects, or fails, or waits for the server if it is the one that is to.
-func (d *dials) Dial(ctx context.Context, network, address string) (net.Conn, error) {
-	found, _ := d.servers.LoadOrStore(address, &refusals{})
-	server := found.(*refusals)
-	waits := server.begin(d.places)
-	conn, err := d.dial(ctx, network, address)
-	for waits && err != nil && pause(ctx, redial) {
-		before := err
-		if conn, err = d.dial(ctx, network, address); err != nil && ctx.Err() != nil {
-			err = before // which says more
+	dial := redis.NewDialer(options)
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err == nil || !searching() {
+			return conn, err
 		}
+		for err != nil && pause(ctx, redial) {
+			before := err
+			if conn, err = dial(ctx, network, address); err != nil && ctx.Err() != nil {
+				err = before // which says more
+			}
+		}
+		return conn, err
 	}
-	server.end(waits, err)
-	return conn, err
 }
 
-// refusals are the dials of a server that failed since one that waited for it did not: go-redis counts in the same way.
-type refusals struct {
-	mu      sync.Mutex
-	count   int
-	waiting bool
-}
-
-// begin says whether a dial that begins is to wait for the server: one at a time, when as many failed as the pool has places.
-func (r *refusals) begin(places int) (waits bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.count < places || r.waiting {
-		return false
-	}
-	r.waiting = true
-	return true
-}
-
-// end notes how a dial ended.
-func (r *refusals) end(waited bool, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if waited {
-		r.waiting = false
-	}
-	switch {
-	case err != nil:
-		r.count++
-	case waited:
-		r.count = 0
+// searching says whether a pool dials for itself, and no caller waits for it. Only the function that does so tells: a client has several pools, each
+// with a count of its own. Were that function called otherwise one day, a server would be found within a second again.
+func searching() bool {
+	var counters [64]uintptr
+	frames := runtime.CallersFrames(counters[:runtime.Callers(2, counters[:])])
+	for {
+		frame, more := frames.Next()
+		if strings.HasSuffix(frame.Function, "(*ConnPool).tryDial") {
+			return true
+		}
+		if !more {
+			return false
+		}
 	}
 }
 

@@ -56,9 +56,9 @@ func Connect(url string) (redis.UniversalClient, error) {
 			return nil, fmt.Errorf("the Redis URL is not valid: %w", err)
 		}
 		options.ContextTimeoutEnabled = true
-		of := &redis.Options{DialTimeout: options.DialTimeout, TLSConfig: options.TLSConfig, PoolSize: options.PoolSize}
-		options.Dialer = newDials(of, clusterPlaces).Dial
-		options.DialTimeout, options.PoolSize, options.DialerRetries = of.DialTimeout, of.PoolSize, 1
+		one := &redis.Options{DialTimeout: options.DialTimeout, TLSConfig: options.TLSConfig}
+		options.Dialer = newDialer(one)
+		options.DialTimeout, options.DialerRetries = one.DialTimeout, 1
 		return redis.NewClusterClient(options), nil
 	}
 	options, err := redis.ParseURL(url)
@@ -66,7 +66,7 @@ func Connect(url string) (redis.UniversalClient, error) {
 		return nil, fmt.Errorf("the Redis URL is not valid: %w", err)
 	}
 	options.ContextTimeoutEnabled = true // a caller's deadline holds for Redis too
-	options.Dialer = newDials(options, serverPlaces).Dial
+	options.Dialer = newDialer(options)
 	options.DialerRetries = 1
 	return redis.NewClient(options), nil
 }

@@ -3,12 +3,14 @@ package rpc
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,10 +61,14 @@ func TestABodyThatDoesNotArrive(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = conn.Close() }()
+		if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
 		if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n%s\r\n\r\n{", onehopv1connect.InferenceServiceListModelsProcedure, headers); err != nil {
 			t.Fatal(err)
 		}
-		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		answers := bufio.NewReader(conn)
+		response, err := http.ReadResponse(answers, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,6 +76,9 @@ func TestABodyThatDoesNotArrive(t *testing.T) {
 		_ = response.Body.Close()
 		if want := `{"code":"deadline_exceeded","message":"` + errSlowBody.Message() + `"}`; err != nil || string(text) != want || response.StatusCode != http.StatusGatewayTimeout {
 			t.Errorf("%s, %v: %s", response.Status, err, text)
+		}
+		if _, err := answers.ReadByte(); !errors.Is(err, io.EOF) {
+			t.Errorf("the connection is not closed: what arrives late would be a request (%v)", err)
 		}
 	}
 
@@ -130,5 +139,44 @@ func TestWhatIsAskedOfHistoryMayArriveSlowly(t *testing.T) {
 	defer func() { _ = response.Body.Close() }()
 	if text, err := io.ReadAll(response.Body); err != nil || string(text) != "13 bytes, <nil>" {
 		t.Errorf("%s, %v", text, err)
+	}
+}
+
+// TestABodyThatIsNotReadIsNoRequest: where an answer is given before the body is read, what is left of it is not taken for the next request.
+func TestABodyThatIsNotReadIsNoRequest(t *testing.T) {
+	metrics := prometheus.NewRegistry()
+	options, err := Options(&telemetry.Telemetry{Metrics: metrics, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, handler := onehopv1connect.NewInferenceServiceHandler(slowly{}, options...)
+	service := httptest.NewServer(Mux(server.NewHealth(), metrics, onehopv1connect.InferenceServiceName, path, handler))
+	defer service.Close()
+	const request = "POST " + onehopv1connect.InferenceServiceListModelsProcedure + " HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+	for _, header := range []string{"Content-Encoding: br", "Connect-Protocol-Version: 9"} {
+		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", service.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		inner := request + "Content-Length: 2\r\n\r\n{}"
+		go func() {
+			_, _ = fmt.Fprintf(conn, "%s%s\r\nContent-Length: 400000\r\n\r\n%s%s", request, header, inner, strings.Repeat(" ", 400_000-len(inner)))
+		}()
+		answers := bufio.NewReader(conn)
+		for n := 0; ; n++ {
+			response, err := http.ReadResponse(answers, nil)
+			if err != nil {
+				if n != 1 {
+					t.Errorf("%s: %d answers, want 1", header, n)
+				}
+				break
+			}
+			_, _ = io.Copy(io.Discard, response.Body)
+			_ = response.Body.Close()
+		}
 	}
 }

@@ -53,8 +53,9 @@ func (b *bound) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = b.errors.Write(w, r, errMaxRequests) // fails where whoever asked is gone
 		return
 	}
-	r.Body = &arriving{r.Body}
-	b.handler.ServeHTTP(w, r)
+	own := *r // net/http looks at its own to know whether the connection can be used again
+	own.Body = &arriving{r.Body}
+	b.handler.ServeHTTP(w, &own)
 }
 
 // arriving is a body that says what happened when it did not arrive in the time that the server allows.
