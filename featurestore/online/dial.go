@@ -32,7 +32,12 @@ func newDialer(options *redis.Options) dialer {
 		if err == nil || !searching() {
 			return conn, err
 		}
-		for err != nil && pause(ctx, redial) {
+		for err != nil {
+			select {
+			case <-ctx.Done():
+				return nil, err
+			case <-time.After(redial):
+			}
 			before := err
 			if conn, err = dial(ctx, network, address); err != nil && ctx.Err() != nil {
 				err = before // which says more
@@ -55,17 +60,5 @@ func searching() bool {
 		if !more {
 			return false
 		}
-	}
-}
-
-// pause returns false when the context ends before the time is over.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }

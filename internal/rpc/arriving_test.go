@@ -38,6 +38,20 @@ func (s slowly) ListModels(ctx context.Context, _ *onehopv1.ListModelsRequest) (
 	}
 }
 
+// dialRaw is a connection for ten seconds at the most.
+func dialRaw(t *testing.T, service *httptest.Server) net.Conn {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", service.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
 // TestABodyThatDoesNotArrive: it gives its place back when the server's time for requests has passed, and its caller is told; a request
 // that arrived may be answered for longer than that.
 func TestABodyThatDoesNotArrive(t *testing.T) {
@@ -56,14 +70,7 @@ func TestABodyThatDoesNotArrive(t *testing.T) {
 	defer service.Close()
 
 	for _, headers := range []string{"Content-Type: application/json", "Content-Type: application/proto\r\nConnect-Timeout-Ms: 5000"} {
-		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", service.Listener.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = conn.Close() }()
-		if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
+		conn := dialRaw(t, service)
 		if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n%s\r\n\r\n{", onehopv1connect.InferenceServiceListModelsProcedure, headers); err != nil {
 			t.Fatal(err)
 		}
@@ -154,14 +161,7 @@ func TestABodyThatIsNotReadIsNoRequest(t *testing.T) {
 	defer service.Close()
 	const request = "POST " + onehopv1connect.InferenceServiceListModelsProcedure + " HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 	for _, header := range []string{"Content-Encoding: br", "Connect-Protocol-Version: 9"} {
-		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", service.Listener.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = conn.Close() }()
-		if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
+		conn := dialRaw(t, service)
 		inner := request + "Content-Length: 2\r\n\r\n{}"
 		go func() {
 			_, _ = fmt.Fprintf(conn, "%s%s\r\nContent-Length: 400000\r\n\r\n%s%s", request, header, inner, strings.Repeat(" ", 400_000-len(inner)))
