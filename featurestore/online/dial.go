@@ -11,12 +11,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-const (
-	// redial is the pause between two dials of one who searches for a server.
-	redial = 50 * time.Millisecond
-	// dialTimeout is what go-redis has where a URL does not say.
-	dialTimeout = 5 * time.Second
-)
+// redial is the pause between two dials of one who searches for a server.
+const redial = 50 * time.Millisecond
 
 type dialer = func(ctx context.Context, network, address string) (net.Conn, error)
 
@@ -25,7 +21,7 @@ type dialer = func(ctx context.Context, network, address string) (net.Conn, erro
 // pool in which as many dials failed as it has places refuses its callers by itself, and one dial a second searches for the server. That one goes on
 // here until the server answers or its time is over, and so the server is found within [redial], not within a second.
 func newDialer(options *redis.Options) dialer {
-	options.DialTimeout = cmp.Or(options.DialTimeout, dialTimeout)
+	options.DialTimeout = cmp.Or(options.DialTimeout, MaxRead) // no read waits longer anyway
 	dial := redis.NewDialer(options)
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)

@@ -3,12 +3,15 @@ package online
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sys/unix"
 )
 
 // TestAServerThatIsGoneIsToldSoon: before the deadline of a caller, to the first as to all.
@@ -80,5 +83,51 @@ func TestAServerThatIsBackIsFoundSoon(t *testing.T) {
 			}
 			<-time.After(time.Millisecond)
 		}
+	}
+}
+
+// TestAServerThatTakesNoConnections: neither refusing nor answering them, as behind a firewall. A caller without a deadline is not kept for longer
+// than by a server that hangs.
+func TestAServerThatTakesNoConnections(t *testing.T) {
+	client, err := Connect("redis://" + full(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	store := &Store{client: client}
+	for range 2 {
+		start := time.Now()
+		r := store.NewRead()
+		r.Add(newView("{x:v@1"), []byte("1"))
+		err := r.Do(t.Context())
+		r.Release()
+		if took := time.Since(start); err == nil || took > MaxRead+time.Second {
+			t.Errorf("%v after %s, want an error within %s", err, took, MaxRead)
+		}
+	}
+}
+
+// full is the address of a listener whose queue is full: dials to it hang.
+func full(t *testing.T) (address string) {
+	t.Helper()
+	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(socket) })
+	if err := errors.Join(unix.Bind(socket, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(socket, 0)); err != nil {
+		t.Fatal(err)
+	}
+	bound, err := unix.Getsockname(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address = fmt.Sprintf("127.0.0.1:%d", bound.(*unix.SockaddrInet4).Port)
+	for {
+		conn, err := (&net.Dialer{Timeout: 200 * time.Millisecond}).DialContext(t.Context(), "tcp", address)
+		if err != nil {
+			return address
+		}
+		t.Cleanup(func() { _ = conn.Close() })
 	}
 }

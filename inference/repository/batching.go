@@ -56,11 +56,11 @@ func (d *decoder) whole(n ast.Node, most int) int {
 	return value
 }
 
-// duration reads a time like 500us, up to most.
+// duration reads a time with its unit, up to most.
 func (d *decoder) duration(n ast.Node, most time.Duration) time.Duration {
 	value, err := time.ParseDuration(n.GetToken().Value)
 	if err != nil || value < 0 || value > most {
-		d.reportf(n, "want a time up to %s, like 500us", most)
+		d.reportf(n, "want a time up to %s with its unit, like 500us or 2s", most)
 		return 0
 	}
 	return value
