@@ -119,7 +119,7 @@ func (h *hopStack) fill(ctx context.Context, redisURL, postgresURL string) error
 	if h.catalog, err = registry.New(pool, "bench").Apply(ctx, catalog, time.Now()); err != nil {
 		return err
 	}
-	if h.redis, err = online.Connect(redisURL); err != nil {
+	if h.redis, err = online.Connect(ctx, redisURL); err != nil {
 		return err
 	}
 	h.onStop(func() { _ = h.redis.Close() })

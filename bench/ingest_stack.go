@@ -105,7 +105,7 @@ func startIngest(ctx context.Context) (_ *ingestStack, err error) {
 		return nil, err
 	}
 	s.onStop(s.kafka.Close)
-	if s.redis, err = online.Connect(s.redisURL); err != nil {
+	if s.redis, err = online.Connect(ctx, s.redisURL); err != nil {
 		return nil, err
 	}
 	s.onStop(func() { _ = s.redis.Close() })

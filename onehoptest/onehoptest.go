@@ -129,7 +129,7 @@ func (o *Onehop) connect(tb testing.TB) {
 	if _, err := migrations.Up(ctx, o.pool); err != nil {
 		tb.Fatal(err)
 	}
-	if o.redis, err = online.Connect(o.options.Redis); err != nil {
+	if o.redis, err = online.Connect(tb.Context(), o.options.Redis); err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = o.redis.Close() })

@@ -114,7 +114,7 @@ func TestBackfillOverALoss(t *testing.T) {
 	w := newWorld(t)
 	all := events()
 	w.keep(all[:60], 60)
-	client, err := online.Connect(w.redis)
+	client, err := online.Connect(t.Context(), w.redis)
 	w.check(err)
 	defer func() { w.check(client.Close()) }()
 	chunks := 0

@@ -83,7 +83,7 @@ func newWorldAt(t *testing.T, definitions, postgres string) *world {
 		w.others = append(w.others, view)
 	}
 	w.view, w.others = w.others[0], w.others[1:]
-	client, err := online.Connect(w.redis)
+	client, err := online.Connect(t.Context(), w.redis)
 	w.check(err)
 	t.Cleanup(func() { w.check(client.Close()) })
 	w.store, err = online.Open(t.Context(), client)

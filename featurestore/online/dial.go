@@ -11,16 +11,21 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// redial is the pause between two dials of one who searches for a server.
-const redial = 50 * time.Millisecond
+const (
+	// redial is the pause between two dials of one who searches for a server.
+	redial = 50 * time.Millisecond
+	// longestSearch is after what time go-redis is asked whether the pool is still there, which that of a node that left its cluster is not.
+	longestSearch = 30 * time.Second
+)
 
 type dialer = func(ctx context.Context, network, address string) (net.Conn, error)
 
 // newDialer makes the dialer of a client that asks for each connection once: a caller is told at once that a server is gone, where go-redis would
 // dial it five times within half a second, which is more than most callers have. What those dials are good for is done for all callers together: a
 // pool in which as many dials failed as it has places refuses its callers by itself, and one dial a second searches for the server. That one goes on
-// here until the server answers or its time is over, and so the server is found within [redial], not within a second.
-func newDialer(options *redis.Options) dialer {
+// here until the server answers or the life of the client is over, and so the server is found within [redial], not within a second, but for the
+// second after each [longestSearch].
+func newDialer(life context.Context, options *redis.Options) dialer {
 	options.DialTimeout = cmp.Or(options.DialTimeout, MaxRead) // no read waits longer anyway
 	dial := redis.NewDialer(options)
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -28,18 +33,18 @@ func newDialer(options *redis.Options) dialer {
 		if err == nil || !searching() {
 			return conn, err
 		}
-		for err != nil {
+		search, cancel := context.WithTimeout(life, longestSearch) // ctx has the time of one dial
+		defer cancel()
+		for {
 			select {
-			case <-ctx.Done():
+			case <-search.Done():
 				return nil, err
 			case <-time.After(redial):
 			}
-			before := err
-			if conn, err = dial(ctx, network, address); err != nil && ctx.Err() != nil {
-				err = before // which says more
+			if conn, err = dial(search, network, address); err == nil {
+				return conn, nil
 			}
 		}
-		return conn, err
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +25,7 @@ func TestAServerThatIsGoneIsToldSoon(t *testing.T) {
 		"cluster": {2, 3, 2 * time.Second},         // where go-redis pauses to look for the key elsewhere
 	} {
 		server := miniredis.RunT(t)
-		client, err := Connect("redis://" + strings.Repeat(","+server.Addr(), c.times)[1:])
+		client, err := Connect(t.Context(), "redis://"+strings.Repeat(","+server.Addr(), c.times)[1:])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -42,26 +43,20 @@ func TestAServerThatIsGoneIsToldSoon(t *testing.T) {
 			}
 			cancel()
 		}
-		if err := server.Restart(); err != nil { // else the pool's search for it would outlive the client
-			t.Fatal(err)
-		}
-		for client.Ping(t.Context()).Err() != nil && t.Context().Err() == nil {
-			<-time.After(time.Millisecond)
-		}
 		_ = client.Close()
 	}
 }
 
 // TestAServerThatIsBackIsFoundSoon: though it was away for so long that callers are refused without being dialled for. go-redis looks once a
-// second, of which three outages hit different parts.
+// second, of which outages of different lengths hit different parts, and for no longer than a dial may take.
 func TestAServerThatIsBackIsFoundSoon(t *testing.T) {
 	server := miniredis.RunT(t)
-	client, err := Connect("redis://" + server.Addr())
+	client, err := Connect(t.Context(), "redis://"+server.Addr()+"?dial_timeout=1s")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = client.Close() }()
-	for away := time.Second; away < 1900*time.Millisecond; away += 300 * time.Millisecond {
+	for _, away := range []time.Duration{1000 * time.Millisecond, 1300 * time.Millisecond, 1600 * time.Millisecond} {
 		server.Close()
 		began := time.Now()
 		for client.Get(t.Context(), "key").Err() != nil && time.Since(began) < away {
@@ -79,17 +74,49 @@ func TestAServerThatIsBackIsFoundSoon(t *testing.T) {
 				break
 			}
 			if took > 400*time.Millisecond {
-				t.Fatalf("for %s: %v", took, err)
+				t.Fatalf("after %s, for %s: %v", away, took, err)
 			}
 			<-time.After(time.Millisecond)
 		}
 	}
 }
 
+// TestASearchEndsWithItsClient, and so no longer than a pause of go-redis after its life.
+func TestASearchEndsWithItsClient(t *testing.T) {
+	server := miniredis.RunT(t)
+	life, end := context.WithCancel(t.Context())
+	client, err := Connect(life, "redis://"+server.Addr()+"?max_retries=-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Close()
+	for range 2 * poolSize(client) {
+		_ = client.Get(t.Context(), "key").Err()
+	}
+	if !searched() {
+		t.Fatal("nobody searches for the server")
+	}
+	_ = client.Close()
+	end()
+	for deadline := time.Now().Add(3 * time.Second); searched(); <-time.After(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the search outlives its client")
+		}
+	}
+}
+
+func poolSize(client redis.UniversalClient) int { return client.(*redis.Client).Options().PoolSize }
+
+// searched says whether a pool searches for a server.
+func searched() bool {
+	stacks := make([]byte, 1<<20)
+	return strings.Contains(string(stacks[:runtime.Stack(stacks, true)]), ").tryDial(")
+}
+
 // TestAServerThatTakesNoConnections: neither refusing nor answering them, as behind a firewall. A caller without a deadline is not kept for longer
 // than by a server that hangs.
 func TestAServerThatTakesNoConnections(t *testing.T) {
-	client, err := Connect("redis://" + full(t))
+	client, err := Connect(t.Context(), "redis://"+full(t))
 	if err != nil {
 		t.Fatal(err)
 	}

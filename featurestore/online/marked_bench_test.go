@@ -10,7 +10,7 @@ import (
 
 // BenchmarkRead reads 500 rows of 216 bytes, as most requests do and as those do that are logged.
 func BenchmarkRead(b *testing.B) {
-	client, err := Connect(testenv.Redis(b))
+	client, err := Connect(b.Context(), testenv.Redis(b))
 	if err != nil {
 		b.Fatal(err)
 	}

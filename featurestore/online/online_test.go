@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 
 func open(t *testing.T, url string) *Store {
 	t.Helper()
-	client, err := Connect(url)
+	client, err := Connect(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func TestRowsExpireAfterTheirRetention(t *testing.T) {
 }
 
 func TestEvictingServersAreRefused(t *testing.T) {
-	client, err := Connect(testenv.Redis(t))
+	client, err := Connect(t.Context(), testenv.Redis(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,9 +44,9 @@ func Open(ctx context.Context, client redis.UniversalClient) (*Store, error) {
 }
 
 // Connect makes a client for a URL: redis://[user:password@]host:port/db, rediss://
-// for TLS; several hosts, separated by commas, mean a cluster. go-redis writes no log of its own from then on: what it would say is in the errors
-// that it returns.
-func Connect(url string) (redis.UniversalClient, error) {
+// for TLS; several hosts, separated by commas, mean a cluster. life is that of the client: while it lasts, a server that went away is searched for.
+// go-redis writes no log of its own from then on: what it would say is in the errors that it returns.
+func Connect(life context.Context, url string) (redis.UniversalClient, error) {
 	logging.Disable()
 	if strings.Contains(url, ",") {
 		first, rest, _ := strings.Cut(url, ",")
@@ -57,7 +57,7 @@ func Connect(url string) (redis.UniversalClient, error) {
 		}
 		options.ContextTimeoutEnabled = true
 		one := &redis.Options{DialTimeout: options.DialTimeout, TLSConfig: options.TLSConfig}
-		options.Dialer = newDialer(one)
+		options.Dialer = newDialer(life, one)
 		options.DialTimeout, options.DialerRetries = one.DialTimeout, 1
 		return redis.NewClusterClient(options), nil
 	}
@@ -66,7 +66,7 @@ func Connect(url string) (redis.UniversalClient, error) {
 		return nil, fmt.Errorf("the Redis URL is not valid: %w", err)
 	}
 	options.ContextTimeoutEnabled = true // a caller's deadline holds for Redis too
-	options.Dialer = newDialer(options)
+	options.Dialer = newDialer(life, options)
 	options.DialerRetries = 1
 	return redis.NewClient(options), nil
 }

@@ -60,13 +60,16 @@ func Start(ctx context.Context, service string, common config.Common, log io.Wri
 	if err := b.listen(ctx); err != nil {
 		return nil, errors.Join(err, b.Close(ctx))
 	}
+	if b.Redis, err = online.Connect(ctx, common.Redis); err != nil {
+		return nil, errors.Join(errors.New("--redis: the URL is not valid"), b.Close(ctx))
+	}
 	// Each has the whole time, so that one that is away does not accuse the other.
 	within := func(connect func(context.Context) error) error {
 		ctx, cancel := context.WithTimeout(ctx, common.StartupTimeout)
 		defer cancel()
 		return connect(ctx)
 	}
-	if err := errors.Join(within(b.connectPostgres), within(b.connectRedis)); err != nil {
+	if err := errors.Join(within(b.connectPostgres), within(b.openStore)); err != nil {
 		return nil, errors.Join(err, b.Close(ctx))
 	}
 	ctx, cancel := context.WithTimeout(ctx, common.StartupTimeout)
@@ -163,20 +166,15 @@ func OpenPool(ctx context.Context, url string, t *telemetry.Telemetry, options .
 	return pool, nil
 }
 
-func (b *Base) connectRedis(ctx context.Context) error {
-	client, err := online.Connect(b.Common.Redis)
-	if err != nil {
-		return errors.New("--redis: the URL is not valid")
-	}
-	b.Redis = client
-	client.AddHook(telemetry.NewRedisHook(b.Metrics))
+func (b *Base) openStore(ctx context.Context) error {
+	b.Redis.AddHook(telemetry.NewRedisHook(b.Metrics))
 	if b.Tracing {
-		if err := redisotel.InstrumentTracing(client, redisotel.WithTracerProvider(b.Tracer)); err != nil {
+		if err := redisotel.InstrumentTracing(b.Redis, redisotel.WithTracerProvider(b.Tracer)); err != nil {
 			return fmt.Errorf("tracing Redis: %w", err)
 		}
 	}
-	err = b.retry(ctx, "Redis", b.Common.Redis, func() error {
-		b.Store, err = online.Open(ctx, client)
+	err := b.retry(ctx, "Redis", b.Common.Redis, func() (err error) {
+		b.Store, err = online.Open(ctx, b.Redis)
 		return err
 	})
 	if err != nil {

@@ -73,7 +73,7 @@ func (f *redisFlags) Check() error {
 
 // open connects to Redis. The caller closes the client.
 func (f *redisFlags) open(ctx context.Context) (redis.UniversalClient, *online.Store, error) {
-	client, err := online.Connect(f.Redis)
+	client, err := online.Connect(ctx, f.Redis)
 	if err != nil {
 		return nil, nil, errors.New("--redis: the URL is not valid")
 	}

@@ -15,7 +15,7 @@ import (
 func TestVerify(t *testing.T) {
 	s := newShop(t)
 	url := testenv.Redis(t)
-	client, err := online.Connect(url)
+	client, err := online.Connect(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ func TestAnswersWhileFilling(t *testing.T) {
 	s := rankStack(t)
 	now := time.Now()
 	s.onehop.WaitVisible(t, s.onehop.Produce(t, "ratings", visit(1, "de|x", "y", 4, now), visit(2, "de", "x|y", 1, now))...)
-	client, err := onlinestore.Connect(s.redis)
+	client, err := onlinestore.Connect(t.Context(), s.redis)
 	if err != nil {
 		t.Fatal(err)
 	}

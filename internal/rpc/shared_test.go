@@ -30,7 +30,7 @@ func share(t *testing.T, client redis.UniversalClient, namespace, cache string) 
 
 // TestInstancesShareAnswers by a real Redis: what one computed the other has, until it is too old; a version with other files has not.
 func TestInstancesShareAnswers(t *testing.T) {
-	client, err := online.Connect(testenv.Redis(t))
+	client, err := online.Connect(t.Context(), testenv.Redis(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestSharedWithoutRedis(t *testing.T) {
 // connectTo is a client for a URL of Redis, or of a cluster.
 func connectTo(t *testing.T, url string) redis.UniversalClient {
 	t.Helper()
-	client, err := online.Connect(url)
+	client, err := online.Connect(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ views:
 // OpenOnline is the store in the Redis at a URL. Its connections are closed when the test ends.
 func OpenOnline(t *testing.T, url string) *online.Store {
 	t.Helper()
-	client, err := online.Connect(url)
+	client, err := online.Connect(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}
