@@ -20,6 +20,9 @@ func (r *Route) noDefault() error {
 		why = r.whyNot(wanted)
 		remedy = fmt.Sprintf("name a version in the request, or change the default: in serving.yaml or by onehop models switch %s --default VERSION", r.Model)
 	}
+	if r.behind {
+		why += fmt.Sprintf(", and what is wanted instead cannot be followed (onehop models show %s says why)", r.Model)
+	}
 	return featurestore.Errorf(featurestore.Unavailable, "model %q: %s; %s: %s", r.Model, why, r.there(), remedy).Because(r.Problem)
 }
 

@@ -29,7 +29,6 @@ func TestAMissingDefaultVersionIsNamed(t *testing.T) {
 	s.put("4/model.onnx", "this is no model")
 	wantError := func(want string) {
 		t.Helper()
-		s.look()
 		_, err := s.Pick(Want{Model: "ranker"})
 		var known *featurestore.Error
 		if !errors.As(err, &known) || known.Code != featurestore.Unavailable || !strings.Contains(known.Message, want) {
@@ -39,17 +38,24 @@ func TestAMissingDefaultVersionIsNamed(t *testing.T) {
 	s.put("serving.yaml", "default: 3")
 	s.look()
 	s.remove("3")
+	s.look()
 	wantError(`model "ranker": its default is version 3, which is not there; there are these versions: 1, 2, and these that cannot be served: 4: ` +
 		`name a version in the request, or change the default: in serving.yaml or by onehop models switch ranker --default VERSION`)
+	s.put("serving.yaml", "default: 4")
+	s.look()
+	wantError(`its default is version 3, which is not there, and what is wanted instead cannot be followed (onehop models show ranker says why); there are`)
+	s.restart(nil)
+	wantError(`its default is version 4, which cannot be served (onehop models show ranker says why); there are these versions: 1, 2,`)
 	s.put("serving.yaml", "default: stable\naliases: {stable: 3}")
+	s.restart(nil)
 	wantError(`its default is the alias stable of version 3, which is not there; there are these versions: 1, 2,`)
 	s.put("serving.yaml", "default: steady\naliases: {stable: 1}")
+	s.restart(nil)
 	wantError(`its default version is the alias steady, which is not there; there are these versions: 1, 2,`)
-	s.put("serving.yaml", "default: 4")
-	wantError(`its default is version 4, which cannot be served (onehop models show ranker says why); there are these versions: 1, 2,`)
 	s.put("serving.yaml", "default: newest")
 	s.remove("1")
 	s.remove("2")
+	s.look()
 	wantError(`model "ranker": no version can be served; there are these versions: none, and these that cannot be served: 4: put one there that can be`)
 }
 

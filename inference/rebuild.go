@@ -89,23 +89,27 @@ func (s *Set) fit(e *entry) (*Hop, error) {
 	return hop, nil
 }
 
-// route decides which versions of a model answer.
+// route decides which versions of a model answer: as is wanted, or where that cannot be followed as a whole, by what was in force.
 func (s *Set) route(versions []Served, before *Route) *Route {
 	model := versions[0].Model
 	file, live := s.files[model], s.live[model]
 	wanted := live.Traffic.Over(file.traffic)
-	inForce, took := before, int64(0)
-	if before != nil {
-		took = before.took
-	}
-	if live.Before != nil && took != live.Switch && (before == nil || !before.chosen) {
-		inForce = &Route{Traffic: live.Before.Over(file.traffic), chosen: true}
+	inForce, known := wanted, file.err == nil
+	switch {
+	case before != nil && before.inForce != nil:
+		inForce, known = *before.inForce, true
+	case live.Before != nil: // as after a start
+		inForce = live.Before.Over(file.traffic)
 	}
 	r, err := newRoute(versions, wanted)
-	r.chosen, r.took = true, live.Switch
-	if err = errors.Join(file.err, err, r.newAliases(live, inForce)); err != nil {
-		r = fallback(versions, wanted, inForce, before)
-		r.Problem, r.RestInForce, r.took = err, false, took
+	if err = errors.Join(file.err, err, r.newAliases(live, inForce)); err == nil {
+		inForce, known = wanted, true
+	} else {
+		r = fallback(versions, inForce, err)
+		r.behind = !wanted.Equal(inForce)
+	}
+	if known {
+		r.inForce = &inForce
 	}
 	r.Model, r.Switch, r.File = model, live.Switch, !file.traffic.Empty() || file.err != nil
 	if r.standard != nil {
@@ -114,20 +118,18 @@ func (s *Set) route(versions []Served, before *Route) *Route {
 	return r
 }
 
-// fallback is for traffic that cannot be followed: it leaves in force what was, here or before a start, if its versions are still there; else it
-// is what is wanted of the default version and the aliases. A default version that is wanted and not there is not replaced by another.
-func fallback(versions []Served, wanted traffic.Traffic, before ...*Route) *Route {
-	for _, b := range before {
-		if b == nil {
-			continue
-		}
-		if r, err := newRoute(versions, b.Traffic); err == nil {
-			r.chosen = b.chosen
-			return r
+// fallback is for traffic that cannot be followed, for a reason: it goes by what was in force or, where that has lost a version too, by its default
+// version and aliases. A default version that is not there is not replaced by another.
+func fallback(versions []Served, inForce traffic.Traffic, reason error) *Route {
+	r, err := newRoute(versions, inForce)
+	if err != nil {
+		inForce.Split, inForce.Shadow = nil, nil
+		r, _ = newRoute(versions, inForce)
+		if err.Error() != reason.Error() {
+			reason = fmt.Errorf("%w; and of what was in force before: %w", reason, err)
 		}
 	}
-	wanted.Split, wanted.Shadow = nil, nil
-	r, _ := newRoute(versions, wanted) // whose default version is nil when it cannot be followed
+	r.Problem, r.RestInForce = reason, false
 	return r
 }
 

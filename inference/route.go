@@ -26,9 +26,9 @@ type Route struct {
 	// RestInForce says that the problem is of aliases only, and all else that is wanted is in force.
 	RestInForce bool
 
-	chosen   bool     // it is what somebody wanted, now or before; else what can be followed of it
-	took     int64    // the newest switch that was in force here
-	versions []Served // by number
+	inForce  *traffic.Traffic // what is followed, of which Traffic may be a part because versions went away; nil where it is not known
+	behind   bool             // something else is wanted
+	versions []Served         // by number
 	standard *Served
 	canary   *Served
 	by       *featurestore.Entity // of the A/B test
@@ -89,13 +89,10 @@ func (r *Route) checkAliases(aliases map[string]int64) (problems error) {
 
 // newAliases says which aliases of a switch that is not in force yet name no version: it is taken as a whole or not at all. One that was taken stays
 // in force when a version goes away, and is taken again after a start.
-func (r *Route) newAliases(live traffic.Live, before *Route) error {
-	if before == nil || before.Switch == live.Switch && (before.Problem == nil || before.RestInForce) {
-		return nil
-	}
+func (r *Route) newAliases(live traffic.Live, inForce traffic.Traffic) error {
 	changed := map[string]int64{}
 	for alias, version := range live.Traffic.Aliases {
-		if before.Traffic.Aliases[alias] != version {
+		if inForce.Aliases[alias] != version {
 			changed[alias] = version
 		}
 	}
@@ -244,8 +241,8 @@ func (s *Set) Check(model string, over traffic.Traffic) error {
 	}
 	wanted := live.Over(file)
 	base := wanted
-	if r.Problem != nil {
-		base = r.Traffic
+	if r.inForce != nil {
+		base = *r.inForce
 	}
 	next, err := newRoute(r.versions, over.Over(base))
 	if err = errors.Join(err, next.checkAliases(over.Aliases), traffic.CheckTaken(over, r.Traffic, wanted)); err != nil {

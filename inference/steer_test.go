@@ -161,7 +161,7 @@ func TestAfterAStartWhatWasBeforeIsServed(t *testing.T) {
 	start(traffic.Traffic{Default: "9"}, &traffic.Traffic{})
 	s.wantShares(map[string]float64{"1 default": 100})
 	start(traffic.Traffic{Default: "9"}, &traffic.Traffic{Default: "8"})
-	if _, err := s.Pick(Want{Model: "ranker"}); err == nil || !strings.Contains(err.Error(), "its default is version 9") {
+	if _, err := s.Pick(Want{Model: "ranker"}); err == nil || !strings.Contains(err.Error(), "its default is version 8") {
 		t.Errorf("neither is there: %v", err)
 	}
 	start(traffic.Traffic{Default: "2"}, &traffic.Traffic{Default: "1"})
@@ -230,32 +230,75 @@ func TestWhatATakenSwitchLosesLeavesItsDefault(t *testing.T) {
 	}
 }
 
-// TestWhateverHappensNobodyIsServedWhatNobodyChose: through switches that can be followed or not, versions that come and go, and starts. Version 5,
-// the newest, is never named, but it is what requests would get if what was switched were lost.
-func TestWhateverHappensNobodyIsServedWhatNobodyChose(t *testing.T) {
+// TestWhatIsInForceLosesAVersion: one that had a share, while a switch that was refused is wanted. What was in force keeps its default version, here
+// and after a start, and has all of it again when the version comes back; the refused switch has no say, whatever of it could be followed.
+func TestWhatIsInForceLosesAVersion(t *testing.T) {
+	for _, refused := range []traffic.Traffic{
+		{Default: "9"},
+		{Default: "2", Shadow: &traffic.Share{Version: "9", Percent: 10}},
+		{Default: "2", Aliases: map[string]int64{"next": 9}},
+	} {
+		s := newShips(t)
+		s.ship(3, 3)
+		s.put("serving.yaml", "default: 1")
+		s.look()
+		canary := traffic.Traffic{Split: &traffic.Split{Canary: &traffic.Share{Version: "3", Percent: 50}}}
+		s.Steer(map[string]traffic.Live{"ranker": {Switch: 1, Traffic: canary}})
+		s.wantShares(map[string]float64{"1 default": 50, "3 canary": 50})
+		live := map[string]traffic.Live{"ranker": {Switch: 2, Traffic: refused, Before: &canary}}
+		s.Steer(live)
+		s.wantShares(map[string]float64{"1 default": 50, "3 canary": 50})
+		s.remove("3")
+		for _, again := range []func(){func() { s.look() }, func() { s.Steer(live) }, func() { s.restart(live) }} {
+			again()
+			s.wantShares(map[string]float64{"1 default": 100})
+			if o := s.Outcomes()["ranker"]; !strings.Contains(o.Problem, "no version 9; and of what was in force before: canary: model \"ranker\" has no version 3") {
+				t.Errorf("%+v", o)
+			}
+		}
+		s.ship(3, 3)
+		s.look()
+		s.wantShares(map[string]float64{"1 default": 50, "3 canary": 50})
+	}
+}
+
+// TestAServingFileThatCannotBeReadIsNotInForce: after a start with one, the next that can be read is, as far as it can be followed.
+func TestAServingFileThatCannotBeReadIsNotInForce(t *testing.T) {
+	s := newShips(t)
+	s.put("serving.yaml", "default: [")
+	s.restart(map[string]traffic.Live{"ranker": {Switch: 1, Traffic: traffic.Traffic{Split: &traffic.Split{Canary: &traffic.Share{Version: "9", Percent: 50}}}}})
+	if r := s.Routes()[0]; r.Problem == nil {
+		t.Error("nothing is told")
+	}
+	s.put("serving.yaml", "default: 1")
+	s.look()
+	s.wantShares(map[string]float64{"1 default": 100})
+}
+
+// TestWhateverHappensTheNewestStateThatWasTakenIsServed: through switches that can be followed or not, versions that come and go, and starts. What
+// is wanted is served when it can be followed as a whole; else the newest state that was, or of it the default version, or none. Version 5, the
+// newest, is never named, but it is what requests would get if what was switched were lost.
+func TestWhateverHappensTheNewestStateThatWasTakenIsServed(t *testing.T) {
 	s := newShips(t)
 	random := rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano())))
 	s.ship(5, 5)
 	s.look()
 	there := map[string]bool{"1": true, "2": true}
+	whole := func(state traffic.Traffic) bool {
+		return !slices.ContainsFunc(names(state), func(n string) bool { return !there[n] })
+	}
 	var stored []traffic.Traffic // from switch 1 on
-	var taken []bool
+	newest := 0                  // of them that was taken, as the first is
 	live := func() map[string]traffic.Live {
 		last := len(stored) - 1
 		l := traffic.Live{Switch: int64(last + 1), Traffic: stored[last]}
-		for i := last - 1; !taken[last] && i >= 0; i-- { // as the store finds it
-			if taken[i] {
-				l.Before = &stored[i]
-				break
-			}
-		}
-		if !taken[last] && l.Before == nil {
-			l.Before = &traffic.Traffic{}
+		if newest < last { // as the store finds it
+			l.Before = &stored[newest]
 		}
 		return map[string]traffic.Live{"ranker": l}
 	}
 	version := func() string { return strconv.Itoa(1 + random.IntN(3)) }
-	var steps, served []string
+	var steps []string
 	for range 100 {
 		switch step := random.IntN(8); {
 		case step < 3 || len(stored) == 0:
@@ -265,7 +308,7 @@ func TestWhateverHappensNobodyIsServedWhatNobodyChose(t *testing.T) {
 			} else if random.IntN(2) == 0 {
 				next.Split = &traffic.Split{Canary: &traffic.Share{Version: version(), Percent: 50}}
 			}
-			stored, taken = append(stored, next), append(taken, false)
+			stored = append(stored, next)
 			steps = append(steps, fmt.Sprintf("switch to %s", names(next)))
 			s.Steer(live())
 		case step < 6:
@@ -284,30 +327,28 @@ func TestWhateverHappensNobodyIsServedWhatNobodyChose(t *testing.T) {
 			steps = append(steps, "start")
 			s.restart(live())
 		}
-		last := len(stored) - 1
-		taken[last] = taken[last] || s.Outcomes()["ranker"].Problem == ""
-		allowed := names(stored[last])
-		whole := !slices.ContainsFunc(allowed, func(n string) bool { return !there[n] })
-		if !whole {
-			newest := last
-			for newest > 0 && !taken[newest] {
-				newest--
-			}
-			allowed = slices.Concat(allowed, names(stored[newest]), served)
+		if last := len(stored) - 1; whole(stored[last]) {
+			newest = last
 		}
-		served = nil
+		if taken := s.Outcomes()["ranker"].Problem == ""; taken != whole(stored[len(stored)-1]) {
+			t.Fatalf("taken: %v, after\n%s", taken, strings.Join(steps, "\n"))
+		}
+		var want []string
+		if whole(stored[newest]) {
+			want = names(stored[newest])
+		} else if there[stored[newest].Default] {
+			want = []string{stored[newest].Default}
+		}
 		for user := range 20 {
 			p, err := s.Pick(Want{Model: "ranker", Key: key(user)})
-			if err != nil {
-				if there[stored[last].Default] {
-					t.Fatalf("%v, though the default version is there, after\n%s", err, strings.Join(steps, "\n"))
+			switch {
+			case err != nil && want != nil:
+				t.Fatalf("%v, want %s after\n%s", err, want, strings.Join(steps, "\n"))
+			case err == nil:
+				p.Release()
+				if !slices.Contains(want, strconv.Itoa(p.Model.Number)) {
+					t.Fatalf("version %d is served, want %s after\n%s", p.Model.Number, want, strings.Join(steps, "\n"))
 				}
-				continue
-			}
-			served = append(served, strconv.Itoa(p.Model.Number))
-			p.Release()
-			if !slices.Contains(allowed, served[len(served)-1]) {
-				t.Fatalf("version %s is served after\n%s", served[len(served)-1], strings.Join(steps, "\n"))
 			}
 		}
 	}
