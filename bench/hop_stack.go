@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -240,7 +241,7 @@ func (h *hopStack) connect(address string) onehopv1connect.InferenceServiceClien
 func (h *hopStack) echoServer(ctx context.Context, work func(context.Context) error) (onehopv1connect.InferenceServiceClient, error) {
 	mux := http.NewServeMux()
 	mux.Handle(onehopv1connect.NewInferenceServiceHandler(&echoHandler{answer: h.answer, work: work}, rpc.CompressionOption()))
-	s, err := server.Listen(ctx, "127.0.0.1:0", mux)
+	s, err := server.Listen(ctx, "127.0.0.1:0", mux, slog.Default())
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package online
 
 import (
+	"fmt"
 	"runtime"
 	"sync"
 	"time"
@@ -68,7 +69,7 @@ func (g *gate) refuse(now time.Time, takes, left time.Duration) error {
 	g.refusals += (1 - g.refusals) / fit.Memory
 	retry := min(time.Duration(float64(takes)/(1-g.refusals)), maxRetry)
 	if silent := now.Sub(g.answered); silent > silence {
-		return featurestore.Errorf(featurestore.Unavailable, "the online store has not answered any of %d reads for %s", g.reads, silent.Round(time.Millisecond)).After(retry)
+		return noAnswer(fmt.Errorf("none of %d reads under way was answered for %s", g.reads, silent.Round(time.Millisecond))).After(retry)
 	}
 	return featurestore.Errorf(featurestore.Exhausted, "the features cannot be read in time: beside the %d reads that are under way it may take %s, and %s are left",
 		g.reads, takes.Round(10*time.Microsecond), left.Round(10*time.Microsecond)).After(retry)

@@ -100,6 +100,10 @@ func TestAStoreThatDoesNotAnswerIsNotBusy(t *testing.T) {
 		g.within(t, 1, time.Millisecond, featurestore.Exhausted)
 		time.Sleep(silence + time.Millisecond) //nolint:forbidigo // in a bubble
 		g.within(t, 1, time.Millisecond, featurestore.Unavailable)
+		_, err := g.enter(1, time.Now())
+		if known, _ := errors.AsType[*featurestore.Error](err); known == nil || known.Cause == nil || known.Message != noAnswer(nil).Message {
+			t.Errorf("%v is another kind of failure than that of a read which was tried, or has no cause to be logged", err)
+		}
 		turn, err := g.enter(1, time.Time{})
 		if err != nil {
 			t.Fatal(err)

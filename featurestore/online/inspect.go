@@ -50,7 +50,7 @@ func (s *Store) Inspect(ctx context.Context, view *View, entityKey []byte) (*Ins
 	})
 	for _, cmd := range cmds { // the error of Pipelined is the first only, which may be a row that is not there
 		if err := cmd.Err(); err != nil && !errors.Is(err, redis.Nil) {
-			return nil, featurestore.Errorf(featurestore.Unavailable, "the online store does not answer").Because(err)
+			return nil, noAnswer(err)
 		}
 	}
 	if row.Err() == nil {

@@ -205,9 +205,14 @@ func (r *Read) ask(ctx context.Context, rows int) (err error) {
 		return errTooMany
 	}
 	if err != nil {
-		return featurestore.Errorf(featurestore.Unavailable, "the online store does not answer").Because(err)
+		return noAnswer(err)
 	}
 	return nil
+}
+
+// noAnswer is in the same words whatever the cause, which the log has: callers and the log tell failures apart by them.
+func noAnswer(cause error) *featurestore.Error {
+	return featurestore.Errorf(featurestore.Unavailable, "the online store does not answer").Because(cause)
 }
 
 // place puts what was fetched, so many rows and then the markers, where it belongs.

@@ -83,7 +83,7 @@ func Start(ctx context.Context, service string, common config.Common, log io.Wri
 
 // listen serves the admin address until Close.
 func (b *Base) listen(ctx context.Context) (err error) {
-	if b.admin, err = server.Listen(ctx, b.Common.AdminListen, server.Admin(b.Health, b.Metrics)); err != nil {
+	if b.admin, err = server.Listen(ctx, b.Common.AdminListen, server.Admin(b.Health, b.Metrics), b.Log); err != nil {
 		return fmt.Errorf("--admin-listen: %w", err)
 	}
 	ctx, b.stop = context.WithCancel(context.WithoutCancel(ctx)) // the last scrape may come after the signal
@@ -174,6 +174,8 @@ func (b *Base) openStore(ctx context.Context) error {
 		}
 	}
 	err := b.retry(ctx, "Redis", b.Common.Redis, func() (err error) {
+		ctx, cancel := context.WithTimeout(ctx, online.MaxRead)
+		defer cancel()
 		b.Store, err = online.Open(ctx, b.Redis)
 		return err
 	})
@@ -186,18 +188,21 @@ func (b *Base) openStore(ctx context.Context) error {
 	return nil
 }
 
+// patience is how long a server is waited for before the log tells of it.
+const patience = time.Second
+
 // retry calls f until it succeeds or the context ends, and returns f's last error. It
 // says once in the log, and on /readyz, what it waits for: a start that hangs in silence
 // tells nobody anything.
 func (b *Base) retry(ctx context.Context, server, url string, f func() error) error {
-	pause := 50 * time.Millisecond
+	pause, began := 50*time.Millisecond, time.Now()
 	for said := false; ; {
 		err := f()
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
 		b.Health.NotReady(fmt.Sprintf("waiting for %s at %s: %v", server, hostOf(url), err))
-		if !said && pause > 500*time.Millisecond {
+		if !said && time.Since(began) > patience {
 			b.Log.Warn("waiting for a server that cannot be used yet", "server", server, "error", err)
 			said = true
 		}

@@ -149,6 +149,28 @@ func TestWhatIsAskedOfHistoryMayArriveSlowly(t *testing.T) {
 	}
 }
 
+// TestABodyThatIsNone: what cannot be read as HTTP says it is the caller's mistake.
+func TestABodyThatIsNone(t *testing.T) {
+	path, handler := onehopv1connect.NewInferenceServiceHandler(slowly{})
+	mux := http.NewServeMux()
+	mux.Handle(path, newBound(handler, 1, prometheus.NewRegistry()))
+	service := httptest.NewServer(mux)
+	defer service.Close()
+	conn := dialRaw(t, service)
+	const request = "POST %s HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n"
+	if _, err := fmt.Fprintf(conn, request, onehopv1connect.InferenceServiceListModelsProcedure); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	if says, err := io.ReadAll(answer.Body); answer.StatusCode != http.StatusBadRequest || !strings.Contains(string(says), "the body of the request cannot be read: ") {
+		t.Errorf("%s %s %v", answer.Status, says, err)
+	}
+}
+
 // TestABodyThatIsNotReadIsNoRequest: where an answer is given before the body is read, what is left of it is not taken for the next request.
 func TestABodyThatIsNotReadIsNoRequest(t *testing.T) {
 	metrics := prometheus.NewRegistry()

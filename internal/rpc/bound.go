@@ -2,7 +2,9 @@ package rpc
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"sync/atomic"
@@ -54,34 +56,54 @@ func (b *bound) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	own := *r // net/http looks at its own to know whether the connection can be used again
-	own.Body = &arriving{r.Body}
+	own.Body = &arriving{r.Body, r}
 	b.handler.ServeHTTP(w, &own)
 }
 
-// arriving is a body that says what happened when it did not arrive in the time that the server allows.
-type arriving struct{ io.ReadCloser }
+// arriving is a body that says what happened when it did not arrive in the time that the server allows, or is none.
+type arriving struct {
+	io.ReadCloser
+
+	request *http.Request
+}
 
 var errSlowBody = connect.NewError(connect.CodeDeadlineExceeded, errors.New("the request did not arrive in the time that it may take: its body was sent too slowly, or not to its end"))
 
 // Read implements io.Reader.
 func (a *arriving) Read(b []byte) (int, error) {
 	n, err := a.ReadCloser.Read(b)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	var connection net.Error
+	switch {
+	case err == nil || errors.Is(err, io.EOF):
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = errSlowBody
+	case errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &connection) || a.request.Context().Err() != nil: // the caller is gone
+	default:
+		err = connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("the body of the request cannot be read: %w", err))
 	}
 	return n, err
 }
 
-// unkept forbids caches to keep an error whose handler did not say so, as that of a request which never reached it: they may keep a 404 or
-// a 501 of which nobody says anything (RFC 9110, 15.1).
+// unkept forbids caches to keep an answer of which its handler does not say that they may, and one that comes from no handler: of a 200, a 404
+// or a 501 they may decide by themselves (RFC 9110, 15.1).
 type unkept struct{ http.ResponseWriter }
+
+func (u *unkept) forbid() {
+	if header := u.Header(); header.Get("Cache-Control") == "" {
+		header.Set("Cache-Control", "no-store")
+	}
+}
 
 // WriteHeader implements http.ResponseWriter.
 func (u *unkept) WriteHeader(status int) {
-	if header := u.Header(); status >= http.StatusBadRequest && header.Get("Cache-Control") == "" {
-		header.Set("Cache-Control", "no-store")
-	}
+	u.forbid()
 	u.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements io.Writer.
+func (u *unkept) Write(b []byte) (int, error) {
+	u.forbid()
+	return u.ResponseWriter.Write(b)
 }
 
 // Unwrap is for http.ResponseController.

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -64,14 +65,17 @@ func TestMoreRequestsThanAreAnsweredAtATime(t *testing.T) {
 	}
 }
 
-// TestErrorsAreNotKept: of an error that says nothing about caches they are told, whoever wrote it.
-func TestErrorsAreNotKept(t *testing.T) {
+// TestNothingIsKeptThatDoesNotSaySo: of an answer to a GET, an error too, that says nothing about caches they are told, whoever wrote it.
+func TestNothingIsKeptThatDoesNotSaySo(t *testing.T) {
 	status, says := 0, ""
 	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		if says != "" {
 			w.Header().Set("Cache-Control", says)
 		}
-		w.WriteHeader(status)
+		if status != 0 {
+			w.WriteHeader(status)
+		}
+		_, _ = io.WriteString(w, "x")
 	})
 	most := int64(1)
 	for _, c := range []struct {
@@ -82,7 +86,9 @@ func TestErrorsAreNotKept(t *testing.T) {
 	}{
 		{http.MethodGet, most, http.StatusNotImplemented, "", "no-store"},
 		{http.MethodGet, most, http.StatusNotFound, "max-age=9", "max-age=9"},
-		{http.MethodGet, most, http.StatusOK, "", ""},
+		{http.MethodGet, most, http.StatusOK, "", "no-store"},
+		{http.MethodGet, most, 0, "", "no-store"}, // which is not said
+		{http.MethodGet, most, 0, "max-age=9", "max-age=9"},
 		{http.MethodGet, 0, http.StatusOK, "", "no-store"}, // too many
 		{http.MethodPost, most, http.StatusNotImplemented, "", ""},
 	} {

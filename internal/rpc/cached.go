@@ -82,17 +82,14 @@ func (c *hopCall) kept(res *onehopv1.GetFeaturesAndPredictResponse) ([]byte, err
 }
 
 // allowKeeping tells caches between here and a caller who asks by GET for how long they may keep the answer, to the nearest second, as they count
-// no finer. A response to a request with an
+// no finer; where it says nothing [unkept] forbids it. A response to a request with an
 // Authorization header is for its caller only, unless it says that it is public (RFC 9111, 3.5), and so this one does not.
 func allowKeeping(ctx context.Context, left time.Duration, err error) {
 	info, ok := connect.CallInfoForHandlerContext(ctx)
 	if !ok || info.HTTPMethod() != http.MethodGet {
 		return
 	}
-	header := info.ResponseHeader()
 	if seconds := int64(left.Round(time.Second) / time.Second); err == nil && seconds > 0 {
-		header.Set("Cache-Control", "max-age="+strconv.FormatInt(seconds, 10))
-		return
+		info.ResponseHeader().Set("Cache-Control", "max-age="+strconv.FormatInt(seconds, 10))
 	}
-	header.Set("Cache-Control", "no-store")
 }

@@ -108,7 +108,7 @@ func newShopOver(t *testing.T, store *online.Store, definitions string) *shop {
 		t.Fatal(err)
 	}
 	_, handler := onehopv1connect.NewInferenceServiceHandler(s.service, options...)
-	server := httptest.NewServer(handler)
+	server := httptest.NewServer(newBound(handler, maxRequests, prometheus.NewRegistry()))
 	transport := &http.Transport{MaxIdleConnsPerHost: 8}
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()

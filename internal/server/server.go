@@ -3,10 +3,13 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -75,8 +78,8 @@ type Server struct {
 	http     *http.Server
 }
 
-// Listen binds an address. Port 0 means any; see [Server.Addr].
-func Listen(ctx context.Context, address string, handler http.Handler) (*Server, error) {
+// Listen binds an address. Port 0 means any; see [Server.Addr]. What net/http has to say goes to the log.
+func Listen(ctx context.Context, address string, handler http.Handler, logger *slog.Logger) (*Server, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", address, err)
@@ -87,8 +90,24 @@ func Listen(ctx context.Context, address string, handler http.Handler) (*Server,
 	return &Server{listener: listener, http: &http.Server{
 		Handler: handler, Protocols: protocols,
 		ReadHeaderTimeout: readPatience / 2, ReadTimeout: readPatience, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
-		MaxHeaderBytes: 64 << 10,
+		MaxHeaderBytes: 64 << 10, ErrorLog: log.New(lines{logger}, "", 0),
 	}}, nil
+}
+
+// lines are those of net/http in a log. Callers cause most of them, as often as they like, by connections that make no sense.
+type lines struct{ log *slog.Logger }
+
+// Write implements io.Writer for one line.
+func (l lines) Write(line []byte) (int, error) {
+	level := slog.LevelDebug
+	switch {
+	case bytes.Contains(line, []byte("panic serving")):
+		level = slog.LevelError
+	case bytes.HasPrefix(line, []byte("http: Accept error")): // there are no more file descriptors, for instance
+		level = slog.LevelWarn
+	}
+	l.log.Log(context.Background(), level, "net/http says", "line", string(bytes.TrimSpace(line)))
+	return len(line), nil
 }
 
 // Addr is the bound address, host:port.

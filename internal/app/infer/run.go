@@ -124,7 +124,7 @@ func run(ctx context.Context, c Config, base *app.Base, models *inference.Set) e
 	service.Shadow = shadow.Start(ctx, base.Metrics, base.Log)
 	defer service.Shadow.Close() // when the last request is answered
 	path, handler := onehopv1connect.NewInferenceServiceHandler(service, options...)
-	public, err := server.Listen(ctx, c.Listen.Listen, rpc.Mux(base.Health, base.Metrics, onehopv1connect.InferenceServiceName, path, handler))
+	public, err := server.Listen(ctx, c.Listen.Listen, rpc.Mux(base.Health, base.Metrics, onehopv1connect.InferenceServiceName, path, handler), base.Log)
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)
 	}

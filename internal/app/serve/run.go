@@ -98,7 +98,7 @@ func run(ctx context.Context, c Config, base *app.Base) error {
 		return fmt.Errorf("the RPC options: %w", err)
 	}
 	path, handler := onehopv1connect.NewFeatureServiceHandler(offline.New(features, pool, c.SQLSpines), append(options, offline.SpineOption())...)
-	public, err := server.Listen(ctx, c.Listen.Listen, rpc.Mux(base.Health, base.Metrics, onehopv1connect.FeatureServiceName, path, rpc.Patient(handler)))
+	public, err := server.Listen(ctx, c.Listen.Listen, rpc.Mux(base.Health, base.Metrics, onehopv1connect.FeatureServiceName, path, rpc.Patient(handler)), base.Log)
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)
 	}
