@@ -137,7 +137,7 @@ func TestAServerThatTakesNoConnections(t *testing.T) {
 // full is the address of a listener whose queue is full: dials to it hang.
 func full(t *testing.T) (address string) {
 	t.Helper()
-	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

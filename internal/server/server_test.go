@@ -7,34 +7,15 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/onehop/onehop/internal/server"
 )
 
-// buffer is a bytes.Buffer for several goroutines.
-type buffer struct {
-	mu    sync.Mutex
-	bytes bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.bytes.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.bytes.String()
-}
-
 // TestLinesOfNetHTTP: they are in the log, in its form, and those that anybody can cause only where it tells everything.
 func TestLinesOfNetHTTP(t *testing.T) {
-	var out buffer
+	var out bytes.Buffer // the handler writes one line at a time, and Serve waits for those who write
 	log := slog.New(slog.NewJSONHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s, err := server.Listen(t.Context(), "127.0.0.1:0", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("a bug") }), log)
 	if err != nil {
