@@ -89,47 +89,94 @@ func (s *Set) fit(e *entry) (*Hop, error) {
 	return hop, nil
 }
 
-// route decides which versions of a model answer: as is wanted, or where that cannot be followed as a whole, by what was in force.
+// state is what is in force of a model: what was switched by hand, and the serving.yaml under it.
+type state struct {
+	hand traffic.Traffic
+	file *traffic.Traffic // nil where none could be read yet
+}
+
+func (st state) whole() traffic.Traffic {
+	if st.file == nil {
+		return st.hand
+	}
+	return st.hand.Over(*st.file)
+}
+
+// unread says that nobody knows which version is the default: a serving.yaml may name it that cannot be read.
+func (st state) unread() bool { return st.file == nil && st.hand.Default == "" }
+
+// route is the state followed as a whole, in place of another; the error says what of it cannot be.
+func (st state) route(versions []Served, before state) (*Route, error) {
+	r, err := newRoute(versions, st.whole())
+	return r, errors.Join(err, r.newAliases(st.hand, before.whole()))
+}
+
+// route decides which versions of a model answer: as is wanted or, where that cannot be followed as a whole, by what is in force. Neither a switch nor
+// a serving.yaml that cannot be followed holds up the other.
 func (s *Set) route(versions []Served, before *Route) *Route {
 	model := versions[0].Model
 	file, live := s.files[model], s.live[model]
-	wanted := live.Traffic.Over(file.traffic)
-	inForce, known := wanted, file.err == nil
+	inForce := state{hand: live.Traffic} // after a start, when some instance took it
 	switch {
-	case before != nil && before.inForce != nil:
-		inForce, known = *before.inForce, true
-	case live.Before != nil: // as after a start
-		inForce = live.Before.Over(file.traffic)
+	case before != nil:
+		inForce = before.inForce
+	case live.Before != nil:
+		inForce.hand = *live.Before
 	}
-	r, err := newRoute(versions, wanted)
-	if err = errors.Join(file.err, err, r.newAliases(live, inForce)); err == nil {
-		inForce, known = wanted, true
+	wanted := state{hand: live.Traffic}
+	if file.err == nil {
+		wanted.file = &file.traffic
+	}
+	r, err := wanted.route(versions, inForce)
+	if err = errors.Join(file.err, err); err == nil {
+		inForce, r.taken = wanted, true
 	} else {
+		var taken bool
+		inForce, taken = inForce.next(versions, wanted)
 		r = fallback(versions, inForce, err)
-		r.behind = !wanted.Equal(inForce)
+		r.taken, r.behind = taken, !wanted.whole().Equal(inForce.whole())
 	}
-	if known {
-		r.inForce = &inForce
-	}
-	r.Model, r.Switch, r.File = model, live.Switch, !file.traffic.Empty() || file.err != nil
+	r.inForce = inForce
+	r.Model, r.Switch, r.File = model, live.Switch, file.err != nil || !file.traffic.Empty()
 	if r.standard != nil {
 		r.standard.Default = true
 	}
 	return r
 }
 
-// fallback is for traffic that cannot be followed, for a reason: it goes by what was in force or, where that has lost a version too, by its default
-// version and aliases. A default version that is not there is not replaced by another.
-func fallback(versions []Served, inForce traffic.Traffic, reason error) *Route {
-	r, err := newRoute(versions, inForce)
-	if err != nil {
-		inForce.Split, inForce.Shadow = nil, nil
-		r, _ = newRoute(versions, inForce)
-		if err.Error() != reason.Error() {
-			reason = fmt.Errorf("%w; and of what was in force before: %w", reason, err)
+// next is what comes into force of what is wanted and cannot be followed as a whole: the serving.yaml, when it can be under what is switched, whatever
+// that has lost, as where an instance starts; else the switch, when it can be over the serving.yaml before, which taken says.
+func (st state) next(versions []Served, wanted state) (now state, taken bool) {
+	if wanted.file != nil {
+		_, err := newRoute(versions, wanted.file.Under(st.hand))
+		if st.file == nil || err == nil {
+			return state{st.hand, wanted.file}, false
 		}
 	}
-	r.Problem, r.RestInForce = reason, false
+	now = state{wanted.hand, st.file}
+	if _, err := now.route(versions, st); err != nil || now.unread() {
+		return st, false
+	}
+	return now, true
+}
+
+// fallback is for traffic that cannot be followed, for a reason: it goes by what is in force or, where that has lost a version too, by its default
+// version and aliases. A default version that is not there, or that a serving.yaml may name that nobody can read, is not replaced by another.
+func fallback(versions []Served, inForce state, reason error) *Route {
+	t := inForce.whole()
+	unread := inForce.file == nil && t.Default == ""
+	r, err := newRoute(versions, t)
+	if err != nil || unread {
+		t.Split, t.Shadow = nil, nil
+		r, _ = newRoute(versions, t)
+	}
+	if err != nil && err.Error() != reason.Error() {
+		reason = fmt.Errorf("%w; and of what was in force before: %w", reason, err)
+	}
+	if unread {
+		r.standard = nil
+	}
+	r.Problem, r.RestInForce, r.unread = reason, false, unread
 	return r
 }
 

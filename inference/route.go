@@ -26,9 +26,11 @@ type Route struct {
 	// RestInForce says that the problem is of aliases only, and all else that is wanted is in force.
 	RestInForce bool
 
-	inForce  *traffic.Traffic // what is followed, of which Traffic may be a part because versions went away; nil where it is not known
-	behind   bool             // something else is wanted
-	versions []Served         // by number
+	inForce  state    // of which Traffic may be a part because versions went away
+	behind   bool     // something else is wanted
+	taken    bool     // the switch is, whatever is wrong with the serving.yaml
+	unread   bool     // nobody says which version is the default: the serving.yaml cannot be read
+	versions []Served // by number
 	standard *Served
 	canary   *Served
 	by       *featurestore.Entity // of the A/B test
@@ -89,9 +91,9 @@ func (r *Route) checkAliases(aliases map[string]int64) (problems error) {
 
 // newAliases says which aliases of a switch that is not in force yet name no version: it is taken as a whole or not at all. One that was taken stays
 // in force when a version goes away, and is taken again after a start.
-func (r *Route) newAliases(live traffic.Live, inForce traffic.Traffic) error {
+func (r *Route) newAliases(hand, inForce traffic.Traffic) error {
 	changed := map[string]int64{}
-	for alias, version := range live.Traffic.Aliases {
+	for alias, version := range hand.Aliases {
 		if inForce.Aliases[alias] != version {
 			changed[alias] = version
 		}
@@ -239,26 +241,25 @@ func (s *Set) Check(model string, over traffic.Traffic) error {
 	if err != nil || over.Empty() {
 		return err
 	}
-	wanted := live.Over(file)
-	base := wanted
-	if r.inForce != nil {
-		base = *r.inForce
-	}
-	next, err := newRoute(r.versions, over.Over(base))
-	if err = errors.Join(err, next.checkAliases(over.Aliases), traffic.CheckTaken(over, r.Traffic, wanted)); err != nil {
+	next, err := newRoute(r.versions, over.Over(r.inForce.whole()))
+	if err = errors.Join(err, next.checkAliases(over.Aliases), traffic.CheckTaken(over, r.Traffic, live.Over(file))); err != nil {
 		return featurestore.Errorf(featurestore.Invalid, "model %q cannot be switched so: %v", model, err)
 	}
 	return nil
 }
 
-// CheckState says whether a state that was switched by hand could be laid over the model's serving.yaml. It changes nothing.
-func (s *Set) CheckState(model string, state traffic.Traffic) error {
+// CheckState says whether a state that was switched by hand could be laid over the model's serving.yaml, or where that cannot be followed over
+// the one that is in force. It changes nothing.
+func (s *Set) CheckState(model string, hand traffic.Traffic) error {
 	r, _, file, err := s.asked(model)
 	if err != nil {
 		return err
 	}
-	next, err := newRoute(r.versions, state.Over(file))
-	if err = errors.Join(err, next.checkAliases(state.Aliases)); err != nil {
+	next, err := newRoute(r.versions, hand.Over(file))
+	if err != nil {
+		next, err = newRoute(r.versions, state{hand, r.inForce.file}.whole())
+	}
+	if err = errors.Join(err, next.checkAliases(hand.Aliases)); err != nil {
 		return featurestore.Errorf(featurestore.Invalid, "model %q cannot be switched so: %v", model, err)
 	}
 	return nil
@@ -288,7 +289,7 @@ func (s *Set) Outcomes() map[string]traffic.Outcome {
 		outcome := traffic.Outcome{Switch: live.Switch}
 		if r := routes[model]; r == nil {
 			outcome.Problem = fmt.Sprintf("there is no model %q in the repository", model)
-		} else if r.Problem != nil && !r.RestInForce {
+		} else if !r.taken {
 			outcome.Problem = r.Problem.Error()
 		}
 		outcomes[model] = outcome

@@ -13,6 +13,7 @@ import (
 
 	"github.com/onehop/onehop/featurestore"
 	"github.com/onehop/onehop/featurestore/definition"
+	"github.com/onehop/onehop/featurestore/fold"
 	"github.com/onehop/onehop/featurestore/plan"
 	"github.com/onehop/onehop/inference/onnx/onnxtest"
 	"github.com/onehop/onehop/inference/repository"
@@ -59,9 +60,16 @@ func newShips(t testing.TB) *ships {
 func (s *ships) restart(live map[string]traffic.Live) {
 	s.t.Helper()
 	catalog, programs := s.catalog, s.programs
-	err := s.Close()
+	if err := s.Close(); err != nil {
+		s.t.Fatal(err)
+	}
 	s.Set = NewSet(s.runtime, s.repo, s.log)
-	if err = errors.Join(err, s.Refresh(s.t.Context())); err != nil {
+	s.begin(catalog, programs, live)
+}
+
+func (s *ships) begin(catalog *featurestore.Catalog, programs map[string]*fold.Program, live map[string]traffic.Live) {
+	s.t.Helper()
+	if err := s.Refresh(s.t.Context()); err != nil {
 		s.t.Fatal(err)
 	}
 	if _, err := s.Pick(Want{Model: "ranker"}); !errors.Is(err, errStarting) {

@@ -1,13 +1,9 @@
 package inference
 
 import (
-	"fmt"
-	"math/rand/v2"
-	"slices"
-	"strconv"
+	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/onehop/onehop/inference/traffic"
 )
@@ -262,102 +258,88 @@ func TestWhatIsInForceLosesAVersion(t *testing.T) {
 	}
 }
 
-// TestAServingFileThatCannotBeReadIsNotInForce: after a start with one, the next that can be read is, as far as it can be followed.
-func TestAServingFileThatCannotBeReadIsNotInForce(t *testing.T) {
+// TestAFileComesIntoForceUnderWhatIsSwitched, whatever that has lost, and also while a switch is refused; here as after a start.
+func TestAFileComesIntoForceUnderWhatIsSwitched(t *testing.T) {
+	s := newShips(t)
+	s.ship(3, 3)
+	s.put("serving.yaml", "default: 1")
+	s.look()
+	canary := traffic.Traffic{Split: &traffic.Split{Canary: &traffic.Share{Version: "3", Percent: 50}}}
+	taken := map[string]traffic.Live{"ranker": {Switch: 1, Traffic: canary}}
+	refused := map[string]traffic.Live{"ranker": {Switch: 2, Traffic: traffic.Traffic{Default: "9"}, Before: &canary}}
+	s.Steer(taken)
+	s.remove("3")
+	for _, live := range []map[string]traffic.Live{taken, refused} {
+		s.put("serving.yaml", "default: 1")
+		s.look()
+		s.Steer(live)
+		s.wantShares(map[string]float64{"1 default": 100})
+		s.put("serving.yaml", "default: 2")
+		for _, again := range []func(){func() { s.look() }, func() { s.Steer(live) }, func() { s.restart(live) }} {
+			again()
+			s.wantShares(map[string]float64{"2 default": 100})
+			if o := s.Outcomes()["ranker"]; !strings.Contains(o.Problem, "has no version") {
+				t.Errorf("%+v", o)
+			}
+		}
+	}
+	s.ship(3, 3)
+	s.look()
+	s.wantShares(map[string]float64{"2 default": 50, "3 canary": 50})
+}
+
+// TestABadFileHoldsUpNoSwitch: one that cannot be followed or read is told, and what is switched lies over the one before.
+func TestABadFileHoldsUpNoSwitch(t *testing.T) {
+	s := newShips(t)
+	s.ship(3, 3)
+	s.put("serving.yaml", "default: 1\naliases: {next: 3}")
+	s.look()
+	for i, text := range []string{"default: 9", "default: ["} {
+		s.put("serving.yaml", text)
+		s.look()
+		next := traffic.Traffic{Split: &traffic.Split{Canary: &traffic.Share{Version: "next", Percent: float64(20 + 10*i)}}}
+		if err := errors.Join(s.Check("ranker", next), s.CheckState("ranker", next)); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+		s.Steer(map[string]traffic.Live{"ranker": {Switch: int64(i), Traffic: next}})
+		s.wantShares(map[string]float64{"1 default": float64(80 - 10*i), "3 canary": float64(20 + 10*i)})
+		if o, r := s.Outcomes()["ranker"], s.Routes()[0]; o.Problem != "" || r.Problem == nil || r.RestInForce {
+			t.Errorf("%s: %+v, %v", text, o, r.Problem)
+		}
+	}
+}
+
+// TestAStartWithAFileThatCannotBeRead serves no version by default, for nobody knows which, until one is switched or the file can be read.
+func TestAStartWithAFileThatCannotBeRead(t *testing.T) {
 	s := newShips(t)
 	s.put("serving.yaml", "default: [")
-	s.restart(map[string]traffic.Live{"ranker": {Switch: 1, Traffic: traffic.Traffic{Split: &traffic.Split{Canary: &traffic.Share{Version: "9", Percent: 50}}}}})
-	if r := s.Routes()[0]; r.Problem == nil {
-		t.Error("nothing is told")
+	canary := traffic.Traffic{Split: &traffic.Split{Canary: &traffic.Share{Version: "1", Percent: 50}}}
+	s.restart(map[string]traffic.Live{"ranker": {Switch: 1, Traffic: canary}})
+	if _, err := s.Pick(Want{Model: "ranker", Key: key(1)}); err == nil || !strings.Contains(err.Error(), "its serving.yaml, which may name the default version, cannot be read") {
+		t.Errorf("%v", err)
 	}
+	if p, err := s.Pick(Want{Model: "ranker", Version: 1}); err != nil {
+		t.Errorf("a version that the request names: %v", err)
+	} else {
+		p.Release()
+	}
+	if o := s.Outcomes()["ranker"]; o.Problem == "" {
+		t.Error("a switch without a default version is taken")
+	}
+	canary.Default = "2"
+	if err := s.Check("ranker", canary); err != nil {
+		t.Error(err)
+	}
+	s.Steer(map[string]traffic.Live{"ranker": {Switch: 2, Traffic: canary}})
+	s.wantShares(map[string]float64{"2 default": 50, "1 canary": 50})
+	if o := s.Outcomes()["ranker"]; o.Problem != "" {
+		t.Errorf("%+v", o)
+	}
+	s.restart(nil)
 	s.put("serving.yaml", "default: 1")
 	s.look()
 	s.wantShares(map[string]float64{"1 default": 100})
-}
-
-// TestWhateverHappensTheNewestStateThatWasTakenIsServed: through switches that can be followed or not, versions that come and go, and starts. What
-// is wanted is served when it can be followed as a whole; else the newest state that was, or of it the default version, or none. Version 5, the
-// newest, is never named, but it is what requests would get if what was switched were lost.
-func TestWhateverHappensTheNewestStateThatWasTakenIsServed(t *testing.T) {
-	s := newShips(t)
-	random := rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano())))
-	s.ship(5, 5)
-	s.look()
-	there := map[string]bool{"1": true, "2": true}
-	whole := func(state traffic.Traffic) bool {
-		return !slices.ContainsFunc(names(state), func(n string) bool { return !there[n] })
+	if p := s.Routes()[0].Problem; p != nil {
+		t.Error(p)
 	}
-	var stored []traffic.Traffic // from switch 1 on
-	newest := 0                  // of them that was taken, as the first is
-	live := func() map[string]traffic.Live {
-		last := len(stored) - 1
-		l := traffic.Live{Switch: int64(last + 1), Traffic: stored[last]}
-		if newest < last { // as the store finds it
-			l.Before = &stored[newest]
-		}
-		return map[string]traffic.Live{"ranker": l}
-	}
-	version := func() string { return strconv.Itoa(1 + random.IntN(3)) }
-	var steps []string
-	for range 100 {
-		switch step := random.IntN(8); {
-		case step < 3 || len(stored) == 0:
-			next := traffic.Traffic{Default: version()}
-			if len(stored) == 0 {
-				next.Default = "1" // before the first nobody chose anything
-			} else if random.IntN(2) == 0 {
-				next.Split = &traffic.Split{Canary: &traffic.Share{Version: version(), Percent: 50}}
-			}
-			stored = append(stored, next)
-			steps = append(steps, fmt.Sprintf("switch to %s", names(next)))
-			s.Steer(live())
-		case step < 6:
-			n := version()
-			if there[n] = !there[n]; there[n] {
-				s.ship(int(n[0]-'0'), 1)
-			} else {
-				s.remove(n)
-			}
-			steps = append(steps, fmt.Sprintf("version %s is there: %v", n, there[n]))
-			s.look()
-		case step < 7:
-			steps = append(steps, "told again")
-			s.Steer(live())
-		default:
-			steps = append(steps, "start")
-			s.restart(live())
-		}
-		if last := len(stored) - 1; whole(stored[last]) {
-			newest = last
-		}
-		if taken := s.Outcomes()["ranker"].Problem == ""; taken != whole(stored[len(stored)-1]) {
-			t.Fatalf("taken: %v, after\n%s", taken, strings.Join(steps, "\n"))
-		}
-		var want []string
-		if whole(stored[newest]) {
-			want = names(stored[newest])
-		} else if there[stored[newest].Default] {
-			want = []string{stored[newest].Default}
-		}
-		for user := range 20 {
-			p, err := s.Pick(Want{Model: "ranker", Key: key(user)})
-			switch {
-			case err != nil && want != nil:
-				t.Fatalf("%v, want %s after\n%s", err, want, strings.Join(steps, "\n"))
-			case err == nil:
-				p.Release()
-				if !slices.Contains(want, strconv.Itoa(p.Model.Number)) {
-					t.Fatalf("version %d is served, want %s after\n%s", p.Model.Number, want, strings.Join(steps, "\n"))
-				}
-			}
-		}
-	}
-}
-
-// names are the versions that a state names.
-func names(state traffic.Traffic) []string {
-	if state.Split == nil {
-		return []string{state.Default}
-	}
-	return []string{state.Default, state.Split.Canary.Version}
 }

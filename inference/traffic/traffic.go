@@ -112,6 +112,21 @@ func (t Traffic) Over(below Traffic) Traffic {
 	return out
 }
 
+// Under is what t still says when over is laid over it, with the aliases of both, by which it may name versions.
+func (t Traffic) Under(over Traffic) Traffic {
+	out := over.Over(t)
+	if over.Default != "" {
+		out.Default = ""
+	}
+	if over.Split != nil {
+		out.Split = nil
+	}
+	if over.Shadow != nil {
+		out.Shadow = nil
+	}
+	return out
+}
+
 // Empty says that t has no part.
 func (t Traffic) Empty() bool {
 	return t.Default == "" && len(t.Aliases) == 0 && t.Split == nil && t.Shadow == nil
