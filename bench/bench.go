@@ -81,6 +81,23 @@ func throughput(ctx context.Context, thing timed, concurrency int, d time.Durati
 	return float64(total) / time.Since(start).Seconds(), nil
 }
 
+// throughputs does each of several things from several goroutines, in turn, until each had its time, and returns how often a second each was done:
+// what the machine's neighbours take meanwhile they take from all.
+func throughputs(ctx context.Context, things []timed, concurrency int, each time.Duration) ([]float64, error) {
+	const rounds = 10
+	rates := make([]float64, len(things))
+	for range rounds {
+		for i, thing := range things {
+			rate, err := throughput(ctx, thing, concurrency, each/rounds)
+			if err != nil {
+				return nil, err
+			}
+			rates[i] += rate / rounds
+		}
+	}
+	return rates, nil
+}
+
 // paced does a thing at a fixed rate, whether the calls before have ended or not, as long as callers are left, and returns the time of
 // each.
 func paced(ctx context.Context, thing timed, rate float64, d time.Duration) ([]time.Duration, error) {

@@ -43,6 +43,10 @@ func Open(ctx context.Context, client redis.UniversalClient) (*Store, error) {
 	return &Store{client: client, cluster: cluster}, nil
 }
 
+// readBuffer is that of each connection, in bytes: the rows of a request are tens of KiB, and each part of a reply that a buffer does not hold is one
+// read of the socket more.
+const readBuffer = 64 << 10
+
 // Connect makes a client for a URL: redis://[user:password@]host:port/db, rediss://
 // for TLS; several hosts, separated by commas, mean a cluster. life is that of the client: while it lasts, a server that went away is searched for.
 // go-redis writes no log of its own from then on: what it would say is in the errors that it returns.
@@ -55,7 +59,7 @@ func Connect(life context.Context, url string) (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, fmt.Errorf("the Redis URL is not valid: %w", err)
 		}
-		options.ContextTimeoutEnabled = true
+		options.ContextTimeoutEnabled, options.ReadBufferSize = true, readBuffer
 		one := &redis.Options{DialTimeout: options.DialTimeout, TLSConfig: options.TLSConfig}
 		options.Dialer = newDialer(life, one)
 		options.DialTimeout, options.DialerRetries = one.DialTimeout, 1
@@ -66,6 +70,7 @@ func Connect(life context.Context, url string) (redis.UniversalClient, error) {
 		return nil, fmt.Errorf("the Redis URL is not valid: %w", err)
 	}
 	options.ContextTimeoutEnabled = true // a caller's deadline holds for Redis too
+	options.ReadBufferSize = readBuffer
 	options.Dialer = newDialer(life, options)
 	options.DialerRetries = 1
 	return redis.NewClient(options), nil
