@@ -18,14 +18,14 @@ func (r *Route) noDefault() error {
 	why, remedy := "no version can be served", "put one there that can be, under a new number"
 	wanted := r.Traffic.Default
 	switch {
-	case r.unread:
+	case r.DefaultUnknown:
 		why = fmt.Sprintf("its serving.yaml, which may name the default version, cannot be read (onehop models show %s says why)", r.Model)
 		remedy = fmt.Sprintf("name a version in the request, mend serving.yaml, or say the default by onehop models switch %s --default VERSION", r.Model)
 	case wanted != "" && wanted != traffic.Newest:
 		why = r.whyNot(wanted)
 		remedy = fmt.Sprintf("name a version in the request, or change the default: in serving.yaml or by onehop models switch %s --default VERSION", r.Model)
 	}
-	if r.behind && !r.unread {
+	if r.behind && !r.DefaultUnknown {
 		why += fmt.Sprintf(", and what is wanted instead cannot be followed (onehop models show %s says why)", r.Model)
 	}
 	return featurestore.Errorf(featurestore.Unavailable, "model %q: %s; %s: %s", r.Model, why, r.there(), remedy).Because(r.Problem)

@@ -123,18 +123,24 @@ func (s *Set) route(versions []Served, before *Route) *Route {
 	case live.Before != nil:
 		inForce.hand = *live.Before
 	}
-	wanted := state{hand: live.Traffic}
+	wanted := state{live.Traffic, inForce.file} // what is switched goes on where the file cannot be read
 	if file.err == nil {
 		wanted.file = &file.traffic
 	}
 	r, err := wanted.route(versions, inForce)
-	if err = errors.Join(file.err, err); err == nil {
+	if err == nil && !wanted.unread() {
 		inForce, r.taken = wanted, true
+		if file.err != nil {
+			r.Problem, r.RestInForce = errors.Join(file.err, r.Problem), false
+		}
 	} else {
 		var taken bool
-		inForce, taken = inForce.next(versions, wanted)
-		r = fallback(versions, inForce, err)
-		r.taken, r.behind = taken, !wanted.whole().Equal(inForce.whole())
+		if file.err == nil {
+			inForce, taken = inForce.next(versions, wanted)
+		}
+		behind := !wanted.whole().Equal(inForce.whole())
+		r = fallback(versions, inForce, errors.Join(file.err, err), behind)
+		r.taken, r.behind = taken, behind || file.err != nil
 	}
 	r.inForce = inForce
 	r.Model, r.Switch, r.File = model, live.Switch, file.err != nil || !file.traffic.Empty()
@@ -147,14 +153,11 @@ func (s *Set) route(versions []Served, before *Route) *Route {
 // next is what comes into force of what is wanted and cannot be followed as a whole: the serving.yaml, when it can be under what is switched, whatever
 // that has lost, as where an instance starts; else the switch, when it can be over the serving.yaml before, which taken says.
 func (st state) next(versions []Served, wanted state) (now state, taken bool) {
-	if wanted.file != nil {
-		_, err := newRoute(versions, wanted.file.Under(st.hand))
-		if st.file == nil || err == nil {
-			return state{st.hand, wanted.file}, false
-		}
+	if _, err := newRoute(versions, wanted.file.Under(st.hand)); err == nil || st.file == nil {
+		return state{st.hand, wanted.file}, false
 	}
 	now = state{wanted.hand, st.file}
-	if _, err := now.route(versions, st); err != nil || now.unread() {
+	if _, err := now.route(versions, st); err != nil {
 		return st, false
 	}
 	return now, true
@@ -162,21 +165,20 @@ func (st state) next(versions []Served, wanted state) (now state, taken bool) {
 
 // fallback is for traffic that cannot be followed, for a reason: it goes by what is in force or, where that has lost a version too, by its default
 // version and aliases. A default version that is not there, or that a serving.yaml may name that nobody can read, is not replaced by another.
-func fallback(versions []Served, inForce state, reason error) *Route {
+func fallback(versions []Served, inForce state, reason error, behind bool) *Route {
 	t := inForce.whole()
-	unread := inForce.file == nil && t.Default == ""
 	r, err := newRoute(versions, t)
-	if err != nil || unread {
+	if err != nil || inForce.unread() {
 		t.Split, t.Shadow = nil, nil
 		r, _ = newRoute(versions, t)
 	}
-	if err != nil && err.Error() != reason.Error() {
+	if err != nil && behind {
 		reason = fmt.Errorf("%w; and of what was in force before: %w", reason, err)
 	}
-	if unread {
+	if r.DefaultUnknown = inForce.unread(); r.DefaultUnknown {
 		r.standard = nil
 	}
-	r.Problem, r.RestInForce, r.unread = reason, false, unread
+	r.Problem, r.RestInForce = reason, false
 	return r
 }
 

@@ -25,11 +25,13 @@ type Route struct {
 	Problem error
 	// RestInForce says that the problem is of aliases only, and all else that is wanted is in force.
 	RestInForce bool
+	// DefaultUnknown says that nobody knows which version is for requests that name none, and they are not answered: the serving.yaml, which
+	// may name it, cannot be read.
+	DefaultUnknown bool
 
 	inForce  state    // of which Traffic may be a part because versions went away
 	behind   bool     // something else is wanted
 	taken    bool     // the switch is, whatever is wrong with the serving.yaml
-	unread   bool     // nobody says which version is the default: the serving.yaml cannot be read
 	versions []Served // by number
 	standard *Served
 	canary   *Served

@@ -303,7 +303,7 @@ func TestABadFileHoldsUpNoSwitch(t *testing.T) {
 		}
 		s.Steer(map[string]traffic.Live{"ranker": {Switch: int64(i), Traffic: next}})
 		s.wantShares(map[string]float64{"1 default": float64(80 - 10*i), "3 canary": float64(20 + 10*i)})
-		if o, r := s.Outcomes()["ranker"], s.Routes()[0]; o.Problem != "" || r.Problem == nil || r.RestInForce {
+		if o, r := s.Outcomes()["ranker"], s.Routes()[0]; o.Problem != "" || r.Problem == nil || r.RestInForce || i > 0 && strings.Contains(r.Problem.Error(), "canary") {
 			t.Errorf("%s: %+v, %v", text, o, r.Problem)
 		}
 	}
@@ -323,8 +323,13 @@ func TestAStartWithAFileThatCannotBeRead(t *testing.T) {
 	} else {
 		p.Release()
 	}
-	if o := s.Outcomes()["ranker"]; o.Problem == "" {
-		t.Error("a switch without a default version is taken")
+	if o, r := s.Outcomes()["ranker"], s.Routes()[0]; o.Problem == "" || !r.DefaultUnknown {
+		t.Errorf("a switch without a default version is taken: %+v", r)
+	}
+	alias := traffic.Traffic{Split: &traffic.Split{Canary: &traffic.Share{Version: "next", Percent: 50}}}
+	s.restart(map[string]traffic.Live{"ranker": {Switch: 1, Traffic: alias}})
+	if text := s.Routes()[0].Problem.Error(); strings.Count(text, "canary") != 1 {
+		t.Errorf("%s", text)
 	}
 	canary.Default = "2"
 	if err := s.Check("ranker", canary); err != nil {
@@ -332,8 +337,8 @@ func TestAStartWithAFileThatCannotBeRead(t *testing.T) {
 	}
 	s.Steer(map[string]traffic.Live{"ranker": {Switch: 2, Traffic: canary}})
 	s.wantShares(map[string]float64{"2 default": 50, "1 canary": 50})
-	if o := s.Outcomes()["ranker"]; o.Problem != "" {
-		t.Errorf("%+v", o)
+	if o, r := s.Outcomes()["ranker"], s.Routes()[0]; o.Problem != "" || r.DefaultUnknown {
+		t.Errorf("%+v, %+v", o, r)
 	}
 	s.restart(nil)
 	s.put("serving.yaml", "default: 1")

@@ -44,7 +44,7 @@ func TestWhateverHappensTheNewestStateThatWasTakenIsServed(t *testing.T) {
 		}
 		want := w.served()
 		w.wantAnswers(w.ships, want)
-		if w.file == nil || !w.all(names(w.file.Under(w.stored[w.taken]))) {
+		if w.file == nil || !w.all(w.file.Under(w.stored[w.taken]).Named()) {
 			continue // who starts knows of no other serving.yaml
 		}
 		starts := &ships{t: t, dir: w.dir, Set: NewSet(w.runtime, w.repo, w.log)}
@@ -157,10 +157,10 @@ func (w *walk) expect() bool {
 	last := len(w.stored) - 1
 	hand := w.stored[last]
 	switch {
-	case w.file != nil && w.all(names(hand.Over(*w.file))):
+	case w.file != nil && w.all(hand.Over(*w.file).Named()):
 		w.taken, w.under = last, w.file
 		return true
-	case w.file != nil && (w.under == nil || w.all(names(w.file.Under(w.stored[w.taken])))):
+	case w.file != nil && (w.under == nil || w.all(w.file.Under(w.stored[w.taken]).Named())):
 		w.under = w.file
 		return false
 	case w.under == nil && hand.Default == "":
@@ -169,7 +169,7 @@ func (w *walk) expect() bool {
 	if w.under != nil {
 		hand = hand.Over(*w.under)
 	}
-	if !w.all(names(hand)) {
+	if !w.all(hand.Named()) {
 		return false
 	}
 	w.taken = last
@@ -185,8 +185,8 @@ func (w *walk) served() []string {
 	switch {
 	case state.Default == "" || !w.there[state.Default]:
 		return nil
-	case w.all(names(state)):
-		return names(state)
+	case w.all(state.Named()):
+		return state.Named()
 	}
 	return []string{state.Default}
 }
@@ -215,15 +215,4 @@ func (w *walk) wantAnswers(s *ships, want []string) {
 	if got = slices.Compact(got); !slices.Equal(got, want) {
 		w.fatalf("versions %s are served, want %s", got, want)
 	}
-}
-
-// names are the versions that a state names.
-func names(state traffic.Traffic) (names []string) {
-	if state.Default != "" {
-		names = append(names, state.Default)
-	}
-	if state.Split != nil && state.Split.Canary != nil {
-		names = append(names, state.Split.Canary.Version)
-	}
-	return names
 }

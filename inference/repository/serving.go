@@ -27,7 +27,10 @@ func (r *Repository) Serving(model string) (traffic.Traffic, error) {
 	}
 	text, err := readBounded(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return traffic.Traffic{}, nil
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			return traffic.Traffic{}, nil
+		}
+		err = fmt.Errorf("%s is a link to a file that is not there", path)
 	}
 	if err != nil {
 		return traffic.Traffic{}, fmt.Errorf("model %s: %w", model, err)

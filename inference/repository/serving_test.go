@@ -136,6 +136,30 @@ func TestServingThatIsADirectory(t *testing.T) {
 	}
 }
 
+// TestServingThatIsALink: as good as the file; to a file that is gone it cannot be read, which is not to say that there is none.
+func TestServingThatIsALink(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(t.TempDir(), "real.yaml")
+	write(t, file, "default: 1")
+	write(t, filepath.Join(dir, "movie_ranker", "notes.txt"), "x")
+	if err := os.Symlink(file, filepath.Join(dir, "movie_ranker", "serving.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	repo, err := repository.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if wanted, err := repo.Serving("movie_ranker"); err != nil || wanted.Default != "1" {
+		t.Errorf("%+v, %v", wanted, err)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := repo.Serving("movie_ranker"); err == nil || !strings.Contains(err.Error(), "serving.yaml is a link to a file that is not there") {
+		t.Errorf("%v", err)
+	}
+}
+
 func FuzzParseServing(f *testing.F) {
 	f.Add(serving)
 	f.Add("traffic: {canary: {version: 4, percent: 5}}")

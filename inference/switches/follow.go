@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"maps"
 	"reflect"
@@ -42,8 +41,8 @@ type Follower struct {
 	recorded map[string]traffic.Outcome
 }
 
-// Follow takes what is in force from Postgres or, when it is away, from the snapshot file: a canary that was taken back does not
-// come again by a restart. instance names the service in the record; snapshot is the file's path, empty for none.
+// Follow takes what is in force from Postgres or, when it is away, from the snapshot file, which is there after any start with Postgres, whatever
+// was switched: a canary that was taken back does not come again by a restart. instance names the service in the record; snapshot is the file's path, empty for none.
 func Follow(ctx context.Context, store *Store, models Models, instance, snapshot string, log *slog.Logger) (*Follower, error) {
 	f := &Follower{store: store, models: models, instance: instance, snapshot: snapshot, log: log, recorded: map[string]traffic.Outcome{}}
 	err := f.Look(ctx)
@@ -54,8 +53,8 @@ func Follow(ctx context.Context, store *Store, models Models, instance, snapshot
 		return nil, fmt.Errorf("no Postgres, and no snapshot of what was switched: %w", err)
 	}
 	var live map[string]traffic.Live
-	if fileErr := follow.ReadSnapshot(snapshot, &live); fileErr != nil && !errors.Is(fileErr, fs.ErrNotExist) {
-		return nil, errors.Join(fmt.Errorf("no Postgres, and no snapshot of what was switched: %w", err), fileErr)
+	if fileErr := follow.ReadSnapshot(snapshot, &live); fileErr != nil {
+		return nil, errors.Join(fmt.Errorf("no Postgres, and no snapshot of what was switched, without which nobody knows which versions are to be served: %w", err), fileErr)
 	}
 	log.Warn("Postgres is away; starting from the snapshot of what was switched", "snapshot", snapshot, "error", err)
 	f.live = live

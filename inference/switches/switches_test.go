@@ -281,6 +281,9 @@ func TestStartWhilePostgresIsAway(t *testing.T) {
 	if _, err := Follow(t.Context(), away, again, "a", "", slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("a service started without knowing what was switched")
 	}
+	if _, err := Follow(t.Context(), away, again, "a", snapshot+"lost", slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "snapshotlost: no such file") {
+		t.Errorf("a service started without knowing what was switched: %v", err)
+	}
 	if err := os.WriteFile(snapshot, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -127,6 +127,29 @@ func (t Traffic) Under(over Traffic) Traffic {
 	return out
 }
 
+// Named lists the versions that t names, by number or alias, but for [Newest].
+func (t Traffic) Named() []string {
+	var named []string
+	add := func(version string) {
+		if version != "" && version != Newest {
+			named = append(named, version)
+		}
+	}
+	add(t.Default)
+	if t.Split != nil && t.Split.Canary != nil {
+		add(t.Split.Canary.Version)
+	}
+	if t.Split != nil && t.Split.AB != nil {
+		for _, v := range t.Split.AB.Variants {
+			add(v.Version)
+		}
+	}
+	if t.Shadow != nil {
+		add(t.Shadow.Version)
+	}
+	return named
+}
+
 // Empty says that t has no part.
 func (t Traffic) Empty() bool {
 	return t.Default == "" && len(t.Aliases) == 0 && t.Split == nil && t.Shadow == nil

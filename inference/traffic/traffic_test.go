@@ -70,6 +70,36 @@ func TestOver(t *testing.T) {
 	}
 }
 
+// TestUnder: of what lies below only what is not replaced is left, and the aliases of both.
+func TestUnder(t *testing.T) {
+	file := Traffic{Default: "3", Aliases: map[string]int64{"stable": 3, "next": 4}, Split: &Split{Canary: &Share{"4", 5}}, Shadow: &Share{"5", 10}}
+	aliases := map[string]int64{"stable": 3, "next": 5}
+	for _, c := range []struct{ over, want Traffic }{
+		{Traffic{}, file},
+		{Traffic{Default: "1", Aliases: map[string]int64{"next": 5}}, Traffic{Aliases: aliases, Split: file.Split, Shadow: file.Shadow}},
+		{Traffic{Split: &Split{}}, Traffic{Default: "3", Aliases: file.Aliases, Shadow: file.Shadow}},
+		{Traffic{Shadow: &Share{}}, Traffic{Default: "3", Aliases: file.Aliases, Split: file.Split}},
+	} {
+		if diff := cmp.Diff(c.want, file.Under(c.over)); diff != "" {
+			t.Errorf("under %+v: %s", c.over, diff)
+		}
+	}
+}
+
+// TestNamed: each part names its versions; newest is none.
+func TestNamed(t *testing.T) {
+	ab := &AB{Variants: []Variant{{"a", "1", 50}, {"b", "next", 50}}}
+	for want, state := range map[string]Traffic{
+		"":       {Default: Newest, Split: &Split{}, Shadow: &Share{}},
+		"3 4 5":  {Default: "3", Split: &Split{Canary: &Share{"4", 5}}, Shadow: &Share{"5", 10}},
+		"1 next": {Split: &Split{AB: ab}},
+	} {
+		if got := strings.Join(state.Named(), " "); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 // TestCheckTaken: only aliases that are there can be taken away, and the error says which are.
 func TestCheckTaken(t *testing.T) {
 	in := Traffic{Aliases: map[string]int64{"stable": 3, "next": 4, "old": 0}}

@@ -201,9 +201,12 @@ func writeRoute(w io.Writer, r *onehopv1.Route, answers bool) {
 	if version == "" || version == "newest" {
 		version = "the newest that can be served"
 	}
-	if answers {
+	switch {
+	case r.GetDefaultUnknown():
+		fmt.Fprintf(w, "%s: requests that name no version are not answered: its serving.yaml, which may name the default version, cannot be read\n", r.GetModel())
+	case answers:
 		fmt.Fprintf(w, "%s: requests that name no version get %s\n", r.GetModel(), version)
-	} else {
+	default:
 		fmt.Fprintf(w, "%s: requests that name no version are not answered: they are for %s, which is not to be had\n", r.GetModel(), version)
 	}
 	if c := t.GetSplit().GetCanary(); c.GetPercent() > 0 {

@@ -47,12 +47,9 @@ func (c *modelsSwitchCommand) checkThere(ctx context.Context, s Streams, store *
 	if !known && (c.change.Action == switches.Set || len(last) == 0) {
 		return fmt.Errorf("infer at %s has no model %q, and nothing was switched: onehop models list shows those it has", c.Infer, c.Model)
 	}
-	var in []traffic.Traffic
-	for _, r := range list.GetRoutes() {
-		if r.GetModel() == c.Model {
-			in = append(in, traffic.Traffic{Aliases: r.GetTraffic().GetAliases()})
-		}
-	}
+	inForce := traffic.Traffic{Aliases: routeOf(list, c.Model).GetTraffic().GetAliases()}
+	c.tellBad(s, list, inForce)
+	in := []traffic.Traffic{inForce}
 	if len(last) > 0 {
 		in = append(in, last[0].Traffic)
 	}
@@ -60,4 +57,25 @@ func (c *modelsSwitchCommand) checkThere(ctx context.Context, s Streams, store *
 		return fmt.Errorf("model %q: %w", c.Model, err)
 	}
 	return nil
+}
+
+// tellBad warns of versions that are switched to and have a problem, though they may be served: one whose files were spoilt is until the next start.
+func (c *modelsSwitchCommand) tellBad(s Streams, list *onehopv1.ListModelsResponse, inForce traffic.Traffic) {
+	next := c.change.Traffic.Over(inForce)
+	bad := map[int64]string{}
+	for _, m := range list.GetModels() {
+		if m.GetName() == c.Model && m.GetProblem() != "" {
+			bad[m.GetVersion()] = m.GetProblem()
+		}
+	}
+	for _, version := range c.change.Traffic.Named() {
+		n, err := next.Number(version)
+		if err != nil {
+			continue // which infer tells
+		}
+		if problem, is := bad[n]; is {
+			fmt.Fprintf(s.Err, "Version %d of %s has a problem, and where infer starts it may not be served: %s\n", n, c.Model, firstOf(problem))
+			delete(bad, n)
+		}
+	}
 }

@@ -81,8 +81,8 @@ func (f *switchFlags) do(ctx context.Context, s Streams, store *switches.Store, 
 }
 
 // refusedHint says what to do about a switch that an instance refused; it wants the model.
-const refusedHint = "An instance that refused it keeps what it had in force before. Take the switch back: onehop models rollback %[1]s, which goes to the newest other state that an " +
-	"instance took; --to SWITCH goes to any (onehop models history %[1]s), and onehop models switch %[1]s --from-file gives the model back to its serving.yaml.\n"
+const refusedHint = "An instance that refused it keeps what it had in force before, until what the switch lacks is there: then it comes into force. Take the switch back: " +
+	"onehop models rollback %[1]s, which goes to the newest other state that an instance took; --to SWITCH goes to any (onehop models history %[1]s), and onehop models switch %[1]s --from-file gives the model back to its serving.yaml.\n"
 
 // quiet is how long no instance says anything when all have.
 const quiet = 300 * time.Millisecond

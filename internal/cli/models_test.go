@@ -324,6 +324,33 @@ func TestListAndShowTellOfAMissingDefault(t *testing.T) {
 	}
 }
 
+// TestShowTellsOfADefaultThatNobodyKnows: not that the newest is not to be had.
+func TestShowTellsOfADefaultThatNobodyKnows(t *testing.T) {
+	_, handler := onehopv1connect.NewInferenceServiceHandler(&missing{route: &onehopv1.Route{Model: "ranker", File: true, DefaultUnknown: true, Problem: "serving.yaml:1:10: wrong"}})
+	infer := httptest.NewServer(handler)
+	defer infer.Close()
+	want := "ranker: requests that name no version are not answered: its serving.yaml, which may name the default version, cannot be read\n" +
+		"what is wanted is not in force: serving.yaml:1:10: wrong\n"
+	if show := mustRun(t, "models", "show", "ranker", "--infer", infer.URL); !strings.HasPrefix(show, want) {
+		t.Errorf("%s\nwant %s", show, want)
+	}
+}
+
+// TestSwitchToABadVersion warns of it, and switches: it may be served until the next start, and be better than what there is.
+func TestSwitchToABadVersion(t *testing.T) {
+	s := newModels(t)
+	_, handler := onehopv1connect.NewInferenceServiceHandler(&missing{route: &onehopv1.Route{Model: "ranker", Traffic: &onehopv1.Traffic{Aliases: map[string]int64{"next": 2}}}})
+	infer := httptest.NewServer(handler)
+	defer infer.Close()
+	for version, bad := range map[string]bool{"1": false, "2": true, "next": true, "newest": false} {
+		code, out, told := s.models(t, "switch", "ranker", "--default", version, "--wait", "0s", "--who", "ada", "--infer", infer.URL)
+		warned := strings.Contains(told, "Version 2 of ranker has a problem, and where infer starts it may not be served: one (and 2 more: onehop models show)\n")
+		if code != 0 || !strings.Contains(out, `{"default":"`+version+`"}`) || warned != bad {
+			t.Errorf("%s: %d\n%s%s", version, code, out, told)
+		}
+	}
+}
+
 // TestListAndShowTellOfAliasesOfNothing: each is named with what is wrong, and the rest is said to be in force.
 func TestListAndShowTellOfAliasesOfNothing(t *testing.T) {
 	_, handler := onehopv1connect.NewInferenceServiceHandler(&missing{answers: true, route: &onehopv1.Route{

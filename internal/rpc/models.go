@@ -76,7 +76,9 @@ func (s *Inference) ListModels(context.Context, *onehopv1.ListModelsRequest) (*o
 }
 
 func routeOf(r *inference.Route) *onehopv1.Route {
-	out := &onehopv1.Route{Model: r.Model, Traffic: trafficOf(&r.Traffic), File: r.File, SwitchId: r.Switch, RestInForce: r.RestInForce}
+	out := &onehopv1.Route{
+		Model: r.Model, Traffic: trafficOf(&r.Traffic), File: r.File, SwitchId: r.Switch, RestInForce: r.RestInForce, DefaultUnknown: r.DefaultUnknown,
+	}
 	if r.Problem != nil {
 		out.Problem = r.Problem.Error()
 	}

@@ -1049,9 +1049,12 @@ type Route struct {
 	// that can be served. Empty when all is well.
 	Problem string `protobuf:"bytes,5,opt,name=problem,proto3" json:"problem,omitempty"`
 	// Whether the problem is of aliases only, and all else that is wanted is in force.
-	RestInForce   bool `protobuf:"varint,6,opt,name=rest_in_force,json=restInForce,proto3" json:"rest_in_force,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	RestInForce bool `protobuf:"varint,6,opt,name=rest_in_force,json=restInForce,proto3" json:"rest_in_force,omitempty"`
+	// Whether nobody knows which version is for requests that name none, so that they are not
+	// answered: the serving.yaml, which may name it, cannot be read.
+	DefaultUnknown bool `protobuf:"varint,7,opt,name=default_unknown,json=defaultUnknown,proto3" json:"default_unknown,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Route) Reset() {
@@ -1122,6 +1125,13 @@ func (x *Route) GetProblem() string {
 func (x *Route) GetRestInForce() bool {
 	if x != nil {
 		return x.RestInForce
+	}
+	return false
+}
+
+func (x *Route) GetDefaultUnknown() bool {
+	if x != nil {
+		return x.DefaultUnknown
 	}
 	return false
 }
@@ -1700,14 +1710,15 @@ const file_onehop_v1_inference_service_proto_rawDesc = "" +
 	"candidates\x18\a \x01(\tR\n" +
 	"candidates\x12\x1d\n" +
 	"\n" +
-	"caches_off\x18\x0e \x03(\tR\tcachesOff\"\xba\x01\n" +
+	"caches_off\x18\x0e \x03(\tR\tcachesOff\"\xe3\x01\n" +
 	"\x05Route\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12,\n" +
 	"\atraffic\x18\x02 \x01(\v2\x12.onehop.v1.TrafficR\atraffic\x12\x12\n" +
 	"\x04file\x18\x03 \x01(\bR\x04file\x12\x1b\n" +
 	"\tswitch_id\x18\x04 \x01(\x03R\bswitchId\x12\x18\n" +
 	"\aproblem\x18\x05 \x01(\tR\aproblem\x12\"\n" +
-	"\rrest_in_force\x18\x06 \x01(\bR\vrestInForce\"\x8e\x02\n" +
+	"\rrest_in_force\x18\x06 \x01(\bR\vrestInForce\x12'\n" +
+	"\x0fdefault_unknown\x18\a \x01(\bR\x0edefaultUnknown\"\x8e\x02\n" +
 	"\aTraffic\x120\n" +
 	"\x0fdefault_version\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x0edefaultVersion\x12C\n" +
 	"\aaliases\x18\x02 \x03(\v2\x1f.onehop.v1.Traffic.AliasesEntryB\b\xbaH\x05\x9a\x01\x02\x10@R\aaliases\x12&\n" +
