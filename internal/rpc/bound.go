@@ -1,12 +1,14 @@
 package rpc
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -55,9 +57,28 @@ func (b *bound) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = b.errors.Write(w, r, errMaxRequests) // fails where whoever asked is gone
 		return
 	}
+	if err := checkMessage(r); err != nil {
+		_ = b.errors.Write(w, r, err)
+		return
+	}
 	own := *r // net/http looks at its own to know whether the connection can be used again
 	own.Body = &arriving{r.Body, r}
 	b.handler.ServeHTTP(w, &own)
+}
+
+// checkMessage says whether the message of a GET can be read; connect takes one that is no base64 for a failure of its own.
+func checkMessage(r *http.Request) error {
+	if r.Method != http.MethodGet || !strings.Contains(r.URL.RawQuery, "base64=1") {
+		return nil
+	}
+	message, encoding := r.URL.Query().Get("message"), base64.URLEncoding
+	if len(message)%4 != 0 {
+		encoding = base64.RawURLEncoding
+	}
+	if _, err := encoding.DecodeString(message); err != nil {
+		return connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("message: it is no URL-safe base64: %w", err))
+	}
+	return nil
 }
 
 // arriving is a body that says what happened when it did not arrive in the time that the server allows, or is none.

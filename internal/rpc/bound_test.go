@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 
+	"github.com/onehop/onehop/internal/server"
 	onehopv1 "github.com/onehop/onehop/schemas/onehop/v1"
 	"github.com/onehop/onehop/schemas/onehop/v1/onehopv1connect"
 )
@@ -97,6 +99,39 @@ func TestNothingIsKeptThatDoesNotSaySo(t *testing.T) {
 		newBound(handler, c.most, prometheus.NewRegistry()).ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), c.method, "/", http.NoBody))
 		if got := answer.Header().Get("Cache-Control"); got != c.want {
 			t.Errorf("%+v: %q", c, got)
+		}
+	}
+}
+
+// TestAMessageInTheQueryThatIsNone: it is the caller's mistake, as one in a body is.
+func TestAMessageInTheQueryThatIsNone(t *testing.T) {
+	metrics := prometheus.NewRegistry()
+	path, handler := onehopv1connect.NewInferenceServiceHandler(slowly{})
+	service := httptest.NewServer(Mux(server.NewHealth(), metrics, onehopv1connect.InferenceServiceName, path, handler))
+	defer service.Close()
+	for message, want := range map[string]string{
+		"message=e30&base64=1":     "",
+		"message=e30=&base64=1":    "",
+		"message=%7B%7D":           "",
+		"base64=1&message=e30%20":  `"invalid_argument","message":"message: it is no URL-safe base64: illegal base64 data`,
+		"base64=1&message=%2B%2F0": `"invalid_argument","message":"message: it is no URL-safe base64: illegal base64 data`,
+		"message=%7B":              `"invalid_argument"`,
+	} {
+		url := service.URL + onehopv1connect.InferenceServiceListModelsProcedure + "?connect=v1&encoding=json&" + message
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := service.Client().Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(response.Body)
+		if err = errors.Join(err, response.Body.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if ok := want == ""; (response.StatusCode == http.StatusOK) != ok || !ok && response.StatusCode != http.StatusBadRequest || !strings.Contains(string(text), want) {
+			t.Errorf("%s: %d %s, want %s", message, response.StatusCode, text, want)
 		}
 	}
 }
