@@ -106,26 +106,18 @@ func batch(ctx context.Context, o BatchOptions) (_ *BatchResult, err error) {
 	}
 	r.UnbatchedP50, r.BatchedP50 = percentile(times[0], .5), percentile(times[1], .5)
 	r.RatioP50 = r.BatchedP50 / r.UnbatchedP50
-	fmt.Fprintf(o.Progress, "64 callers without the queue, for %s\n", o.Duration)
-	if r.Unbatched, err = throughput(ctx, things[0], 64, o.Duration); err != nil {
-		return nil, err
-	}
-	fmt.Fprintf(o.Progress, "64 callers with it, for %s\n", o.Duration)
+	fmt.Fprintf(o.Progress, "64 callers, with and without it in turn, for %s\n", 2*o.Duration)
 	before := b.queue.Stats()
-	if r.Batched, err = throughput(ctx, things[1], 64, o.Duration); err != nil {
+	rates, err := throughputs(ctx, things, 64, o.Duration)
+	if err != nil {
 		return nil, err
 	}
 	after := b.queue.Stats()
+	r.Unbatched, r.Batched, r.Speedup = rates[0], rates[1], rates[1]/rates[0]
 	r.RowsRun = float64(after.Rows-before.Rows) / float64(after.Runs-before.Runs)
-	r.Speedup = r.Batched / r.Unbatched
-	fmt.Fprintf(o.Progress, "one instance: 64 callers for %s, then as long %d times as many requests, each of which may take %s, then as long their floor\n",
-		o.Duration, overload, overloadDeadline)
-	if err := b.overload(ctx, r, o.Duration); err != nil {
-		return nil, err
-	}
-	r.FloorRate, err = overloadFloor(ctx, b.session, int(r.Peak*overloadDeadline.Seconds()), o.Duration)
-	r.FloorRatio = r.Goodput / r.FloorRate
-	return r, err
+	fmt.Fprintf(o.Progress, "one instance: 64 callers, %d times as many requests, each of which may take %s, and their floor in turn, for %s\n",
+		overload, overloadDeadline, 3*o.Duration)
+	return r, b.overload(ctx, r, o.Duration)
 }
 
 func newBatchBench(rt *onnx.Runtime) (*batchBench, error) {
@@ -178,15 +170,37 @@ func (b *batchBench) run(ctx context.Context, admission *batching.Admission) err
 	return err
 }
 
-// overload offers requests at a fixed rate, whether answered or not, and counts what is answered in time. The queue has one
-// instance, so that a processor is left for those who ask.
+// overload counts what is answered in time when more is offered than can be answered, in turn with what 64 callers get and with the floor. The
+// queue has one instance, so that a processor is left for those who ask.
 func (b *batchBench) overload(ctx context.Context, r *BatchResult, d time.Duration) (err error) {
+	const rounds = 5
 	b = &batchBench{session: b.session, queue: newQueue(b.session, 1)}
 	defer func() { err = errors.Join(err, b.queue.Close()) }()
-	if r.Peak, err = throughput(ctx, timed{"batched", b.runQueued}, 64, d); err != nil {
-		return err
+	var all caller
+	for range rounds {
+		peak, err := throughput(ctx, timed{"batched", b.runQueued}, 64, d/rounds)
+		if err != nil {
+			return err
+		}
+		if err := b.offer(ctx, peak, d/rounds, &all); err != nil {
+			return err
+		}
+		floor, err := overloadFloor(ctx, b.session, int(peak*overloadDeadline.Seconds()), d/rounds)
+		if err != nil {
+			return err
+		}
+		r.Peak, r.FloorRate = r.Peak+peak/rounds, r.FloorRate+floor/rounds
 	}
-	callers := make([]caller, int(2*r.Peak*overloadDeadline.Seconds())) // twice those who can be waiting
+	r.Deadline, r.Refusals, r.Late = float64(overloadDeadline.Milliseconds()), len(all.refusals), all.late
+	r.Offered, r.Goodput = float64(len(all.answers)+r.Refusals+r.Late)/d.Seconds(), float64(len(all.answers))/d.Seconds()
+	r.Ratio, r.FloorRatio = r.Goodput/r.Peak, r.Goodput/r.FloorRate
+	r.AnswerP99, r.RefusalP99 = percentile(all.answers, .99)/1e3, percentile(all.refusals, .99)/1e3
+	return nil
+}
+
+// offer offers so many times the peak, at a fixed rate, whether requests are answered or not, and adds what became of them.
+func (b *batchBench) offer(ctx context.Context, peak float64, d time.Duration, all *caller) error {
+	callers := make([]caller, int(2*peak*overloadDeadline.Seconds())) // twice those who can be waiting
 	arrivals := make(chan arrival, len(callers))
 	group, ctx := errgroup.WithContext(ctx)
 	for i := range callers {
@@ -202,19 +216,15 @@ func (b *batchBench) overload(ctx context.Context, r *BatchResult, d time.Durati
 	var door caller
 	group.Go(func() error {
 		defer close(arrivals)
-		return door.arrive(ctx, b, overload*r.Peak, d, arrivals)
+		return door.arrive(ctx, b, overload*peak, d, arrivals)
 	})
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	for _, c := range callers {
-		door.answers, door.refusals = append(door.answers, c.answers...), append(door.refusals, c.refusals...)
-		door.late += c.late
+	for i := range callers {
+		all.add(&callers[i])
 	}
-	r.Deadline, r.Refusals, r.Late = float64(overloadDeadline.Milliseconds()), len(door.refusals), door.late
-	r.Offered, r.Goodput = float64(len(door.answers)+r.Refusals+r.Late)/d.Seconds(), float64(len(door.answers))/d.Seconds()
-	r.Ratio = r.Goodput / r.Peak
-	r.AnswerP99, r.RefusalP99 = percentile(door.answers, .99)/1e3, percentile(door.refusals, .99)/1e3
+	all.add(&door)
 	return nil
 }
 
@@ -222,6 +232,11 @@ func (b *batchBench) overload(ctx context.Context, r *BatchResult, d time.Durati
 type caller struct {
 	answers, refusals []time.Duration
 	late              int
+}
+
+func (c *caller) add(other *caller) {
+	c.answers, c.refusals = append(c.answers, other.answers...), append(c.refusals, other.refusals...)
+	c.late += other.late
 }
 
 // arrival is a request that was let in.

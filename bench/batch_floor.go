@@ -21,22 +21,30 @@ type bareAsk struct {
 // goroutine runs the model for all that wait, up to as many as a queue would. Nobody is refused, ordered, counted or told how long it
 // takes: what is missing to the peak is what a machine takes for waking that many.
 func overloadFloor(ctx context.Context, session *onnx.Session, callers int, d time.Duration) (rate float64, err error) {
-	batch, err := session.NewBatch(batching.DefaultMaxRows)
-	if err != nil {
-		return 0, err
+	batches := make([]*onnx.Batch, 1+callers)
+	defer func() {
+		for _, b := range batches {
+			if b != nil {
+				err = errors.Join(err, b.Close())
+			}
+		}
+	}()
+	for i := range batches {
+		if batches[i], err = session.NewBatch(batching.DefaultMaxRows); err != nil { // as callers of a queue have
+			return 0, err
+		}
 	}
-	defer func() { err = errors.Join(err, batch.Close()) }()
 	asks := make(chan bareAsk, callers)
 	group, ctx := errgroup.WithContext(ctx)
 	start := time.Now()
-	for range callers {
-		group.Go(func() error { return askBare(ctx, session, asks, start.Add(d)) })
+	for _, batch := range batches[1:] {
+		group.Go(func() error { return askBare(ctx, batch, asks, start.Add(d)) })
 	}
 	served := 0
 	done := make(chan error, 1)
 	go func() {
 		var err error
-		served, err = serveBare(ctx, batch, asks)
+		served, err = serveBare(ctx, batches[0], asks)
 		done <- err
 	}()
 	err = group.Wait()
@@ -47,16 +55,12 @@ func overloadFloor(ctx context.Context, session *onnx.Session, callers int, d ti
 }
 
 // askBare asks again and again.
-func askBare(ctx context.Context, session *onnx.Session, asks chan<- bareAsk, until time.Time) error {
-	batch, err := session.NewBatch(batching.DefaultMaxRows) // as callers of a queue have
-	if err != nil {
-		return err
-	}
+func askBare(ctx context.Context, batch *onnx.Batch, asks chan<- bareAsk, until time.Time) (err error) {
 	a := bareAsk{batch, make(chan float32, 1)}
 	for time.Now().Before(until) && err == nil {
 		err = a.ask(ctx, asks)
 	}
-	return errors.Join(err, batch.Close())
+	return err
 }
 
 // ask asks once and waits for the score.

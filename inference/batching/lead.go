@@ -24,6 +24,9 @@ func (q *Queue) alone(ctx context.Context, it *item) {
 // share runs the model for several items, on memory of its own to which their rows are copied, so that each of their callers can go
 // when it wants.
 func (q *Queue) share(items []*item, t turn) {
+	if !q.worthARun() {
+		runtime.Gosched() // who can go on does so before a run takes the processor, and Go does not take it from the run for them
+	}
 	b, err := q.Take()
 	if err != nil {
 		q.hand(items, nil, err)
