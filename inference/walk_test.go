@@ -42,14 +42,14 @@ func TestWhateverHappensTheNewestStateThatWasTakenIsServed(t *testing.T) {
 		if o := w.Outcomes()["ranker"]; (o.Problem == "") != taken && len(w.stored) > 1 {
 			w.fatalf("taken: %q, want %v", o.Problem, taken)
 		}
-		want := w.served()
-		w.wantAnswers(w.ships, want)
+		want, shadow := w.served()
+		w.wantAnswers(w.ships, want, shadow)
 		if w.file == nil || !w.all(w.file.Under(w.stored[w.taken]).Named()) {
 			continue // who starts knows of no other serving.yaml
 		}
 		starts := &ships{t: t, dir: w.dir, Set: NewSet(w.runtime, w.repo, w.log)}
 		starts.begin(w.catalog, w.programs, w.live())
-		w.wantAnswers(starts, want)
+		w.wantAnswers(starts, want, shadow)
 		if err := starts.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -95,16 +95,24 @@ func (w *walk) fatalf(format string, args ...any) {
 
 func (w *walk) version() string { return strconv.Itoa(1 + w.random.IntN(3)) }
 
-// state has a default version or none, and a canary, none, or nothing to say of it.
+// state has a default version or none, and a canary, an A/B test, neither, or nothing to say of them, and a shadow, none, or nothing.
 func (w *walk) state(hasDefault bool) (state traffic.Traffic) {
 	if hasDefault {
 		state.Default = w.version()
 	}
-	switch w.random.IntN(4) {
+	switch w.random.IntN(5) {
 	case 0:
 		state.Split = &traffic.Split{}
 	case 1, 2:
 		state.Split = &traffic.Split{Canary: &traffic.Share{Version: w.version(), Percent: 50}}
+	case 3:
+		state.Split = &traffic.Split{AB: &traffic.AB{By: "user", Variants: []traffic.Variant{{Name: "a", Version: w.version(), Percent: 50}, {Name: "b", Version: w.version(), Percent: 50}}}}
+	}
+	switch w.random.IntN(6) {
+	case 0:
+		state.Shadow = &traffic.Share{Version: w.version(), Percent: 100}
+	case 1:
+		state.Shadow = &traffic.Share{}
 	}
 	return state
 }
@@ -115,8 +123,11 @@ func (w *walk) edit() {
 	w.file = nil
 	if w.random.IntN(4) > 0 {
 		state := w.state(true)
-		if state.Split != nil && state.Split.Canary == nil {
+		if state.Split != nil && len(traffic.Traffic{Split: state.Split}.Named()) == 0 {
 			state.Split = nil // which no file says
+		}
+		if state.Shadow != nil && state.Shadow.Version == "" {
+			state.Shadow = nil
 		}
 		w.file, text = &state, yaml(state)
 	}
@@ -129,12 +140,22 @@ func yaml(state traffic.Traffic) (text string) {
 	if state.Default != "" {
 		text = "default: " + state.Default + "\n"
 	}
-	switch {
-	case state.Split == nil:
-	case state.Split.Canary == nil:
-		text += "traffic: {}"
+	switch split := state.Split; {
+	case split == nil:
+	case split.Canary != nil:
+		text += fmt.Sprintf("traffic: {canary: {version: %s, percent: 50}}\n", split.Canary.Version)
+	case split.AB != nil:
+		a, b := split.AB.Variants[0].Version, split.AB.Variants[1].Version
+		text += fmt.Sprintf("traffic: {ab: {by: user, variants: [{name: a, version: %s, percent: 50}, {name: b, version: %s, percent: 50}]}}\n", a, b)
 	default:
-		text += fmt.Sprintf("traffic: {canary: {version: %s, percent: 50}}", state.Split.Canary.Version)
+		text += "traffic: {}\n"
+	}
+	switch shadow := state.Shadow; {
+	case shadow == nil:
+	case shadow.Percent > 0:
+		text += fmt.Sprintf("shadow: {version: %s, percent: 100}\n", shadow.Version)
+	default:
+		text += "shadow: {percent: 0}\n"
 	}
 	return text
 }
@@ -176,19 +197,26 @@ func (w *walk) expect() bool {
 	return true
 }
 
-// served lists the versions that answer.
-func (w *walk) served() []string {
+// served lists the versions that answer, and that in their shadow.
+func (w *walk) served() (versions []string, shadow string) {
 	state := w.stored[w.taken]
 	if w.under != nil {
 		state = state.Over(*w.under)
 	}
+	if !w.all(state.Named()) {
+		state.Split, state.Shadow = nil, nil
+	}
 	switch {
 	case state.Default == "" || !w.there[state.Default]:
-		return nil
-	case w.all(state.Named()):
-		return state.Named()
+		return nil, ""
+	case state.Shadow != nil:
+		shadow = state.Shadow.Version
+		state.Shadow = nil
 	}
-	return []string{state.Default}
+	if state.Split != nil && state.Split.AB != nil {
+		state.Default = ""
+	}
+	return state.Named(), shadow
 }
 
 func (w *walk) all(names []string) bool {
@@ -196,7 +224,7 @@ func (w *walk) all(names []string) bool {
 }
 
 // wantAnswers asks for many users; each version has a half of them or all.
-func (w *walk) wantAnswers(s *ships, want []string) {
+func (w *walk) wantAnswers(s *ships, want []string, shadow string) {
 	w.t.Helper()
 	var got []string
 	for user := range 40 {
@@ -208,7 +236,11 @@ func (w *walk) wantAnswers(s *ships, want []string) {
 			return
 		}
 		p.Release()
-		got = append(got, strconv.Itoa(p.Model.Number))
+		answers := strconv.Itoa(p.Model.Number)
+		got = append(got, answers)
+		if in := strconv.FormatInt(p.Shadow, 10); in != "0" && in != shadow || in == "0" && shadow != "" && shadow != answers {
+			w.fatalf("%s is in the shadow of %s, want %q", in, answers, shadow)
+		}
 	}
 	slices.Sort(got)
 	want = slices.Compact(slices.Sorted(slices.Values(want)))
