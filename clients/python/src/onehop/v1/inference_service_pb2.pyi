@@ -685,6 +685,7 @@ class Route(_message.Message):
     SWITCH_ID_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
     REST_IN_FORCE_FIELD_NUMBER: _builtins.int
+    DEFAULT_UNKNOWN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model."""
     file: _builtins.bool
@@ -697,6 +698,10 @@ class Route(_message.Message):
     """
     rest_in_force: _builtins.bool
     """Whether the problem is of aliases only, and all else that is wanted is in force."""
+    default_unknown: _builtins.bool
+    """Whether nobody knows which version is for requests that name none, so that they are not
+    answered: the serving.yaml, which may name it, cannot be read.
+    """
     @_builtins.property
     def traffic(self) -> Global___Traffic:
         """What is in force."""
@@ -710,10 +715,11 @@ class Route(_message.Message):
         switch_id: _builtins.int = ...,
         problem: _builtins.str = ...,
         rest_in_force: _builtins.bool = ...,
+        default_unknown: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["traffic", b"traffic"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "model", b"model", "problem", b"problem", "rest_in_force", b"rest_in_force", "switch_id", b"switch_id", "traffic", b"traffic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_unknown", b"default_unknown", "file", b"file", "model", b"model", "problem", b"problem", "rest_in_force", b"rest_in_force", "switch_id", b"switch_id", "traffic", b"traffic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
